@@ -1,0 +1,39 @@
+# Every target sets up .venv by itself, and again only when pyproject.toml or constraints.txt changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help verify test check bench schemas clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+	  "Lockstep needs Python 3.11 or later.\n  got: %s\n  fix: make PYTHON=python3.11 ..." % sys.version.split()[0])'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	@touch $(STAMP)
+
+verify: $(STAMP)  ## train the seed problem on every backend, judge, write reports/
+	$(BIN)/lockstep verify seed --output reports
+
+test: $(STAMP)  ## run the test suite
+	$(BIN)/python -m pytest -n 2 --quiet
+
+check: $(STAMP)  ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## time what the documentation claims (minutes)
+	$(BIN)/python -m pytest benchmarks --benchmark-enable -o python_files='bench_*.py'
+
+schemas: $(STAMP)  ## write harness/schemas/ anew after a change of the tables
+	$(BIN)/python -m harness.schema
+
+clean:  ## remove .venv and everything generated
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find reports -type f ! -name README.md -delete

@@ -1,0 +1,122 @@
+"""The registry of backends: names to the modules that implement them.
+
+Importing this package imports no framework and not even NumPy. A backend's module is imported by `load`,
+and third parties add theirs through the entry point group ``lockstep.backends``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from backends.errors import BackendUnavailableError, UnknownNameError
+
+if TYPE_CHECKING:
+    from backends.protocol import Backend
+
+__all__ = ["ENTRY_POINT_GROUP", "Entry", "entries", "entry", "load", "missing_modules"]
+
+ENTRY_POINT_GROUP = "lockstep.backends"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the registry.
+
+    Attributes:
+        name: what a user calls the backend.
+        target: ``module:attribute`` of a class or function that, called without arguments, gives a Backend.
+        summary: what trains, in a few words.
+        imports: the top-level modules that the backend needs.
+        requirements: the distributions that provide them, as pip writes them.
+    """
+
+    name: str
+    target: str
+    summary: str
+    imports: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+
+    @property
+    def install_command(self) -> str:
+        """The exact command that installs what the backend needs."""
+        return "pip install " + " ".join(f'"{requirement}"' for requirement in self.requirements)
+
+
+BUILT_IN = (
+    Entry("numpy", "backends.numpy_vjp.backend:NumPyBackend", "hand-written VJPs in NumPy"),
+    Entry(
+        "jax",
+        "backends.jax_haiku.backend:JaxBackend",
+        "Haiku modules, Optax optimizers, jit and lax.scan",
+        ("jax", "haiku", "optax"),
+        ("jax>=0.6", "dm-haiku>=0.0.14", "optax>=0.2.5"),
+    ),
+    Entry(
+        "torch",
+        "backends.pytorch.backend:TorchBackend",
+        "torch.nn modules and torch.optim optimizers",
+        ("torch",),
+        ("torch>=2.6",),
+    ),
+)
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """All known backends by name: ours first, then those of installed third parties."""
+    found = {item.name: item for item in BUILT_IN}
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
+        package = point.dist.name if point.dist is not None else point.value
+        found.setdefault(point.name, Entry(point.name, point.value, f"installed by {package}"))
+    return found
+
+
+def entry(name: str) -> Entry:
+    """The registry's line for one backend.
+
+    Raises:
+        UnknownNameError: no backend has that name.
+    """
+    known = entries()
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise UnknownNameError("unknown backend", repr(name), f"{hint}known backends: {', '.join(known)}")
+
+
+def missing_modules(name: str) -> list[str]:
+    """The modules that backend `name` needs and that cannot be found; imports nothing."""
+    return [module for module in entry(name).imports if find_spec(module) is None]
+
+
+def load(name: str) -> Backend:
+    """Import and construct one backend.
+
+    Raises:
+        UnknownNameError: no backend has that name.
+        BackendUnavailableError: its framework is not installed or fails to import.
+    """
+    line = entry(name)
+    if missing := missing_modules(name):
+        raise BackendUnavailableError(
+            f"backend {name!r} cannot run here",
+            f"no module named {', '.join(missing)}",
+            line.install_command,
+        )
+    module, _, attribute = line.target.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        fix = f"reinstall it: {line.install_command}" if line.requirements else f"repair {line.target}"
+        raise BackendUnavailableError(
+            f"backend {name!r} fails to import", f"{type(error).__name__}: {error}", fix
+        ) from error
+    backend: Backend = make()
+    return backend

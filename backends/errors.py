@@ -1,0 +1,34 @@
+"""Errors in three parts: what was wrong, what we got, what to do."""
+
+from __future__ import annotations
+
+
+class LockstepError(Exception):
+    """Base of every error that Lockstep raises on purpose.
+
+    Args:
+        what: what was wrong, naming the field, file or backend.
+        got: the value that was given, as text.
+        fix: what the reader can do about it.
+    """
+
+    def __init__(self, what: str, got: str, fix: str) -> None:
+        super().__init__(what, got, fix)
+        self.what = what
+        self.got = got
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  got: {self.got}\n  fix: {self.fix}"
+
+
+class ProblemError(LockstepError):
+    """A problem, or a part of it, is not valid."""
+
+
+class UnknownNameError(LockstepError):
+    """A name is in no registry: a backend, a problem, an op, a loss, an optimizer."""
+
+
+class BackendUnavailableError(LockstepError):
+    """A backend is known but its framework cannot be imported here."""

@@ -1,0 +1,1 @@
+"""The JAX backend: Haiku modules, Optax transforms, jit and lax.scan."""

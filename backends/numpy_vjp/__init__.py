@@ -1,0 +1,29 @@
+"""The hand-written reference: functions with their VJPs, chained in the seed's functional style.
+
+Imports NumPy only.
+"""
+
+from backends.numpy_vjp.calculus import jacobian, jvp, vjp
+from backends.numpy_vjp.chain import backward_diff_chain, compose, evaluate_chain
+from backends.numpy_vjp.function import Function, unbroadcast
+from backends.numpy_vjp.ops.add import add
+from backends.numpy_vjp.ops.dot import dot
+from backends.numpy_vjp.ops.squared_loss import mean_squared_loss, squared_loss
+from backends.numpy_vjp.optimizers import sgd, update_params
+
+__all__ = [
+    "Function",
+    "add",
+    "backward_diff_chain",
+    "compose",
+    "dot",
+    "evaluate_chain",
+    "jacobian",
+    "jvp",
+    "mean_squared_loss",
+    "sgd",
+    "squared_loss",
+    "unbroadcast",
+    "update_params",
+    "vjp",
+]

@@ -1,0 +1,145 @@
+"""The NumPy backend: a problem as a chain of functions, trained by hand-written VJPs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain, pull_back
+from backends.numpy_vjp.function import Function, Param
+from backends.numpy_vjp.ops.add import add
+from backends.numpy_vjp.ops.dot import dot
+from backends.numpy_vjp.ops.squared_loss import mean_squared_loss, squared_loss
+from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
+from backends.ops import Args
+from backends.problem import Array, Arrays, Batch, Batches, Problem
+from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+
+Links = tuple[tuple[Function, str | None], ...]
+"""What a layer is made of: functions, each with the name of its parameter (None for none)."""
+
+FUNCTIONS: Mapping[str, Callable[[Args], Links]] = {
+    "dot": lambda args: ((dot, "w"),),
+    "add": lambda args: ((add, "b"),),
+    "linear": lambda args: ((dot, "w"), (add, "b")),
+}
+
+LOSSES: Mapping[str, Callable[[Args], Function]] = {
+    "squared_error": lambda args: squared_loss if args["reduction"] == "sum" else mean_squared_loss,
+}
+
+
+class State(NamedTuple):
+    parameters: dict[str, Array]
+    optimizer: OptimizerState
+    step: int
+
+
+class NumPyTrainer:
+    """A problem bound to the chain. Pure: no method changes its arguments."""
+
+    capabilities = frozenset({"fit", "stages", "optimizer_state"})
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._optimizer = OPTIMIZERS[problem.optimizer.name](problem.optimizer.args)
+        self._funcs: list[Function] = []
+        self._names: list[str | None] = []
+        self._ends: dict[str, int] = {}  # layer -> index of its output among the chain's values
+        for layer in problem.layers:
+            for f, parameter in FUNCTIONS[layer.op](layer.args):
+                self._funcs.append(f)
+                self._names.append(layer.leaf(parameter) if parameter else None)
+            self._ends[layer.name] = len(self._funcs)
+        self._funcs.append(LOSSES[problem.loss.name](problem.loss.args))
+
+    def given(self) -> Arrays:
+        batches = self._problem.batches()
+        initial = self._problem.initial_parameters()
+        return {
+            "data/x": batches.x,
+            "data/y": batches.y,
+            **{f"initial/{name}": value for name, value in initial.items()},
+        }
+
+    def init(self) -> State:
+        parameters = self._problem.initial_parameters()
+        return State(parameters, self._optimizer.init(parameters), 0)
+
+    def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
+        state, loss, grads = self.gradients(state, batch)
+        return self.apply(state, grads), loss
+
+    def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, dict[str, Array]]:
+        params = self._chain_params(state, batch)
+        loss, _, grads = backward_diff_chain(batch.x, self._funcs, params)
+        return state, loss, self._named(grads)
+
+    def apply(self, state: State, grads: Arrays) -> State:
+        updates, optimizer = self._optimizer.update(grads, state.optimizer, state.parameters)
+        return State(update_params(updates, state.parameters), optimizer, state.step + 1)
+
+    def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
+        params = self._chain_params(state, batch)
+        values = evaluate_chain(batch.x, self._funcs, params, return_all=True)
+        cotangents, grads = pull_back(values, self._funcs, params, np.ones_like(values[-1]))
+        stages = {
+            "batch/x": batch.x,
+            "batch/y": batch.y,
+            **{f"forward/{layer}": values[end] for layer, end in self._ends.items()},
+            "loss": values[-1],
+            **{f"cotangent/{layer}": cotangents[end] for layer, end in reversed(self._ends.items())},
+            **{f"gradient/{name}": grad for name, grad in self._named(grads).items()},
+        }
+        return {name: np.array(value) for name, value in select(stages, wanted).items()}
+
+    def read(self, state: State) -> Snapshot:
+        return Snapshot(_copies(state.parameters), _copies(state.optimizer), state.step)
+
+    def write(self, state: State, snapshot: Snapshot) -> State:
+        return State(_copies(snapshot.parameters), _copies(snapshot.optimizer), snapshot.step)
+
+    def read_grads(self, grads: Arrays) -> Arrays:
+        return _copies(grads)
+
+    def write_grads(self, arrays: Arrays) -> dict[str, Array]:
+        return _copies(arrays)
+
+    def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
+        losses = np.empty(len(batches), dtype=self._problem.dtype)
+        history = [state.parameters]
+        for index, batch in enumerate(batches):
+            state, losses[index] = self.step(state, batch)
+            if recording.parameters:
+                history.append(state.parameters)
+        recorded = {name: np.stack([past[name] for past in history]) for name in state.parameters}
+        return Trace(losses, self.read(state), recorded if recording.parameters else None)
+
+    def _chain_params(self, state: State, batch: Batch) -> list[Param]:
+        """The parameters in the chain's order; the target is the last function's constant."""
+        return [state.parameters[name] if name else None for name in self._names] + [batch.y]
+
+    def _named(self, grads: list[Param]) -> dict[str, Array]:
+        named = zip(self._names, grads[:-1], strict=True)
+        return dict(sorted((name, grad) for name, grad in named if name))
+
+
+def _copies(arrays: Arrays) -> dict[str, Array]:
+    return {name: np.array(value) for name, value in sorted(arrays.items())}
+
+
+class NumPyBackend:
+    """Hand-written VJPs in NumPy: the reference that the frameworks are compared with."""
+
+    name = "numpy"
+
+    def supports(self, problem: Problem) -> Unsupported | None:
+        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS)
+
+    def trainer(self, problem: Problem) -> NumPyTrainer:
+        return NumPyTrainer(problem)
+
+    def environment(self) -> Mapping[str, str | int | bool]:
+        return {"version": np.__version__, "reduced_precision": False}

@@ -1,0 +1,1 @@
+"""One function a file: forward and VJP side by side."""

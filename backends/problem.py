@@ -1,0 +1,313 @@
+"""Problem: everything that fixes a training run, as one frozen, validated, framework-neutral value."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from backends.errors import ProblemError
+from backends.ops import (
+    FUNCTIONS,
+    LOSSES,
+    OPTIMIZERS,
+    Args,
+    LossRule,
+    Op,
+    OptimizerRule,
+    Shape,
+    checked_args,
+    checked_name,
+)
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+
+DTYPES = ("float64", "float32")
+
+
+class Member:
+    """A named member of a registry with its arguments, checked and completed by defaults."""
+
+    kind: ClassVar[str]
+    table: ClassVar[Mapping[str, Op] | Mapping[str, LossRule] | Mapping[str, OptimizerRule]]
+
+    def __init__(self, name: str, /, **args: object) -> None:
+        self.name = checked_name(self.kind, name, self.table)
+        self.args: Args = checked_args(f"{self.kind} {name!r}", args, self.table[name].arguments)
+
+    def __repr__(self) -> str:
+        args = "".join(f", {key}={value!r}" for key, value in self.args.items())
+        return f"{type(self).__name__}({self.name!r}{args})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Member) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(type(self), self.name, **self.args), ()
+
+
+class Layer(Member):
+    """A function of the model: ``Layer("linear", size=1)``."""
+
+    kind, table = "layer", FUNCTIONS
+
+
+class Loss(Member):
+    """The loss: ``Loss("squared_error", reduction="sum")``."""
+
+    kind, table = "loss", LOSSES
+
+
+class Optimizer(Member):
+    """The optimizer: ``Optimizer("sgd", learning_rate=1e-2)``."""
+
+    kind, table = "optimizer", OPTIMIZERS
+
+
+class Placed(NamedTuple):
+    """A layer at its place in the model: its canonical name and its shapes, one example each."""
+
+    name: str
+    op: str
+    args: Args
+    input_shape: Shape
+    output_shape: Shape
+    parameters: Mapping[str, Shape]
+
+    def leaf(self, parameter: str) -> str:
+        """The canonical name of one of its parameters: ``0.linear/w``."""
+        return f"{self.name}/{parameter}"
+
+
+class Batch(NamedTuple):
+    """What one training step sees: x (n, ...) and y (n, ...) in the problem's dtype."""
+
+    x: Array
+    y: Array
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a whole run: every epoch sees all rows, in the given order, as one batch."""
+
+    x: Array
+    y: Array
+    epochs: int
+
+    def __len__(self) -> int:
+        return self.epochs
+
+    def __iter__(self) -> Iterator[Batch]:
+        for _ in range(self.epochs):
+            yield Batch(self.x, self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One training run, fixed in every detail that a framework could otherwise choose.
+
+    Data and initial parameters are kept in float64 and rounded once, to `dtype`, when they are handed out;
+    hyperparameters stay float64 and each framework rounds them as it does for its users.
+
+    Args:
+        name: what reports call it.
+        x: inputs, (n, features).
+        y: targets, (n, outputs).
+        model: the layers, applied in order.
+        loss: of the model's output and y.
+        optimizer: its name and hyperparameters.
+        epochs: passes over the data.
+        initial: parameters before the first step, by canonical name (``0.linear/w``).
+        dtype: ``float64`` or ``float32``.
+
+    Raises:
+        ProblemError: a part is missing, ill-typed, ill-shaped, empty or not finite.
+    """
+
+    name: str
+    x: Array
+    y: Array
+    model: tuple[Layer, ...]
+    loss: Loss
+    optimizer: Optimizer
+    epochs: int
+    initial: Arrays
+    dtype: str = "float64"
+
+    def __post_init__(self) -> None:
+        _check_scalars(self)
+        set_field = functools.partial(object.__setattr__, self)
+        set_field("model", tuple(self.model))
+        set_field("x", _frozen("x", self.x, self.dtype))
+        set_field("y", _frozen("y", self.y, self.dtype))
+        _check_rows(self.x, self.y)
+        _check_output(self)
+        given = {key: _frozen(f"initial {key!r}", self.initial[key], self.dtype) for key in self.initial}
+        _check_initial(given, self.parameter_shapes)
+        set_field("initial", MappingProxyType(dict(sorted(given.items()))))
+
+    @functools.cached_property
+    def layers(self) -> tuple[Placed, ...]:
+        """The model's layers, named and with their shapes."""
+        return place_layers(self.model, self.x.shape[1:])
+
+    @property
+    def parameter_shapes(self) -> dict[str, Shape]:
+        """Shape of each parameter by canonical name, sorted."""
+        return shapes_of(self.layers)
+
+    def batches(self) -> Batches:
+        """The batches of the whole run, rounded to the dtype; fresh arrays on every call."""
+        return Batches(self.x.astype(self.dtype), self.y.astype(self.dtype), self.epochs)
+
+    def initial_parameters(self) -> dict[str, Array]:
+        """Initial parameters rounded to the dtype; fresh arrays on every call."""
+        return {key: value.astype(self.dtype) for key, value in self.initial.items()}
+
+    def replace(self, **changes: Any) -> Problem:
+        """A copy with some fields changed, validated anew."""
+        return dataclasses.replace(self, **changes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        fields["initial"] = dict(self.initial)
+        return functools.partial(Problem, **fields), ()
+
+
+def _check_scalars(problem: Problem) -> None:
+    if not isinstance(problem.name, str) or not problem.name.strip():
+        raise ProblemError("name must say something", repr(problem.name), "give a non-empty string")
+    if problem.dtype not in DTYPES:
+        raise ProblemError("dtype is not offered", repr(problem.dtype), f"use one of {', '.join(DTYPES)}")
+    epochs: object = problem.epochs
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+        raise ProblemError("epochs must be a positive integer", repr(epochs), "use 1 or more")
+    parts = (*problem.model, problem.loss, problem.optimizer)
+    kinds = (*(Layer for _ in problem.model), Loss, Optimizer)
+    for part, kind in zip(parts, kinds, strict=True):
+        if not isinstance(part, kind):
+            raise ProblemError(
+                f"the {kind.kind} has the wrong type",
+                f"{part!r} ({type(part).__name__})",
+                f"build it with {kind.__name__}(name, ...)",
+            )
+    if not problem.model:
+        raise ProblemError("the model has no layers", "an empty chain", "give at least one layer")
+
+
+def _frozen(what: str, values: object, dtype: str) -> Array:
+    """A read-only float64 copy that is numeric, non-empty, finite, and finite once rounded to `dtype`."""
+    array = _float64(what, values)
+    if array.size == 0:
+        raise ProblemError(f"{what} is empty", f"shape {array.shape}", "give at least one value")
+    with np.errstate(over="ignore"):
+        rounded = array.astype(dtype)
+    if not np.isfinite(rounded).all():
+        where = tuple(map(int, np.argwhere(~np.isfinite(rounded))[0]))
+        raise ProblemError(
+            f"{what} is not finite in {dtype}",
+            f"{array[where]} at index {where}",
+            "remove or impute the value, or scale the data to the dtype's range",
+        )
+    array.flags.writeable = False
+    return array
+
+
+def _float64(what: str, values: object) -> Array:
+    try:
+        array = np.array(values)
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"values of dtype {array.dtype}")
+        return array.astype(np.float64)
+    except (ValueError, TypeError) as error:
+        raise ProblemError(
+            f"{what} is not a rectangular array of real numbers",
+            str(error),
+            "give numbers, rows equally long",
+        ) from error
+
+
+def _check_rows(x: Array, y: Array) -> None:
+    # (n,) beside (n, 1) would broadcast to (n, n) in some frameworks and raise in others, so both are refused.
+    for name, array in (("x", x), ("y", y)):
+        if array.ndim < 2:
+            raise ProblemError(
+                f"{name} must have a row for each example and at least one column",
+                f"shape {array.shape}",
+                f"reshape it, for one column: {name}[:, None]",
+            )
+    if len(x) != len(y):
+        raise ProblemError(
+            "x and y differ in length",
+            f"{len(x)} rows of x, {len(y)} of y",
+            "give one row of y for each of x",
+        )
+
+
+def place_layers(model: Iterable[Layer], shape: Shape) -> tuple[Placed, ...]:
+    """The layers of a model over inputs of `shape` (one example), named and with their shapes.
+
+    Raises:
+        ProblemError: a layer cannot take its input.
+    """
+    placed = []
+    for index, layer in enumerate(model):
+        placed.append(_place(index, layer, shape))
+        shape = placed[-1].output_shape
+    return tuple(placed)
+
+
+def shapes_of(layers: Iterable[Placed]) -> dict[str, Shape]:
+    """Shape of each parameter by canonical name, sorted."""
+    shapes = {layer.leaf(key): shape for layer in layers for key, shape in layer.parameters.items()}
+    return dict(sorted(shapes.items()))
+
+
+def _place(index: int, layer: Layer, shape: Shape) -> Placed:
+    name = f"{index}.{layer.name}"
+    op = FUNCTIONS[layer.name]
+    if reason := op.refuses(shape, layer.args):
+        raise ProblemError(f"layer {name!r} cannot take its input", f"shape {shape}", reason)
+    return Placed(
+        name,
+        layer.name,
+        layer.args,
+        shape,
+        op.output(shape, layer.args),
+        MappingProxyType(op.parameters(shape, layer.args)),
+    )
+
+
+def _check_output(problem: Problem) -> None:
+    output = problem.layers[-1].output_shape
+    if output != problem.y.shape[1:]:
+        raise ProblemError(
+            "the model's output and y differ in shape",
+            f"{output} and {problem.y.shape[1:]} for one example",
+            "change the last layer's size or the columns of y",
+        )
+
+
+def _check_initial(initial: Arrays, shapes: Mapping[str, Shape]) -> None:
+    missing, unknown = sorted(shapes.keys() - initial.keys()), sorted(initial.keys() - shapes.keys())
+    if missing or unknown:
+        raise ProblemError(
+            "the initial parameters are not those of the model",
+            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}",
+            f"give {', '.join(f'{key} {shape}' for key, shape in shapes.items()) or 'none'}",
+        )
+    for key, shape in shapes.items():
+        if initial[key].shape != shape:
+            raise ProblemError(
+                f"initial {key!r} has the wrong shape", f"{initial[key].shape}", f"give shape {shape}"
+            )

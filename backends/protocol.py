@@ -1,0 +1,196 @@
+"""How to write a backend, and what the harness may rely on.
+
+A **backend** is one framework's way to train any problem. It is constructed without arguments, says what it
+supports, and binds a problem to a **trainer**. The trainer does the training; the harness only drives it.
+
+The rules:
+
+- *Arrays cross this boundary as NumPy, in the canonical layout*: a flat dict, sorted by name, names like
+  ``0.linear/w``; ``w`` is (in, out), ``b`` is (out,); everything in the problem's dtype. They are copies,
+  never views of live buffers, in both directions.
+- *A state is linear.* A method that takes a state consumes it, so buffers may be donated or changed in place;
+  the caller goes on with the state that comes back. To keep one, `read` it (reading does not consume). The
+  problem, the batch and a snapshot are never changed.
+- *`step` is the real path*: one whole training step, as the framework's users write it. `gradients` and `apply`
+  are its two halves. `fit` is the whole run, as fast as the framework can, and must train what `step` trains.
+- *read, write, continue equals uninterrupted training*: a snapshot holds everything that the next step needs.
+- *Observing changes nothing*: `observe` recomputes stages beside the trajectory and does not consume the state.
+- *Say what you cannot do.* `capabilities` names the optional methods that work; `supports` gives a reason for
+  a problem that cannot be trained. Nobody asks for a backend's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from backends.problem import Array, Arrays, Batch, Batches, Problem
+
+State = Any
+"""What a trainer carries from step to step; opaque to the harness."""
+
+Grads = Any
+"""Gradients in the trainer's own form; opaque to the harness."""
+
+Scalar = Any
+"""A scalar that `numpy.asarray` accepts; it may still be on its way (asynchronous dispatch)."""
+
+CAPABILITIES = frozenset({"fit", "stages", "optimizer_state"})
+"""What a trainer may offer beyond the plain step.
+
+``fit``: the whole run in one call. ``stages``: `observe`. ``optimizer_state``: `read` and `write` carry
+everything the optimizer keeps between steps.
+"""
+
+STAGES = ("batch", "forward", "loss", "cotangent", "gradient")
+"""Kinds of stage in the order of one step. A stage is named ``kind`` or ``kind/part``:
+
+``batch/x``, ``batch/y``; ``forward/<layer>``, the layer's output; ``loss``; ``cotangent/<layer>``, the
+derivative of the loss with respect to the layer's output; ``gradient/<parameter>``.
+"""
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """Why a backend cannot train a problem."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What `fit` keeps beside the losses.
+
+    Attributes:
+        parameters: every parameter before the first epoch and after each epoch.
+    """
+
+    parameters: bool = False
+
+
+LOSSES_ONLY = Recording()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A training state outside its framework: all that the next step needs.
+
+    Attributes:
+        parameters: by canonical name.
+        optimizer: the optimizer's state by canonical name (``momentum/0.linear/w``); empty where it keeps none.
+        step: how many updates have been made.
+    """
+
+    parameters: Arrays
+    optimizer: Arrays = field(default_factory=dict)
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a run left behind.
+
+    Attributes:
+        losses: (epochs,), the loss of each epoch before its update, in the problem's dtype.
+        final: the state after the last step.
+        parameters: when recorded, (epochs + 1, ...) for each parameter, the first entry the initial value.
+    """
+
+    losses: Array
+    final: Snapshot
+    parameters: Arrays | None = None
+
+
+class Trainer(Protocol):
+    """One problem bound to one backend."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Which of CAPABILITIES this trainer has."""
+
+    def given(self) -> Arrays:
+        """What training starts from, read back from where the framework holds it.
+
+        ``data/x``, ``data/y`` and ``initial/<parameter>``: the harness checks that all trainers were given
+        the same, to the bit, before it compares any result.
+        """
+
+    def init(self) -> State:
+        """A fresh state before the first step."""
+
+    def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
+        """One whole training step; the loss is that of the parameters before the update."""
+
+    def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
+        """The first half of a step: loss and gradients, nothing updated."""
+
+    def apply(self, state: State, grads: Grads) -> State:
+        """The second half of a step: the optimizer's update."""
+
+    def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
+        """The stages named or of the kinds named in `wanted`, of a step from `state`; nothing is updated."""
+
+    def read(self, state: State) -> Snapshot:
+        """A copy of the state, in the canonical layout."""
+
+    def write(self, state: State, snapshot: Snapshot) -> State:
+        """The state that continues from `snapshot`."""
+
+    def read_grads(self, grads: Grads) -> Arrays:
+        """A copy of the gradients, in the canonical layout."""
+
+    def write_grads(self, arrays: Arrays) -> Grads:
+        """Gradients in the trainer's own form, for `apply`."""
+
+    def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
+        """The whole run, as fast as the framework can."""
+
+
+class Backend(Protocol):
+    """One framework's way to train any problem."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def supports(self, problem: Problem) -> Unsupported | None:
+        """None, or why it cannot train this problem."""
+
+    def trainer(self, problem: Problem) -> Trainer:
+        """The problem, bound to this framework."""
+
+    def environment(self) -> Mapping[str, str | int | bool]:
+        """Versions, threads, devices and precision switches that its numbers depend on.
+
+        Keys shared by all: ``version``, and ``reduced_precision``, True if matrix products may round to
+        less than the dtype (TF32, bfloat16 passes).
+        """
+
+
+def is_wanted(stage: str, wanted: Collection[str]) -> bool:
+    """Whether `wanted` names this stage, or its kind."""
+    return stage in wanted or stage.partition("/")[0] in wanted
+
+
+def select(stages: Arrays, wanted: Collection[str]) -> dict[str, Array]:
+    """The wanted stages; they keep their order, which is that of one step."""
+    return {name: value for name, value in stages.items() if is_wanted(name, wanted)}
+
+
+def unsupported(
+    problem: Problem,
+    functions: Collection[str],
+    losses: Collection[str],
+    optimizers: Collection[str],
+) -> Unsupported | None:
+    """None if the members of `problem` are all in a backend's tables, else the first that is not."""
+    for kind, names, table in (
+        ("layer", [layer.op for layer in problem.layers], functions),
+        ("loss", [problem.loss.name], losses),
+        ("optimizer", [problem.optimizer.name], optimizers),
+    ):
+        for name in names:
+            if name not in table:
+                return Unsupported(f"it has no {kind} {name!r}")
+    return None

@@ -1,0 +1,1 @@
+"""The PyTorch backend: torch.nn modules and torch.optim optimizers."""

@@ -1,0 +1,206 @@
+"""The PyTorch backend: a problem as torch.nn modules and a torch.optim optimizer, in eager mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from backends.ops import Args
+from backends.problem import Array, Arrays, Batch, Batches, Problem
+from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+from backends.pytorch.layers import FUNCTIONS, Leaf
+
+LOSSES: Mapping[str, Callable[[Args], nn.Module]] = {
+    "squared_error": lambda args: nn.MSELoss(reduction=str(args["reduction"])),
+}
+
+OPTIMIZERS: Mapping[str, Callable[[Iterable[nn.Parameter], Args], torch.optim.Optimizer]] = {
+    "sgd": lambda params, args: torch.optim.SGD(params, lr=float(args["learning_rate"])),
+}
+
+
+@dataclass
+class State:
+    """Live torch objects, changed in place by every step."""
+
+    module: nn.Sequential
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+
+Grads = dict[str, torch.Tensor]
+
+
+class TorchTrainer:
+    """A problem bound to torch.nn and torch.optim."""
+
+    capabilities = frozenset({"fit", "stages", "optimizer_state"})
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._dtype = {"float64": torch.float64, "float32": torch.float32}[problem.dtype]
+        self._loss = LOSSES[problem.loss.name](problem.loss.args)
+        self._leaves = {
+            layer.leaf(parameter): (index, FUNCTIONS[layer.op].leaves[parameter])
+            for index, layer in enumerate(problem.layers)
+            for parameter in layer.parameters
+        }
+
+    def given(self) -> Arrays:
+        batches = self._problem.batches()
+        initial = self.read(self.init()).parameters
+        return {
+            "data/x": _array(_tensor(batches.x)),
+            "data/y": _array(_tensor(batches.y)),
+            **{f"initial/{name}": value for name, value in initial.items()},
+        }
+
+    def init(self) -> State:
+        return self._state(self._problem.initial_parameters())
+
+    def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
+        loss = self._train(state, _tensor(batch.x), _tensor(batch.y))
+        return state, loss
+
+    def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
+        loss = self._backward(state, _tensor(batch.x), _tensor(batch.y))
+        grads = {name: _gradient(parameter).clone() for name, parameter, _ in self._named(state)}
+        return state, loss, grads
+
+    def apply(self, state: State, grads: Grads) -> State:
+        for name, parameter, _ in self._named(state):
+            parameter.grad = grads[name].clone()
+        return self._update(state)
+
+    def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
+        x, y = _tensor(batch.x), _tensor(batch.y)
+        outputs: dict[str, torch.Tensor] = {}
+        value = x
+        for layer, module in zip(self._problem.layers, state.module, strict=True):
+            value = outputs[layer.name] = module(value)
+        loss = self._loss(value, y)
+        named = list(self._named(state))
+        # autograd.grad returns the derivatives without touching the .grad that training uses.
+        inputs = [*outputs.values(), *(parameter for _, parameter, _ in named)]
+        derivatives = torch.autograd.grad(loss, inputs)
+        cotangents = dict(zip(outputs, derivatives, strict=False))
+        grads = zip(named, derivatives[len(outputs) :], strict=True)
+        stages = {
+            "batch/x": _array(x),
+            "batch/y": _array(y),
+            **{f"forward/{name}": _array(output) for name, output in outputs.items()},
+            "loss": _array(loss),
+            **{f"cotangent/{name}": _array(cotangents[name]) for name in reversed(outputs)},
+            **{f"gradient/{name}": _canonical(grad, leaf) for (name, _, leaf), grad in grads},
+        }
+        return select(stages, wanted)
+
+    def read(self, state: State) -> Snapshot:
+        parameters = {name: _canonical(parameter, leaf) for name, parameter, leaf in self._named(state)}
+        return Snapshot(parameters, {}, state.step)
+
+    def write(self, state: State, snapshot: Snapshot) -> State:
+        return self._state(snapshot.parameters, snapshot.step)
+
+    def read_grads(self, grads: Grads) -> Arrays:
+        return {name: _canonical(grad, self._leaves[name][1]) for name, grad in sorted(grads.items())}
+
+    def write_grads(self, arrays: Arrays) -> Grads:
+        return {name: _torch_layout(value, self._leaves[name][1]) for name, value in arrays.items()}
+
+    def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
+        x, y = _tensor(batches.x), _tensor(batches.y)
+        losses = torch.empty(batches.epochs, dtype=self._dtype)
+        history = [self.read(state).parameters] if recording.parameters else []
+        for epoch in range(batches.epochs):
+            losses[epoch] = self._train(state, x, y)
+            if recording.parameters:
+                history.append(self.read(state).parameters)
+        recorded = {name: np.stack([past[name] for past in history]) for name in self._leaves if history}
+        return Trace(_array(losses), self.read(state), recorded or None)
+
+    def _train(self, state: State, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """One step as torch's users write it; the loss stays on its device."""
+        loss = self._backward(state, x, y)
+        self._update(state)
+        return loss
+
+    def _backward(self, state: State, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        state.optimizer.zero_grad(set_to_none=True)
+        loss: torch.Tensor = self._loss(state.module(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _update(self, state: State) -> State:
+        state.optimizer.step()
+        state.step += 1
+        return state
+
+    def _state(self, parameters: Arrays, step: int = 0) -> State:
+        # Built on the meta device, so that no initialiser draws from the user's random state.
+        modules = [
+            FUNCTIONS[item.op].build(item.input_shape, item.args, "meta") for item in self._problem.layers
+        ]
+        module = nn.Sequential(*modules).to(self._dtype).to_empty(device="cpu")
+        optimizer = OPTIMIZERS[self._problem.optimizer.name](
+            module.parameters(), self._problem.optimizer.args
+        )
+        state = State(module, optimizer, step)
+        with torch.no_grad():
+            for name, parameter, leaf in self._named(state):
+                parameter.copy_(_torch_layout(parameters[name], leaf))
+        return state
+
+    def _named(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf]]:
+        for name, (index, leaf) in sorted(self._leaves.items()):
+            yield name, state.module[index].get_parameter(leaf.name), leaf
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    """A copy: from_numpy and as_tensor would alias the caller's array."""
+    return torch.tensor(array)
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    """A copy: .numpy() would alias the live tensor."""
+    return tensor.detach().cpu().numpy().copy()
+
+
+def _canonical(tensor: torch.Tensor, leaf: Leaf) -> Array:
+    return np.ascontiguousarray(_array(tensor).T) if leaf.transposed else _array(tensor)
+
+
+def _torch_layout(array: Array, leaf: Leaf) -> torch.Tensor:
+    return _tensor(np.ascontiguousarray(array.T) if leaf.transposed else array)
+
+
+def _gradient(parameter: nn.Parameter) -> torch.Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+class TorchBackend:
+    """torch.nn and torch.optim, eager."""
+
+    name = "torch"
+
+    def supports(self, problem: Problem) -> Unsupported | None:
+        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS)
+
+    def trainer(self, problem: Problem) -> TorchTrainer:
+        return TorchTrainer(problem)
+
+    def environment(self) -> Mapping[str, str | int | bool]:
+        precision = torch.get_float32_matmul_precision()
+        return {
+            "version": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "device": "cpu",
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "matmul_precision": precision,
+            # 'medium' changes the bits of a CPU's float32 products, and 'high' those of a GPU's.
+            "reduced_precision": precision != "highest",
+        }

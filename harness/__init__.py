@@ -1,0 +1,30 @@
+"""What to train, whether it agrees, and how it is told.
+
+``verify`` trains and judges; ``assert_parity`` raises `ParityError` unless everything agrees. Both are imported
+on first use, so that importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.parity import ParityError, Result, assert_parity, verify
+    from harness.verdict import Verdict
+
+__all__ = ["ParityError", "Result", "Verdict", "assert_parity", "verify"]
+
+_HOMES = {
+    "ParityError": "harness.parity",
+    "Result": "harness.parity",
+    "Verdict": "harness.verdict",
+    "assert_parity": "harness.parity",
+    "verify": "harness.parity",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

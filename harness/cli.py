@@ -1,0 +1,208 @@
+"""The command line. Data go to stdout, everything else to stderr.
+
+Exit status: 2 for usage and bad input; else 1 if anything differs; else 3 if anything could not be judged
+(inconclusive, an error, a backend skipped, fewer than two backends); else 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backends.errors import LockstepError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.parity import Result
+
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except LockstepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lockstep",
+        description="Train one problem in several frameworks and decide whether they agree.",
+        epilog="Exit status: 0 all agree; 1 something differs; 3 something could not be judged; 2 usage.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_verify(commands)
+    _add_list(commands)
+    _add_doctor(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: object) -> None:
+        from harness.manifest import lockstep_version
+
+        print(f"lockstep {lockstep_version()}")
+        parser.exit()
+
+
+def _add_verify(commands: Any) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="train problems on all backends and judge whether they agree",
+        description="Train problems on all backends, in float64 and float32, and judge whether every epoch's "
+        "loss and every final parameter agree.",
+    )
+    verify.set_defaults(run=_verify)
+    verify.add_argument(
+        "problems",
+        nargs="*",
+        default=["seed"],
+        metavar="NAME|FILE.toml",
+        help="problems of the catalogue (`lockstep list`) or problem files; default: seed",
+    )
+    verify.add_argument(
+        "--backend", action="append", metavar="NAME", help="a backend to train on; repeat it; default: all"
+    )
+    verify.add_argument(
+        "--dtype", action="append", metavar="DTYPE", help="float64 or float32; repeat it; default: both"
+    )
+    verify.add_argument("--epochs", type=int, metavar="N", help="instead of each problem's own")
+    verify.add_argument(
+        "--rtol",
+        type=float,
+        help="equal is |left - right| <= atol + rtol |left|; default: fixed for each dtype",
+    )
+    verify.add_argument("--atol", type=float, help="see --rtol")
+    verify.add_argument(
+        "--json", metavar="FILE|-", help="write the report as JSON; - is stdout, without the table"
+    )
+    verify.add_argument("--output", type=Path, metavar="DIR", help="write parity.json and parity.md there")
+    verify.add_argument("--quiet", action="store_true", help="print the verdict only")
+
+
+def _add_list(commands: Any) -> None:
+    listing = commands.add_parser("list", help="list backends, problems, functions, losses, optimizers")
+    listing.set_defaults(run=_list)
+    listing.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="show versions, threads, BLAS and devices, which backends can run, and how to install the others",
+    )
+    doctor.set_defaults(run=_doctor)
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from harness.files import writable_folder, write_text
+    from harness.manifest import manifest
+    from harness.report import document, markdown
+
+    if options.output is not None:
+        writable_folder(options.output)
+    if options.json not in (None, "-"):
+        writable_folder(Path(options.json).absolute().parent)
+    result = _train(options)
+    told = document.to_document(result, manifest())
+    text = document.dumps(told)
+    if options.output is not None:
+        write_text(options.output / "parity.json", text)
+        write_text(options.output / "parity.md", markdown.render(told))
+    if options.json == "-":
+        sys.stdout.write(text)
+    elif options.json is not None:
+        write_text(Path(options.json), text)
+    if options.json != "-":
+        _print_result(told, options.quiet)
+    if options.output is not None:
+        print(f"report: {options.output / 'parity.md'} and {options.output / 'parity.json'}", file=sys.stderr)
+    return result.verdict.exit_status
+
+
+def _train(options: argparse.Namespace) -> Result:
+    from backends.problem import DTYPES
+    from harness.parity import verify
+    from harness.progress import Progress
+    from harness.workers import side_by_side
+
+    with Progress(quiet=options.quiet) as progress:
+        return verify(
+            options.problems,
+            backends=options.backend,
+            dtypes=dict.fromkeys(options.dtype or DTYPES),
+            epochs=options.epochs,
+            rtol=options.rtol,
+            atol=options.atol,
+            trainers=side_by_side,
+            progress=progress.finished,
+        )
+
+
+def _print_result(told: dict[str, Any], quiet: bool) -> None:
+    from harness.report import terminal
+
+    _console().print(terminal.verdict_line(told) if quiet else terminal.render(told))
+
+
+def _console() -> Console:
+    """Standard output; wide where it is no terminal, so that nothing is cut in a file or a pipe."""
+    from rich.console import Console
+
+    return Console(
+        width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty()
+    )
+
+
+def _list(options: argparse.Namespace) -> int:
+    from harness.listing import listing, render
+
+    if options.json:
+        print(json.dumps(listing(), indent=1, ensure_ascii=False))
+    else:
+        _console().print(render(listing()))
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from harness.doctor import examine
+    from harness.manifest import manifest
+
+    findings = examine()
+    environment = manifest()
+    if options.json:
+        backends = {
+            one.backend: dict(one.environment) or {"problem": one.problem, "fix": one.fix} for one in findings
+        }
+        print(json.dumps({**environment, "backends": backends}, indent=1, ensure_ascii=False))
+    else:
+        for key, value in environment.items():
+            print(f"{key}: {value if isinstance(value, (str, int)) else json.dumps(value)}")
+        for one in findings:
+            facts = ", ".join(f"{key} {value}" for key, value in one.environment.items())
+            print(f"backend {one.backend}: {facts or f'cannot run: {one.problem}'}")
+            if one.fix:
+                print(f"  fix: {one.fix}")
+    return 3 if any(one.problem for one in findings) else 0

@@ -1,0 +1,69 @@
+"""How far apart two numbers are: absolute, relative, scaled, and in units in the last place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.problem import Array
+
+
+@dataclass(frozen=True)
+class Place:
+    """One element of a comparison.
+
+    Attributes:
+        index: where it is; for losses, the epoch.
+        left, right: both values.
+        absolute: |left − right|.
+        relative: |left − right| / |left|; infinite where left is zero and right is not.
+        scaled: |left − right| / scale, with the tolerance's scale.
+        ulps: how many representable numbers of the dtype lie between; None unless both are finite.
+    """
+
+    index: tuple[int, ...]
+    left: float
+    right: float
+    absolute: float
+    relative: float
+    scaled: float
+    ulps: int | None
+
+
+def ulps_between(left: np.floating, right: np.floating) -> int | None:
+    """Steps from `left` to `right` through the floating-point numbers of their (common) dtype.
+
+    Zero of either sign is one number. None if either is not finite.
+    """
+    if not (np.isfinite(left) and np.isfinite(right)):
+        return None
+    return abs(_rank(left) - _rank(right))
+
+
+def _rank(value: np.floating) -> int:
+    """Position of a number among those of its dtype; the bits of IEEE 754 numbers are ordered by magnitude."""
+    magnitude = int(np.abs(value).view(f"u{value.dtype.itemsize}"))
+    return -magnitude if value < 0 else magnitude
+
+
+def ratio(distance: Array, scale: Array) -> Array:
+    """Distance / scale, where 0 / 0 is 0 and anything else / 0 is infinite."""
+    out = np.where(distance > 0, np.inf, 0.0)
+    return np.divide(distance, scale, out=out, where=scale > 0)
+
+
+def place(index: tuple[int, ...], left: Array, right: Array, scale: Array) -> Place:
+    """The figures of one element of two arrays of one shape and dtype."""
+    a, b = left[index], right[index]
+    with np.errstate(invalid="ignore", over="ignore"):
+        absolute = np.abs(np.float64(a) - np.float64(b))
+    return Place(
+        index=index,
+        left=float(a),
+        right=float(b),
+        absolute=float(absolute),
+        relative=float(ratio(absolute, np.abs(np.float64(a)))),
+        scaled=float(ratio(absolute, scale[index])),
+        ulps=ulps_between(a, b),
+    )

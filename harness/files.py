@@ -1,0 +1,60 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from backends.errors import LockstepError
+
+
+class FileError(LockstepError):
+    """A file or folder cannot be read or written."""
+
+
+def writable_folder(folder: Path) -> Path:
+    """The folder, created if need be, once a file could be written in it.
+
+    Raises:
+        FileError: it is not a folder, or cannot be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FileError(
+            "the output folder cannot be written", f"{folder}: {error.strerror}", "name another folder"
+        ) from error
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file: beside it first, then renamed, so that a reader never sees half of it.
+
+    Raises:
+        FileError: it cannot be written; what was there before is untouched.
+    """
+    beside = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            beside = Path(file.name)
+            file.write(text)
+        beside.chmod(0o666 & ~_umask())
+        beside.replace(path)
+    except OSError as error:
+        if beside is not None:
+            beside.unlink(missing_ok=True)
+        raise FileError(
+            "the file cannot be written", f"{path}: {error.strerror}", "name another path"
+        ) from error
+
+
+def _umask() -> int:
+    """The process's umask; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,236 @@
+"""Verification: train every problem on every backend in every dtype, and judge."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec
+
+import numpy as np
+
+import backends as registry
+from backends.errors import ProblemError
+from backends.problem import DTYPES, Array, Problem
+from harness.compare import INPUTS, LOSS, Comparison, Run, compare_runs
+from harness.distance import ratio
+from harness.problems import find
+from harness.tolerance import Tolerance, choose
+from harness.verdict import Verdict, combine
+from harness.workers import Chosen, Trainers, in_process, name_of
+
+P = ParamSpec("P")
+
+Wanted = Problem | str | Path
+"""A problem, the name of one in the catalogue, or the path of a problem file."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem in one dtype, on all backends.
+
+    Attributes:
+        problem: what was trained.
+        runs: one per backend that was asked for.
+        comparisons: every quantity of every pair of runs that trained.
+        tolerance: what they were judged by.
+    """
+
+    problem: Problem
+    runs: tuple[Run, ...]
+    comparisons: tuple[Comparison, ...]
+    tolerance: Tolerance
+
+    @property
+    def trained(self) -> list[Run]:
+        """The runs that have a trace."""
+        return [run for run in self.runs if run.trace is not None]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The most severe of its comparisons and runs; INCONCLUSIVE if nothing was compared."""
+        shortfall = [run.verdict for run in self.runs if run.trace is None]
+        return combine([*(one.verdict for one in self.comparisons), *shortfall])
+
+    @property
+    def reason(self) -> str:
+        """Why it does not agree, in one sentence; empty where it does."""
+        if self.verdict is Verdict.AGREE:
+            return ""
+        for one in self.comparisons:
+            if one.verdict is self.verdict:
+                return f"{one.quantity}, {one.left} against {one.right}: {one.reason}"
+        for run in self.runs:
+            if run.verdict is self.verdict:
+                return f"{run.backend}: {run.reason}"
+        return f"{len(self.trained)} backend trained; two are needed to compare"
+
+    @property
+    def distances(self) -> Array:
+        """The largest distance between any two losses of each epoch, over max(|loss|, |first loss|); (epochs,).
+
+        NaN where fewer than two runs have a finite loss.
+        """
+        losses = [run.trace.losses for run in self.trained if run.trace is not None]
+        epochs = max((len(one) for one in losses), default=0)
+        table = np.full((max(len(losses), 1), epochs), np.nan)
+        for row, one in zip(table, losses, strict=False):
+            row[: len(one)] = np.where(np.isfinite(one), one, np.nan)
+        usable = np.isfinite(table).sum(axis=0) >= 2
+        spread = np.full(epochs, np.nan)
+        if usable.any():
+            part = table[:, usable]
+            scale = np.nanmax(
+                np.abs(np.concatenate([part, np.broadcast_to(table[:, :1], part.shape)])), axis=0
+            )
+            spread[usable] = ratio(np.nanmax(part, axis=0) - np.nanmin(part, axis=0), scale)
+        return spread
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that one verification found."""
+
+    cases: tuple[Case, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The most severe of all cases."""
+        return combine(case.verdict for case in self.cases)
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs of all cases."""
+        return [run for case in self.cases for run in case.runs]
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """All comparisons of all cases."""
+        return [one for case in self.cases for one in case.comparisons]
+
+    def census(self) -> str:
+        """Every case that does not agree, and in it every quantity that failed, one line each."""
+        lines = [f"{self.verdict}: {len(self.cases)} cases, {len(self.comparisons)} comparisons"]
+        for case in self.cases:
+            if case.verdict is not Verdict.AGREE:
+                lines.append(f"{case.problem.name} {case.problem.dtype}: {case.verdict}: {case.reason}")
+                lines += [f"  {_line(one)}" for one in case.comparisons if one.verdict is not Verdict.AGREE]
+                lines += [f"  {run.backend}: {run.verdict}: {run.reason}" for run in case.runs if run.reason]
+        return "\n".join(lines)
+
+
+def _line(one: Comparison) -> str:
+    text = f"{one.left} / {one.right}  {one.quantity}: {one.verdict}: {one.reason}"
+    if one.worst is None or one.quantity == INPUTS:
+        return text
+    index = ", ".join(map(str, one.worst.index))
+    where = "epoch" if one.quantity == LOSS else "index"
+    return (
+        f"{text}; {one.failing} of {one.elements} failing; worst at {where} {index}: {one.worst.left!r} against "
+        f"{one.worst.right!r} (relative {one.worst.relative:.2g}, scaled {one.worst.scaled:.2g}, "
+        f"{one.worst.ulps} ULP); passes with rtol {one.smallest_rtol:.2g}"
+    )
+
+
+class ParityError(AssertionError):
+    """Not everything agrees. The message is the census; `result` has all of it."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.census())
+        self.result = result
+
+
+def verify(
+    problems: Wanted | Iterable[Wanted],
+    *,
+    backends: Iterable[Chosen] | None = None,
+    dtypes: Iterable[str] = DTYPES,
+    epochs: int | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    trainers: Trainers = in_process,
+    progress: Callable[[Run], None] = lambda run: None,
+) -> Result:
+    """Train and judge.
+
+    Args:
+        problems: one or several: a Problem, a name of the catalogue, or the path of a problem file.
+        backends: registered names or backends; by default all that are registered, and one that cannot run
+            here is SKIPPED, which is not agreement.
+        dtypes: ``float64`` and ``float32`` by default.
+        epochs: instead of each problem's own.
+        rtol, atol: |left − right| ≤ atol + rtol·|left| instead of the fixed tolerance of the dtype.
+        trainers: how the runs are made: `harness.workers.in_process` or `side_by_side`.
+        progress: called with each run as it finishes.
+
+    Raises:
+        LockstepError: a name, a problem or a tolerance is not valid; nothing was trained.
+    """
+    chosen = _distinct(backends)
+    wanted = [problems] if isinstance(problems, (Problem, str, Path)) else list(problems)
+    prepared = [_prepared(one, dtype, epochs) for one in _distinct_problems(wanted) for dtype in dtypes]
+    tolerances = [choose(problem.dtype, rtol, atol) for problem in prepared]
+    runs: dict[tuple[str, str, str], Run] = {}
+    for run in trainers(chosen, prepared):
+        runs[run.problem, run.dtype, run.backend] = run
+        progress(run)
+    cases = (
+        _judge(problem, [runs[problem.name, problem.dtype, name_of(one)] for one in chosen], tolerance)
+        for problem, tolerance in zip(prepared, tolerances, strict=True)
+    )
+    return Result(tuple(cases))
+
+
+def _asserting(judge: Callable[P, Result]) -> Callable[P, Result]:
+    def assert_parity(*args: P.args, **kwargs: P.kwargs) -> Result:
+        """`verify`, with the same arguments, that raises unless the verdict is AGREE.
+
+        Raises:
+            ParityError: with the census of what differs or could not be judged.
+        """
+        result = judge(*args, **kwargs)
+        if result.verdict is not Verdict.AGREE:
+            raise ParityError(result)
+        return result
+
+    return assert_parity
+
+
+assert_parity = _asserting(verify)
+
+
+def _distinct(backends: Iterable[Chosen] | None) -> list[Chosen]:
+    """The chosen backends, each once; unknown names are refused."""
+    chosen: dict[str, Chosen] = {name_of(one): one for one in backends or registry.entries()}
+    for one in chosen.values():
+        if isinstance(one, str):
+            registry.entry(one)
+    return list(chosen.values())
+
+
+def _distinct_problems(wanted: Iterable[Wanted]) -> list[Problem]:
+    """The problems themselves; two of one name could not be told apart in a report."""
+    problems: dict[str, Problem] = {}
+    for one in wanted:
+        problem = one if isinstance(one, Problem) else find(one)
+        if problem.name in problems:
+            raise ProblemError(
+                "two problems have one name", repr(problem.name), "rename one, or ask for it once"
+            )
+        problems[problem.name] = problem
+    return list(problems.values())
+
+
+def _prepared(problem: Problem, dtype: str, epochs: int | None) -> Problem:
+    return problem.replace(dtype=dtype, epochs=problem.epochs if epochs is None else epochs)
+
+
+def _judge(problem: Problem, runs: Sequence[Run], tolerance: Tolerance) -> Case:
+    return Case(problem, tuple(runs), tuple(_pairs(problem, runs, tolerance)), tolerance)
+
+
+def _pairs(problem: Problem, runs: Sequence[Run], tolerance: Tolerance) -> Iterator[Comparison]:
+    trained = [run for run in runs if run.trace is not None]
+    for left, right in itertools.combinations(trained, 2):
+        yield from compare_runs(problem, left, right, tolerance)

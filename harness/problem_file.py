@@ -1,0 +1,234 @@
+"""Problem files: TOML, checked against the published JSON Schema, with data inline or in a file beside it."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.exceptions import best_match
+
+from backends.errors import LockstepError, ProblemError
+from backends.problem import Array, Layer, Loss, Optimizer, Problem
+from harness.initial import draw
+from harness.schema import load
+
+
+def read(path: Path) -> Problem:
+    """The problem that a TOML file describes.
+
+    Raises:
+        ProblemError: the file is missing, not TOML, not according to the schema, or its data are not valid;
+            the message names the file and the line or the field.
+    """
+    document = _parse(path)
+    _check(path, document)
+    try:
+        return _build(path.parent, document)
+    except LockstepError as error:
+        raise ProblemError(f"{path}: {error.what}", error.got, error.fix) from error
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProblemError(
+            "the problem file cannot be read", f"{path}: {error.strerror}", "check the path"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProblemError(f"{path} is not TOML", str(error), "correct that line") from error
+
+
+def _check(path: Path, document: dict[str, Any]) -> None:
+    error = best_match(Draft202012Validator(load("problem")).iter_errors(document))
+    if error is not None:
+        field = ".".join(map(str, error.absolute_path)) or "top level"
+        raise ProblemError(f"{path}: {field}: {_what(error)}", _shortened(error.instance), _fix(error))
+
+
+def _what(error: ValidationError) -> str:
+    if error.validator == "required":
+        return f"lacks {', '.join(sorted(set(error.validator_value) - set(error.instance)))}"
+    if error.validator == "additionalProperties":
+        return f"does not take {', '.join(sorted(set(error.instance) - set(error.schema['properties'])))}"
+    return f"is not valid ({error.validator})"
+
+
+def _fix(error: ValidationError) -> str:
+    schema = error.schema
+    if error.validator == "enum":
+        return "use one of " + ", ".join(map(repr, error.validator_value))
+    if error.validator in ("required", "additionalProperties"):
+        fields = schema.get("properties", {}).items()
+        described = [
+            f"{name} ({one['description']})" if "description" in one else name for name, one in fields
+        ]
+        return "it takes " + ", ".join(described)
+    return f"give {schema.get('description', error.validator_value)}"
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + " ..."
+
+
+def _build(folder: Path, document: dict[str, Any]) -> Problem:
+    x, y = (_values(folder, document["data"], axis) for axis in ("x", "y"))
+    model = tuple(Layer(one["op"], **_without(one, "op")) for one in document["model"])
+    loss, optimizer = document["loss"], document["optimizer"]
+    initial = dict(document.get("initial", {}))
+    drawn = draw(model, x.shape[1:], initial.pop("seed", 0))
+    return Problem(
+        name=document["name"],
+        x=x,
+        y=y,
+        model=model,
+        loss=Loss(loss["name"], **_without(loss, "name")),
+        optimizer=Optimizer(optimizer["name"], **_without(optimizer, "name")),
+        epochs=document["epochs"],
+        initial={**drawn, **initial},
+    )
+
+
+def _without(table: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name != key}
+
+
+def _values(folder: Path, data: dict[str, Any], axis: str) -> Array:
+    """X or y as an array; a flat list of numbers is one column."""
+    wanted = data[axis]
+    if "file" in data:
+        values = _from_file(folder / data["file"], axis, wanted)
+    elif isinstance(wanted, str):
+        values = _from_npy(folder / wanted, axis)
+    else:
+        values = _from_list(axis, wanted)
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _from_list(axis: str, rows: list[Any]) -> Array:
+    try:
+        array = np.array(rows)
+    except ValueError as error:
+        lengths = [len(row) if isinstance(row, list) else 1 for row in rows]
+        odd = next(index for index, length in enumerate(lengths) if length != lengths[0])
+        raise ProblemError(
+            f"data.{axis} is ragged",
+            f"row {odd} has {lengths[odd]} values, row 0 has {lengths[0]}",
+            "give rows of one length",
+        ) from error
+    if array.dtype.kind not in "iuf":
+        raise ProblemError(
+            f"data.{axis} is not numeric",
+            _shortened(rows),
+            "give numbers, or name a `file` with these columns",
+        )
+    return array
+
+
+def _from_npy(path: Path, axis: str) -> Array:
+    loaded = _load(path, axis)
+    if not isinstance(loaded, np.ndarray):
+        raise ProblemError(
+            f"data.{axis} is not one array",
+            f"{path}: an archive",
+            "name the archive as `file` and the array here",
+        )
+    return loaded
+
+
+def _from_file(path: Path, axis: str, wanted: Any) -> Array:
+    if path.suffix == ".csv":
+        return _from_csv(path, axis, wanted)
+    loaded = _load(path, axis)
+    if isinstance(loaded, np.ndarray):
+        raise ProblemError(
+            "data.file is one array", str(path), "name the .npy files as x and y, without `file`"
+        )
+    with loaded:
+        if not isinstance(wanted, str) or wanted not in loaded.files:
+            raise ProblemError(
+                f"data.{axis} names no array of {path.name}",
+                _shortened(wanted),
+                f"use one of {', '.join(map(repr, loaded.files))}",
+            )
+        array: Array = loaded[wanted]
+    return array
+
+
+def _load(path: Path, axis: str) -> Any:
+    """A .npy or .npz; pickled objects are refused, they could run code."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except OSError as error:
+        reason = error.strerror or "neither .npy nor .npz"
+        raise ProblemError(
+            f"the file of data.{axis} cannot be read", f"{path}: {reason}", "check the path"
+        ) from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ProblemError(
+            f"the file of data.{axis} is not a NumPy file",
+            f"{path}: {error}",
+            "save it with numpy.save or savez",
+        ) from error
+
+
+def _from_csv(path: Path, axis: str, wanted: Any) -> Array:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = csv.reader(file)
+    except OSError as error:
+        raise ProblemError(
+            f"the file of data.{axis} cannot be read", f"{path}: {error.strerror}", "check the path"
+        ) from error
+    except (ValueError, csv.Error) as error:
+        raise ProblemError(
+            f"the file of data.{axis} is not a table", f"{path}: {error}", "give a header and rows, in UTF-8"
+        ) from error
+    columns = [_column(header, name.strip(), axis, path) for name in _names(wanted, axis)]
+    lines = [(number, row) for number, row in enumerate(rows, start=2) if row]
+    values = [[_cell(path, number, header, row, column) for column in columns] for number, row in lines]
+    return np.array(values, dtype=np.float64).reshape(len(values), len(columns))
+
+
+def _names(wanted: Any, axis: str) -> list[str]:
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not all(isinstance(name, str) for name in names):
+        raise ProblemError(
+            f"data.{axis} must name columns", _shortened(wanted), f'write {axis} = ["first", "second"]'
+        )
+    return list(names)
+
+
+def _column(header: Sequence[str], name: str, axis: str, path: Path) -> int:
+    titles = [title.strip() for title in header]
+    if titles.count(name) != 1:
+        raise ProblemError(
+            f"data.{axis} names {'no column' if name not in titles else 'several columns'} of {path.name}",
+            repr(name),
+            f"use one of {', '.join(map(repr, titles))}",
+        )
+    return titles.index(name)
+
+
+def _cell(path: Path, line: int, header: Sequence[str], row: Sequence[str], column: int) -> float:
+    if len(row) != len(header):
+        raise ProblemError(
+            f"{path.name}, line {line}: ragged",
+            f"{len(row)} cells under {len(header)} titles",
+            "complete the line",
+        )
+    try:
+        return float(row[column])
+    except ValueError as error:
+        raise ProblemError(
+            f"{path.name}, line {line}, column {header[column]!r}: not a number",
+            repr(row[column]),
+            "give a number",
+        ) from error

@@ -1,0 +1,66 @@
+"""The catalogue: problems by name, each with the reason it is there. One file a family."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from backends.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from backends.problem import Problem
+
+FAMILIES = ("seed",)
+
+
+class Entry(NamedTuple):
+    """One problem of the catalogue.
+
+    Attributes:
+        make: builds it.
+        reason: why it is there, in one line.
+    """
+
+    make: Callable[[], Problem]
+    reason: str
+
+
+@cache
+def catalogue() -> dict[str, Entry]:
+    """All problems by name, family by family."""
+    found: dict[str, Entry] = {}
+    for family in FAMILIES:
+        problems: dict[str, Entry] = importlib.import_module(f"harness.problems.{family}").PROBLEMS
+        found.update(problems)
+    return found
+
+
+def find(wanted: str | Path) -> Problem:
+    """A problem by its name in the catalogue or by the path of its file.
+
+    A Path, and a string that ends in ``.toml`` or names an existing file, is a path.
+
+    Raises:
+        UnknownNameError: it is neither.
+        ProblemError: its file is not valid.
+    """
+    from harness.problem_file import read
+
+    path = Path(wanted)
+    if isinstance(wanted, Path) or path.suffix == ".toml":
+        return read(path)
+    if wanted in catalogue():
+        return catalogue()[wanted].make()
+    if path.is_file():
+        return read(path)
+    close = difflib.get_close_matches(wanted, catalogue(), n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise UnknownNameError(
+        "unknown problem",
+        repr(wanted),
+        f"{hint}give a name from `lockstep list` or the path of a .toml file",
+    )

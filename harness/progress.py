@@ -1,0 +1,38 @@
+"""A progress display on stderr, for as long as training lasts."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.status import Status
+
+from harness.compare import Run
+
+
+class Progress:
+    """A line that says which run finished last and how many have; only on a terminal, gone at the end."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._count = 0
+        self._status: Status | None = None
+        if sys.stderr.isatty() and not quiet:
+            self._status = Status("training", console=Console(stderr=True))
+
+    def __enter__(self) -> Progress:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def finished(self, run: Run) -> None:
+        """Show that one more run is done."""
+        self._count += 1
+        if self._status is not None:
+            self._status.update(f"{self._count} runs done; last: {run.problem} {run.dtype} on {run.backend}")

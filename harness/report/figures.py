@@ -1,0 +1,41 @@
+"""Figures as words: how reports write losses, distances and places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DIGITS = {"float64": 10, "float32": 8}
+"""Significant digits of a loss: those that the seed's notebook prints."""
+
+
+def loss(value: float | str | None, dtype: str) -> str:
+    """A loss, or the word for one that is not finite."""
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:.{DIGITS[dtype]}g}"
+
+
+def distance(value: float | str | None) -> str:
+    """A distance or tolerance to two digits."""
+    if value is None or value == "NaN":
+        return "-"
+    return value if isinstance(value, str) else f"{value:.1e}" if value else "0"
+
+
+def place(index: list[int], quantity: str) -> str:
+    """Where in a quantity: ``epoch 3`` or ``[0, 1]``."""
+    return f"epoch {index[0]}" if quantity == "loss" and index else str(list(index))
+
+
+def tolerance(one: dict[str, Any]) -> str:
+    """A tolerance in words."""
+    parts = [f"{name} {one[name]:g}" for name in ("rtol", "atol") if one[name]] or ["exact"]
+    scale = "scaled" if one["scaled"] else "element by element"
+    return f"{', '.join(parts)}, {scale} ({one['source']})"
+
+
+def ulps(value: int | None) -> str:
+    """A ULP distance."""
+    if value is None:
+        return "-"
+    return str(value) if value < 10**6 else f"{value:.1e}"

@@ -1,0 +1,124 @@
+"""The document as tables in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from harness.report import figures
+from harness.report.thin import shown_epochs
+
+STYLES = {
+    "AGREE": "green",
+    "DIFFER": "bold red",
+    "ERROR": "bold red",
+    "INCONCLUSIVE": "yellow",
+    "SKIPPED": "yellow",
+}
+
+Row = dict[str, Any]
+
+
+def render(document: dict[str, Any]) -> RenderableType:
+    """One table of losses and one of comparisons for each case, then the verdict."""
+    parts = [part for case in document["cases"] for part in _case(document, case)]
+    return Group(*parts, verdict_line(document))
+
+
+def verdict_line(document: dict[str, Any]) -> Text:
+    """The verdict over everything, and how much it rests on."""
+    verdict = document["verdict"]
+    return Text.assemble(
+        (verdict, STYLES[verdict]),
+        f"  {len(document['cases'])} cases, {len(document['comparisons'])} comparisons of "
+        f"{sum(one['elements'] for one in document['comparisons'])} values",
+    )
+
+
+def _of(rows: list[Row], case: Row) -> list[Row]:
+    return [row for row in rows if (row["problem"], row["dtype"]) == (case["problem"], case["dtype"])]
+
+
+def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
+    runs = _of(document["runs"], case)
+    yield Text.assemble(
+        (f"{case['problem']} {case['dtype']}  ", "bold"),
+        (case["verdict"], STYLES[case["verdict"]]),
+        f"  {case['reason']}" if case["reason"] else "",
+    )
+    if any(run["losses"] for run in runs):
+        yield _losses(case, runs)
+    if comparisons := _of(document["comparisons"], case):
+        yield _comparisons(case, comparisons)
+    for run in runs:
+        if run["reason"]:
+            fix = f"; {run['fix']}" if run["fix"] else ""
+            yield Text.assemble(
+                f"{run['backend']}: ", (run["verdict"], STYLES[run["verdict"]]), f": {run['reason']}{fix}"
+            )
+    yield Text()
+
+
+def _losses(case: Row, runs: list[Row]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    trained = [run for run in runs if run["losses"]]
+    for title in ("epoch", *(run["backend"] for run in trained), "distance"):
+        table.add_column(escape(title), justify="right", no_wrap=True)
+    rows = list(zip_longest(*(run["losses"] for run in trained), case["distances"]))
+    for epoch in shown_epochs(len(rows)):
+        if epoch is None:
+            table.add_row(*["..."] * (len(trained) + 2))
+            continue
+        *losses, distance = rows[epoch]
+        shown = [figures.loss(value, case["dtype"]) for value in losses]
+        table.add_row(str(epoch), *shown, figures.distance(distance))
+    return table
+
+
+def _comparisons(case: Row, comparisons: list[Row]) -> Table:
+    table = Table(
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+        caption=f"tolerance: {figures.tolerance(case['tolerance'])}",
+        caption_justify="left",
+    )
+    for title in (
+        "compared",
+        "quantity",
+        "verdict",
+        "failing",
+        "worst at",
+        "scaled",
+        "relative",
+        "ULP",
+        "passes at",
+    ):
+        table.add_column(title, no_wrap=title != "quantity")
+    for one in comparisons:
+        worst = one["worst"]
+        measured = (
+            [
+                figures.place(worst["index"], one["quantity"]),
+                figures.distance(worst["scaled"]),
+                figures.distance(worst["relative"]),
+                figures.ulps(worst["ulps"]),
+                figures.distance(one["smallest_rtol"]),
+            ]
+            if worst
+            else ["", "", "", "", ""]
+        )
+        table.add_row(
+            escape(f"{one['left']} / {one['right']}"),
+            escape(one["quantity"]),
+            Text(one["verdict"], STYLES[one["verdict"]]),
+            f"{one['failing']} of {one['elements']}",
+            *map(escape, measured),
+        )
+    return table

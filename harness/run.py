@@ -1,0 +1,79 @@
+"""The free run: a backend trains a problem alone, from the problem's start."""
+
+from __future__ import annotations
+
+import time
+import traceback
+
+import numpy as np
+
+from backends.errors import LockstepError
+from backends.problem import Batches, Problem
+from backends.protocol import LOSSES_ONLY, Backend, Recording, Trace, Trainer
+from harness.compare import Fingerprint, Run
+from harness.verdict import Verdict
+
+
+def free_run(backend: Backend, problem: Problem, recording: Recording = LOSSES_ONLY) -> Run:
+    """Train `problem` on `backend`; whatever goes wrong there becomes the run's verdict and reason.
+
+    Args:
+        backend: who trains.
+        problem: what, in its dtype.
+        recording: what to keep beside losses and final parameters.
+    """
+    try:
+        if refusal := backend.supports(problem):
+            return Run(problem.name, problem.dtype, backend.name, Verdict.SKIPPED, refusal.reason)
+        return _train(backend, problem, recording)
+    except (
+        Exception
+    ) as error:  # whatever a backend raises is a finding about that backend, not the harness' end
+        return Run(problem.name, problem.dtype, backend.name, Verdict.ERROR, describe(error))
+
+
+def _train(backend: Backend, problem: Problem, recording: Recording) -> Run:
+    trainer = backend.trainer(problem)
+    given = {name: Fingerprint.of(array) for name, array in trainer.given().items()}
+    batches = problem.batches()
+    fit = trainer.fit if "fit" in trainer.capabilities else StepByStep(trainer).fit
+    started = time.perf_counter()
+    # A diverging run is judged by its numbers; the frameworks do not warn either.
+    with np.errstate(over="ignore", invalid="ignore"):
+        trace = fit(trainer.init(), batches, recording)
+    seconds = time.perf_counter() - started
+    return Run(
+        problem.name,
+        problem.dtype,
+        backend.name,
+        trace=trace,
+        given=given,
+        environment=backend.environment(),
+        seconds=seconds,
+    )
+
+
+class StepByStep:
+    """`fit` for a trainer that has none: one `step` after the other."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def fit(self, state: object, batches: Batches, recording: Recording) -> Trace:
+        losses, history = [], [self._trainer.read(state).parameters]
+        for batch in batches:
+            state, loss = self._trainer.step(state, batch)
+            losses.append(np.asarray(loss))
+            if recording.parameters:
+                history.append(self._trainer.read(state).parameters)
+        recorded = {name: np.stack([past[name] for past in history]) for name in history[0]}
+        return Trace(np.stack(losses), self._trainer.read(state), recorded if recording.parameters else None)
+
+
+def describe(error: BaseException) -> str:
+    """An exception as one reason: our own as they stand, others with where they were raised."""
+    if isinstance(error, LockstepError):
+        return f"{error.what}: {error.got}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"

@@ -1,0 +1,134 @@
+"""The JSON Schemas: of the problem file (made from the tables of `backends.ops`), of the report and of the list.
+
+``python -m harness.schema`` writes the problem's anew; a test compares it with the tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from backends.ops import FUNCTIONS, LOSSES, OPTIMIZERS, Argument, LossRule, Op, OptimizerRule
+
+Schema = dict[str, Any]
+
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_NUMBERS: Schema = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/numbers"}]}}
+
+
+def load(name: str) -> Schema:
+    """A published schema: ``problem``, ``report`` or ``list``."""
+    text = files("harness").joinpath(f"schemas/{name}.schema.json").read_text(encoding="utf-8")
+    schema: Schema = json.loads(text)
+    return schema
+
+
+def problem_schema() -> Schema:
+    """The schema of a problem file, from the tables."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Lockstep problem file",
+        "description": "One training run: data, model, loss, optimizer, epochs, initial parameters.",
+        "type": "object",
+        "required": ["name", "data", "model", "loss", "optimizer", "epochs"],
+        "additionalProperties": False,
+        "properties": {
+            "name": {"type": "string", "minLength": 1, "description": "what reports call it"},
+            "epochs": {"type": "integer", "minimum": 1, "description": "passes over the data, 1 or more"},
+            "data": _data_schema(),
+            "model": {
+                "type": "array",
+                "minItems": 1,
+                "description": "the layers, applied in order",
+                "items": _member_schema("op", FUNCTIONS),
+            },
+            "loss": _member_schema("name", LOSSES),
+            "optimizer": _member_schema("name", OPTIMIZERS),
+            "initial": {
+                "type": "object",
+                "description": "parameters before the first step by canonical name (0.linear/w); "
+                "those not given are drawn from `seed` (0)",
+                "properties": {"seed": {"type": "integer", "minimum": 0, "description": "an int >= 0"}},
+                "additionalProperties": {"$ref": "#/$defs/numbers"},
+            },
+        },
+        "$defs": {"numbers": {**_NUMBERS, "description": "a list of numbers, or of equally long rows"}},
+    }
+
+
+def _data_schema() -> Schema:
+    source = {
+        "description": "rows of numbers; or the path of a .npy file; or, with `file`, the columns of a .csv "
+        "(a list of names) or the array in a .npz (its name)",
+        "anyOf": [
+            {"$ref": "#/$defs/numbers"},
+            {"type": "string", "minLength": 1},
+            {"type": "array", "minItems": 1, "items": {"type": "string"}},
+        ],
+    }
+    return {
+        "type": "object",
+        "required": ["x", "y"],
+        "additionalProperties": False,
+        "properties": {
+            "file": {"type": "string", "description": "a .csv or .npz, relative to the problem file"},
+            "x": source,
+            "y": source,
+        },
+    }
+
+
+def _member_schema(
+    key: str, table: Mapping[str, Op] | Mapping[str, LossRule] | Mapping[str, OptimizerRule]
+) -> Schema:
+    """A table that names one member under `key` and gives its arguments beside it."""
+    branches = [
+        {
+            "if": {"required": [key], "properties": {key: {"const": name}}},
+            "then": {
+                "required": [name for name, one in member.arguments.items() if one.default is None],
+                "additionalProperties": False,
+                "properties": {
+                    key: {"description": member.doc},
+                    **{name: _argument_schema(one) for name, one in member.arguments.items()},
+                },
+            },
+        }
+        for name, member in table.items()
+    ]
+    return {
+        "type": "object",
+        "required": [key],
+        "properties": {key: {"enum": list(table)}},
+        "allOf": branches,
+    }
+
+
+def _argument_schema(argument: Argument) -> Schema:
+    schema: Schema = {"type": _TYPES[argument.kind], "description": f"{argument.doc}; {argument.describe()}"}
+    for keyword, bound in (
+        ("exclusiveMinimum", argument.above),
+        ("minimum", argument.at_least),
+        ("exclusiveMaximum", argument.below),
+    ):
+        if bound is not None:
+            schema[keyword] = bound
+    if argument.choices:
+        schema["enum"] = list(argument.choices)
+    if argument.default is not None:
+        schema["default"] = argument.default
+    return schema
+
+
+def dumps(schema: Schema) -> str:
+    """The text of a schema file."""
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent / "schemas" / "problem.schema.json").write_text(
+        dumps(problem_schema()), encoding="utf-8"
+    )

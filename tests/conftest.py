@@ -1,0 +1,52 @@
+"""Shared fixtures: the registry's backends, the seed problem, and problems with more shape to them."""
+
+import numpy as np
+import pytest
+
+import backends
+from backends.problem import DTYPES, Layer, Loss, Optimizer, Problem
+from harness.problems import find
+
+BACKENDS = list(backends.entries())
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    """Every registered backend in turn."""
+    return backends.load(request.param)
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def seed():
+    return find("seed")
+
+
+@pytest.fixture
+def square():
+    """Two layers, the first with a square weight, which a transposed copy would fit without complaint."""
+    return square_problem()
+
+
+def square_problem(**changes):
+    rng = np.random.default_rng(7)
+    fields = {
+        "name": "square",
+        "x": rng.standard_normal((12, 3)),
+        "y": rng.standard_normal((12, 2)),
+        "model": (Layer("linear", size=3), Layer("dot", size=2), Layer("add")),
+        "loss": Loss("squared_error", reduction="mean"),
+        "optimizer": Optimizer("sgd", learning_rate=0.05),
+        "epochs": 6,
+        "initial": {
+            "0.linear/w": rng.standard_normal((3, 3)),
+            "0.linear/b": rng.standard_normal(3),
+            "1.dot/w": rng.standard_normal((3, 2)),
+            "2.add/b": rng.standard_normal(2),
+        },
+    }
+    return Problem(**{**fields, **changes})
