@@ -22,7 +22,7 @@ class Dual:
 
     __slots__ = ("tangent", "value")
 
-    def __init__(self, value: Number, tangent: Number = 0.0) -> None:
+    def __init__(self, value: Number, tangent: Number = 0) -> None:
         self.value = value
         self.tangent = tangent
 
@@ -59,7 +59,7 @@ class Dual:
         return _dual(other) / self
 
     def __pow__(self, exponent: float) -> Dual:
-        slope = exponent * self.value ** (exponent - 1) if exponent else 0.0
+        slope = exponent * self.value ** (exponent - 1) if exponent else 0
         return Dual(self.value**exponent, slope * self.tangent)
 
 

@@ -1,0 +1,237 @@
+"""What every backend promises (`backends.protocol`), checked on every backend of the registry."""
+
+import copy
+import inspect
+
+import numpy as np
+import pytest
+
+from backends.problem import Batch
+from backends.protocol import CAPABILITIES, LOSSES_ONLY, STAGES, Backend, Recording, Trainer, is_wanted
+from harness.problems import find
+from tests.conftest import square_problem
+
+PROBLEMS = {"seed": lambda: find("seed"), "square": square_problem}
+
+
+@pytest.fixture(params=PROBLEMS)
+def problem(request, dtype):
+    return PROBLEMS[request.param]().replace(dtype=dtype)
+
+
+@pytest.fixture
+def trainer(backend, problem):
+    assert backend.supports(problem) is None
+    return backend.trainer(problem)
+
+
+@pytest.fixture
+def batch(problem):
+    return next(iter(problem.batches()))
+
+
+def assert_same(left, right):
+    assert list(left) == list(right)
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name], err_msg=name, strict=True)
+
+
+def close(dtype):
+    """Room for another order of a few dozen operations."""
+    return 64 * float(np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("protocol", [Backend, Trainer])
+def test_methods_and_arguments_are_the_protocols(backend, seed, protocol):
+    """A Protocol is only checked statically; this holds third parties to it as well."""
+    subject = backend if protocol is Backend else backend.trainer(seed)
+    for name, member in vars(protocol).items():
+        if name.startswith("_"):
+            continue
+        assert hasattr(subject, name), name
+        if inspect.isfunction(member):
+            expected = list(inspect.signature(member).parameters)[1:]
+            assert list(inspect.signature(getattr(subject, name)).parameters) == expected, name
+    public = {name for name in dir(subject) if not name.startswith("_")}
+    assert public <= set(vars(protocol)), "nothing beyond the protocol"
+
+
+def test_capabilities_are_known(trainer):
+    assert trainer.capabilities <= CAPABILITIES
+
+
+def test_environment_has_the_shared_keys(backend):
+    environment = backend.environment()
+    assert isinstance(environment["version"], str)
+    assert environment["reduced_precision"] is False
+
+
+def test_snapshots_are_canonical(trainer, problem):
+    parameters = trainer.read(trainer.init()).parameters
+    assert_same(parameters, problem.initial_parameters())
+    assert list(parameters) == sorted(parameters)
+    for name, value in parameters.items():
+        assert value.dtype == problem.dtype
+        assert value.shape == problem.parameter_shapes[name]
+        assert value.flags.c_contiguous
+
+
+def test_given_is_the_problems_own(trainer, problem):
+    given = trainer.given()
+    batches = problem.batches()
+    expected = {"data/x": batches.x, "data/y": batches.y}
+    expected |= {f"initial/{name}": value for name, value in problem.initial_parameters().items()}
+    assert_same(dict(sorted(given.items())), dict(sorted(expected.items())))
+
+
+def test_problem_batch_and_snapshot_are_never_changed(trainer, problem, batch):
+    kept = copy.deepcopy(batch)
+    state = trainer.init()
+    snapshot = trainer.read(state)
+    before = copy.deepcopy(snapshot)
+    x, initial = problem.x.copy(), problem.initial_parameters()
+    for _ in range(3):
+        state, _ = trainer.step(state, batch)
+    state = trainer.write(state, snapshot)
+    trainer.observe(state, batch, STAGES)
+    for _ in range(3):
+        state, _ = trainer.step(state, batch)
+    trainer.fit(trainer.write(state, snapshot), problem.batches(), LOSSES_ONLY)
+    assert_same(snapshot.parameters, before.parameters)
+    np.testing.assert_array_equal(batch.x, kept.x)
+    np.testing.assert_array_equal(batch.y, kept.y)
+    np.testing.assert_array_equal(problem.x, x)
+    assert_same(problem.initial_parameters(), initial)
+
+
+def test_what_was_handed_over_is_not_aliased(trainer, batch):
+    """Changing an array after it was handed over changes nothing inside."""
+    state = trainer.init()
+    snapshot = trainer.read(state)
+    expected = copy.deepcopy(snapshot.parameters)
+    state = trainer.write(state, snapshot)
+    grads = trainer.write_grads(snapshot.parameters)
+    for value in snapshot.parameters.values():
+        value += 1
+    assert_same(trainer.read(state).parameters, expected)
+    assert_same(trainer.read_grads(grads), expected)
+
+
+def test_read_write_continue_is_uninterrupted_training(trainer, batch):
+    state = trainer.init()
+    for _ in range(2):
+        state, _ = trainer.step(state, batch)
+    snapshot = trainer.read(state)
+    for _ in range(3):
+        state, _ = trainer.step(state, batch)
+    straight = trainer.read(state)
+    other = trainer.write(trainer.init(), snapshot)
+    for _ in range(3):
+        other, _ = trainer.step(other, batch)
+    resumed = trainer.read(other)
+    assert_same(resumed.parameters, straight.parameters)
+    assert_same(resumed.optimizer, straight.optimizer)
+    assert resumed.step == straight.step == 5
+
+
+def test_a_step_is_its_two_halves(trainer, batch, problem):
+    whole, loss = trainer.step(trainer.init(), batch)
+    state, half_loss, grads = trainer.gradients(trainer.init(), batch)
+    halves = trainer.apply(state, trainer.write_grads(trainer.read_grads(grads)))
+    assert np.asarray(loss) == pytest.approx(np.asarray(half_loss), rel=close(problem.dtype))
+    left, right = trainer.read(whole), trainer.read(halves)
+    assert left.step == right.step == 1
+    for name in left.parameters:
+        np.testing.assert_allclose(left.parameters[name], right.parameters[name], rtol=close(problem.dtype))
+
+
+def test_gradients_update_nothing(trainer, batch, problem):
+    state, _, grads = trainer.gradients(trainer.init(), batch)
+    assert_same(trainer.read(state).parameters, problem.initial_parameters())
+    shapes = {name: value.shape for name, value in trainer.read_grads(grads).items()}
+    assert shapes == problem.parameter_shapes
+
+
+def test_fit_trains_what_step_trains(trainer, problem):
+    trace = trainer.fit(trainer.init(), problem.batches(), Recording(parameters=True))
+    state, losses = trainer.init(), []
+    for batch in problem.batches():
+        state, loss = trainer.step(state, batch)
+        losses.append(np.asarray(loss))
+    assert trace.losses.shape == (problem.epochs,)
+    assert trace.losses.dtype == problem.dtype
+    np.testing.assert_allclose(trace.losses, losses, rtol=close(problem.dtype))
+    for name, value in trainer.read(state).parameters.items():
+        np.testing.assert_allclose(trace.final.parameters[name], value, rtol=close(problem.dtype))
+        assert trace.parameters[name].shape == (problem.epochs + 1, *value.shape)
+        np.testing.assert_array_equal(trace.parameters[name][-1], trace.final.parameters[name])
+        np.testing.assert_array_equal(trace.parameters[name][0], problem.initial_parameters()[name])
+    assert trace.final.step == problem.epochs
+
+
+def test_recording_changes_no_bit(trainer, problem):
+    plain = trainer.fit(trainer.init(), problem.batches(), LOSSES_ONLY)
+    recorded = trainer.fit(trainer.init(), problem.batches(), Recording(parameters=True))
+    assert plain.parameters is None
+    np.testing.assert_array_equal(plain.losses, recorded.losses)
+    assert_same(plain.final.parameters, recorded.final.parameters)
+
+
+def test_training_leaves_the_users_random_states_alone(backend, seed):
+    import torch
+
+    np.random.seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    trainer = backend.trainer(seed)
+    trainer.fit(trainer.init(), seed.batches(), LOSSES_ONLY)
+    assert torch.equal(before[0], torch.get_rng_state())
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])
+
+
+def test_stages_are_complete_ordered_and_selected(trainer, batch, problem):
+    state = trainer.init()
+    stages = trainer.observe(state, batch, STAGES)
+    layers = [layer.name for layer in problem.layers]
+    assert list(stages) == [
+        "batch/x",
+        "batch/y",
+        *(f"forward/{name}" for name in layers),
+        "loss",
+        *(f"cotangent/{name}" for name in reversed(layers)),
+        *(f"gradient/{name}" for name in problem.parameter_shapes),
+    ]
+    wanted = ["loss", f"forward/{layers[0]}"]
+    assert list(trainer.observe(state, batch, wanted)) == [name for name in stages if is_wanted(name, wanted)]
+    assert trainer.observe(state, batch, []) == {}
+
+
+def test_stages_are_those_of_the_step(trainer, batch, problem):
+    """The side run sees what the real path computes, and the cotangents are the loss' derivatives."""
+    state = trainer.init()
+    stages = trainer.observe(state, batch, STAGES)
+    _, loss, grads = trainer.gradients(state, batch)
+    tolerance = close(problem.dtype)
+    assert stages["loss"] == pytest.approx(np.asarray(loss), rel=tolerance)
+    for name, value in trainer.read_grads(grads).items():
+        np.testing.assert_allclose(stages[f"gradient/{name}"], value, rtol=tolerance)
+    residual = 2 * (stages[f"forward/{problem.layers[-1].name}"] - batch.y)
+    if problem.loss.args["reduction"] == "mean":
+        residual = residual / batch.y.size
+    np.testing.assert_allclose(stages[f"cotangent/{problem.layers[-1].name}"], residual, rtol=tolerance)
+
+
+def test_observing_moves_nothing(trainer, batch):
+    watched, unwatched = trainer.init(), trainer.init()
+    for _ in range(3):
+        trainer.observe(watched, batch, STAGES)
+        watched, _ = trainer.step(watched, batch)
+        unwatched, _ = trainer.step(unwatched, batch)
+    assert_same(trainer.read(watched).parameters, trainer.read(unwatched).parameters)
+
+
+def test_a_short_batch_can_be_stepped(trainer, batch):
+    """Nothing about the first batch's length is remembered."""
+    state, _ = trainer.step(trainer.init(), batch)
+    state, loss = trainer.step(state, Batch(batch.x[:5], batch.y[:5]))
+    assert np.isfinite(np.asarray(loss))
+    assert trainer.read(state).step == 2

@@ -1,0 +1,31 @@
+"""unbroadcast is the adjoint of broadcasting."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import mutually_broadcastable_shapes
+
+from backends.numpy_vjp import Function, unbroadcast
+
+
+@given(mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3))
+def test_unbroadcast_is_the_adjoint_of_broadcasting(shapes):
+    """⟨u, broadcast(b)⟩ = ⟨unbroadcast(u), b⟩, exactly, on small integers."""
+    shape = shapes.input_shapes[0]
+    rng = np.random.default_rng(0)
+    b = rng.integers(-9, 9, shape).astype(float)
+    u = rng.integers(-9, 9, shapes.result_shape).astype(float)
+    summed = unbroadcast(u, shape)
+    assert summed.shape == shape
+    assert np.sum(u * np.broadcast_to(b, shapes.result_shape)) == np.sum(summed * b)
+
+
+def test_a_function_shows_its_name_and_keeps_its_docstring():
+    @Function
+    def shifted(x, w):
+        """x + 1."""
+        return x + 1
+
+    assert repr(shifted) == "<Function shifted>"
+    assert shifted.__doc__ == "x + 1."
+    assert shifted(np.float64(1)) == pytest.approx(2)

@@ -1,0 +1,110 @@
+"""The registry: names, absent frameworks, third parties, and who imports whom."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import backends
+from backends.errors import BackendUnavailableError, UnknownNameError
+
+ROOT = Path(backends.__file__).parent.parent
+FRAMEWORKS = {"jax", "jaxlib", "haiku", "optax", "torch"}
+
+
+def imports_of(path):
+    """Every module that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+def test_importing_the_registry_imports_no_framework_and_no_numpy():
+    code = "import sys, backends; backends.entries(); print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "backends" in loaded
+    assert not (FRAMEWORKS | {"numpy"}) & set(loaded)
+
+
+def test_an_unknown_name_suggests_the_closest():
+    with pytest.raises(UnknownNameError, match="did you mean 'torch'"):
+        backends.load("troch")
+
+
+def test_an_absent_framework_gives_the_install_command(monkeypatch):
+    monkeypatch.setattr(backends, "missing_modules", lambda name: ["torch"])
+    with pytest.raises(BackendUnavailableError, match='pip install "torch'):
+        backends.load("torch")
+
+
+def test_a_broken_install_is_unavailable_not_a_crash(monkeypatch):
+    broken = backends.Entry("broken", "backends.no_such_module:Backend", "", (), ("some-package",))
+    monkeypatch.setattr(backends, "entries", lambda: {"broken": broken})
+    with pytest.raises(BackendUnavailableError, match="reinstall it: pip install"):
+        backends.load("broken")
+
+
+def test_third_parties_are_found_by_entry_point_and_cannot_take_our_names(monkeypatch):
+    points = [
+        EntryPoint("theirs", "their.module:Backend", backends.ENTRY_POINT_GROUP),
+        EntryPoint("numpy", "their.module:Backend", backends.ENTRY_POINT_GROUP),
+    ]
+
+    class Distribution:
+        name = "their-package"
+
+    for point in points:
+        vars(point)["dist"] = Distribution
+    monkeypatch.setattr(backends, "entry_points", lambda group: points)
+    backends.entries.cache_clear()
+    try:
+        found = backends.entries()
+    finally:
+        monkeypatch.undo()
+        backends.entries.cache_clear()
+    assert found["theirs"].target == "their.module:Backend"
+    assert found["numpy"].target.startswith("backends.")
+
+
+def test_requirements_are_those_of_the_package_metadata():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for entry in backends.BUILT_IN:
+        if entry.requirements:
+            assert list(entry.requirements) == extras[entry.name]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "backends").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_one_way(path):
+    """No backend imports another or the harness, and only a backend imports its framework."""
+    own = path.relative_to(ROOT / "backends").parts[0]
+    folders = {item.name for item in (ROOT / "backends").iterdir() if item.is_dir()}
+    allowed = {"jax_haiku": {"jax", "haiku", "optax"}, "pytorch": {"torch"}}
+    for module in imports_of(path):
+        top, _, rest = module.partition(".")
+        assert top != "harness"
+        assert top not in FRAMEWORKS or top in allowed.get(own, set()), module
+        other = rest.partition(".")[0] if top == "backends" else ""
+        assert other not in folders - {own} or not other, module
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "harness").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_harness_knows_no_framework(path):
+    shared = {"backends", "backends.problem", "backends.protocol", "backends.ops", "backends.errors"}
+    for module in imports_of(path):
+        assert module.partition(".")[0] not in FRAMEWORKS
+        assert not module.startswith("backends") or module in shared, module
+
+
+@pytest.mark.parametrize("folder", ["backends", "harness"])
+def test_nobody_branches_on_a_backends_name(folder):
+    comparison = re.compile(r"""(==|!=|\bin\b)\s*[\[({]?\s*["'](numpy|jax|torch)["']""")
+    for path in (ROOT / folder).rglob("*.py"):
+        assert not comparison.search(path.read_text(encoding="utf-8")), path
