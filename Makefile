@@ -29,7 +29,7 @@ check: $(STAMP)  ## lint, formatting, types
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## time what the documentation claims (minutes)
-	$(BIN)/python -m pytest benchmarks --benchmark-enable -o python_files='bench_*.py'
+	$(BIN)/python -m pytest benchmarks --benchmark-enable -o python_files='bench_*.py' -o python_functions='bench_*' -s
 
 schemas: $(STAMP)  ## write harness/schemas/ anew after a change of the tables
 	$(BIN)/python -m harness.schema

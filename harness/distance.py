@@ -48,9 +48,10 @@ def _rank(value: np.floating) -> int:
 
 
 def ratio(distance: Array, scale: Array) -> Array:
-    """Distance / scale, where 0 / 0 is 0 and anything else / 0 is infinite."""
-    out = np.where(distance > 0, np.inf, 0.0)
-    return np.divide(distance, scale, out=out, where=scale > 0)
+    """`distance / scale`, where 0 / 0 is 0, and an infinite distance or one over no scale is infinite."""
+    out = np.where(distance == 0, 0.0, np.where(np.isnan(distance), np.nan, np.inf))
+    with np.errstate(over="ignore"):
+        return np.divide(distance, scale, out=out, where=(scale > 0) & np.isfinite(distance))
 
 
 def place(index: tuple[int, ...], left: Array, right: Array, scale: Array) -> Place:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -133,49 +134,48 @@ def _from_list(axis: str, rows: list[Any]) -> Array:
 
 
 def _from_npy(path: Path, axis: str) -> Array:
-    loaded = _load(path, axis)
-    if not isinstance(loaded, np.ndarray):
+    arrays = _arrays(path, axis)
+    if None not in arrays:
         raise ProblemError(
             f"data.{axis} is not one array",
             f"{path}: an archive",
             "name the archive as `file` and the array here",
         )
-    return loaded
+    return arrays[None]
 
 
 def _from_file(path: Path, axis: str, wanted: Any) -> Array:
     if path.suffix == ".csv":
         return _from_csv(path, axis, wanted)
-    loaded = _load(path, axis)
-    if isinstance(loaded, np.ndarray):
+    arrays = _arrays(path, axis)
+    if None in arrays:
         raise ProblemError(
             "data.file is one array", str(path), "name the .npy files as x and y, without `file`"
         )
-    with loaded:
-        if not isinstance(wanted, str) or wanted not in loaded.files:
-            raise ProblemError(
-                f"data.{axis} names no array of {path.name}",
-                _shortened(wanted),
-                f"use one of {', '.join(map(repr, loaded.files))}",
-            )
-        array: Array = loaded[wanted]
-    return array
-
-
-def _load(path: Path, axis: str) -> Any:
-    """A .npy or .npz; pickled objects are refused, they could run code."""
-    try:
-        return np.load(path, allow_pickle=False)
-    except OSError as error:
-        reason = error.strerror or "neither .npy nor .npz"
+    if not isinstance(wanted, str) or wanted not in arrays:
         raise ProblemError(
-            f"the file of data.{axis} cannot be read", f"{path}: {reason}", "check the path"
+            f"data.{axis} names no array of {path.name}",
+            _shortened(wanted),
+            f"use one of {', '.join(map(repr, arrays))}",
+        )
+    return arrays[wanted]
+
+
+def _arrays(path: Path, axis: str) -> dict[str | None, Array]:
+    """The arrays of a .npz by name, or that of a .npy under None; pickled objects are refused, they could run code."""
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {None: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except OSError as error:
+        raise ProblemError(
+            f"the file of data.{axis} cannot be read", f"{path}: {error.strerror or error}", "check the path"
         ) from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ProblemError(
             f"the file of data.{axis} is not a NumPy file",
             f"{path}: {error}",
-            "save it with numpy.save or savez",
+            "save it with numpy.save or savez, numbers only",
         ) from error
 
 

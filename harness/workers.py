@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from multiprocessing.connection import Connection, wait
 
 import backends
 from backends.errors import BackendUnavailableError
@@ -52,17 +51,45 @@ def side_by_side(chosen: Sequence[Chosen], problems: Sequence[Problem]) -> Itera
     The processes are spawned: after jax or torch was imported, a fork can hang.
     """
     context = multiprocessing.get_context("spawn")
-    with ExitStack() as stack:
-        waiting: dict[Future[Run], tuple[Chosen, Problem]] = {}
+    working: dict[Connection, tuple[Chosen, list[Problem]]] = {}
+    processes = []
+    try:
         for backend in chosen:
-            pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
-            waiting.update(
-                {pool.submit(run_one, backend, problem): (backend, problem) for problem in problems}
-            )
-        for future in as_completed(waiting):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                backend, problem = waiting[future]
-                reason = "its process died (killed, out of memory, or crashed in native code)"
-                yield Run(problem.name, problem.dtype, name_of(backend), Verdict.ERROR, reason)
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(theirs, backend, problems), daemon=True)
+            process.start()
+            theirs.close()
+            processes.append(process)
+            working[ours] = backend, list(problems)
+        while working:
+            for ready in wait(list(working)):
+                assert isinstance(ready, Connection)
+                yield from _received(ready, working)
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def _work(results: Connection, backend: Chosen, problems: Sequence[Problem]) -> None:
+    """What a worker does: it sends its runs and ends at once, without the second torch takes to unload."""
+    for problem in problems:
+        results.send(run_one(backend, problem))
+    results.close()
+    os._exit(0)
+
+
+def _received(ready: Connection, working: dict[Connection, tuple[Chosen, list[Problem]]]) -> Iterator[Run]:
+    """The next run from a worker; if it died, an error for each problem that it still had to do."""
+    backend, remaining = working[ready]
+    try:
+        yield ready.recv()
+        remaining.pop(0)
+    except EOFError:
+        reason = "its process died (killed, out of memory, or crashed in native code)"
+        for problem in remaining:
+            yield Run(problem.name, problem.dtype, name_of(backend), Verdict.ERROR, reason)
+        remaining.clear()
+    if not remaining:
+        del working[ready]
+        ready.close()

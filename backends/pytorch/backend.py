@@ -141,11 +141,9 @@ class TorchTrainer:
         return state
 
     def _state(self, parameters: Arrays, step: int = 0) -> State:
-        # Built on the meta device, so that no initialiser draws from the user's random state.
-        modules = [
-            FUNCTIONS[item.op].build(item.input_shape, item.args, "meta") for item in self._problem.layers
-        ]
-        module = nn.Sequential(*modules).to(self._dtype).to_empty(device="cpu")
+        with torch.random.fork_rng(devices=[]):  # torch's initialisers draw; the user's random state stays
+            modules = [FUNCTIONS[item.op].build(item.input_shape, item.args) for item in self._problem.layers]
+        module = nn.Sequential(*modules).to(self._dtype)
         optimizer = OPTIMIZERS[self._problem.optimizer.name](
             module.parameters(), self._problem.optimizer.args
         )
@@ -196,7 +194,7 @@ class TorchBackend:
     def environment(self) -> Mapping[str, str | int | bool]:
         precision = torch.get_float32_matmul_precision()
         return {
-            "version": torch.__version__,
+            "version": str(torch.__version__),
             "threads": torch.get_num_threads(),
             "device": "cpu",
             "deterministic": torch.are_deterministic_algorithms_enabled(),

@@ -14,9 +14,9 @@ from backends.ops import Args, Shape
 class Bias(nn.Module):
     """x + b. torch.nn has no layer that only adds."""
 
-    def __init__(self, size: int, device: str) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.empty(size, device=device))
+        self.bias = nn.Parameter(torch.empty(size))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.bias
@@ -33,21 +33,21 @@ class Row(NamedTuple):
     """How one op is written in torch.
 
     Attributes:
-        build: (input shape of one example, arguments, device) -> module.
+        build: (input shape of one example, arguments) -> module.
         leaves: canonical parameter name -> torch's.
     """
 
-    build: Callable[[Shape, Args, str], nn.Module]
+    build: Callable[[Shape, Args], nn.Module]
     leaves: Mapping[str, Leaf] = {}
 
 
-def _linear(bias: bool) -> Callable[[Shape, Args, str], nn.Module]:
-    return lambda shape, args, device: nn.Linear(shape[0], int(args["size"]), bias=bias, device=device)
+def _linear(bias: bool) -> Callable[[Shape, Args], nn.Module]:
+    return lambda shape, args: nn.Linear(shape[0], int(args["size"]), bias=bias)
 
 
 # torch's Linear keeps its weight as (out, in).
 FUNCTIONS: Mapping[str, Row] = {
     "dot": Row(_linear(bias=False), {"w": Leaf("weight", transposed=True)}),
-    "add": Row(lambda shape, args, device: Bias(shape[-1], device), {"b": Leaf("bias")}),
+    "add": Row(lambda shape, args: Bias(shape[-1]), {"b": Leaf("bias")}),
     "linear": Row(_linear(bias=True), {"w": Leaf("weight", transposed=True), "b": Leaf("bias")}),
 }

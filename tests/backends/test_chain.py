@@ -41,7 +41,9 @@ def test_the_notebook_training_loop_prints_the_notebook_losses(notebook):
         losses.append(loss)
         updates, _ = optimizer.update(dict(enumerate(grads[:-1])), {}, {})
         params = [*update_params(updates, dict(enumerate(params[:-1]))).values(), params[-1]]
-    assert [f"{loss:.{len(text.partition('.')[2])}f}" for loss, text in zip(losses, PRINTED, strict=True)] == PRINTED
+    assert [
+        f"{loss:.{len(text.partition('.')[2])}f}" for loss, text in zip(losses, PRINTED, strict=True)
+    ] == PRINTED
     # numpy prints eight decimals of each: [[1.6269806], [-1.09195793]] and [0.121909].
     assert np.array2string(params[0].ravel(), precision=8) == "[ 1.6269806  -1.09195793]"
     assert np.array2string(params[1], precision=8) == "[0.121909]"
@@ -66,7 +68,7 @@ def test_the_target_gets_no_gradient(notebook):
 
 
 def test_the_contraction_is_the_sum_of_the_notebooks_per_example_gradients(notebook):
-    funcs, params, x = notebook
+    _, params, x = notebook
     u = np.random.default_rng(0).standard_normal((30, 1))
     per_example = np.einsum("na,nb->nab", x, u)
     np.testing.assert_allclose(dot.make_vjp(x, params[0])(u)[1], per_example.sum(0), rtol=1e-14)
@@ -88,7 +90,9 @@ def test_gradients_equal_torchs(notebook):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtype_is_kept(dtype, notebook):
     funcs, params, x = notebook
-    loss, grad_x, grads = backward_diff_chain(x.astype(dtype), funcs, [value.astype(dtype) for value in params])
+    loss, grad_x, grads = backward_diff_chain(
+        x.astype(dtype), funcs, [value.astype(dtype) for value in params]
+    )
     assert {loss.dtype, grad_x.dtype, grads[0].dtype, grads[1].dtype} == {np.dtype(dtype)}
 
 
@@ -111,7 +115,9 @@ def test_the_mean_is_the_sum_over_n(notebook):
     assert mean_squared_loss(prediction, y) == squared_loss(prediction, y) / 30
     u = np.ones(())
     np.testing.assert_allclose(
-        mean_squared_loss.make_vjp(prediction, y)(u)[0], squared_loss.make_vjp(prediction, y)(u)[0] / 30, rtol=1e-15
+        mean_squared_loss.make_vjp(prediction, y)(u)[0],
+        squared_loss.make_vjp(prediction, y)(u)[0] / 30,
+        rtol=1e-15,
     )
 
 

@@ -34,7 +34,9 @@ def test_every_operator_has_its_derivative(a, b):
 
 def test_arrays_of_duals_take_their_tangents_back_out():
     duals = to_dual(np.arange(4.0).reshape(2, 2), 3.0)
-    np.testing.assert_array_equal(tangents(duals @ duals, float), 3.0 * np.array([[3, 5], [7, 9]]) * 1.0 + 0.0)
+    np.testing.assert_array_equal(
+        tangents(duals @ duals, float), 3.0 * np.array([[3, 5], [7, 9]]) * 1.0 + 0.0
+    )
 
 
 def test_plain_numbers_among_duals_have_no_tangent():

@@ -28,8 +28,12 @@ def imports_of(path):
 
 
 def test_importing_the_registry_imports_no_framework_and_no_numpy():
-    code = "import sys, backends; backends.entries(); print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    code = (
+        "import sys, backends; backends.entries(); print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert "backends" in loaded
     assert not (FRAMEWORKS | {"numpy"}) & set(loaded)
 
@@ -81,7 +85,9 @@ def test_requirements_are_those_of_the_package_metadata():
             assert list(entry.requirements) == extras[entry.name]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "backends").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "backends").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_arrows_point_one_way(path):
     """No backend imports another or the harness, and only a backend imports its framework."""
     own = path.relative_to(ROOT / "backends").parts[0]
@@ -95,7 +101,9 @@ def test_arrows_point_one_way(path):
         assert other not in folders - {own} or not other, module
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "harness").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "harness").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_the_harness_knows_no_framework(path):
     shared = {"backends", "backends.problem", "backends.protocol", "backends.ops", "backends.errors"}
     for module in imports_of(path):

@@ -1,0 +1,45 @@
+"""Files are written whole or not at all."""
+
+import os
+
+import pytest
+
+from harness.files import FileError, writable_folder, write_text
+
+
+def test_a_file_is_replaced_with_ordinary_permissions(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    write_text(path, "new ∑\n")
+    assert path.read_text(encoding="utf-8") == "new ∑\n"
+    assert [item.name for item in tmp_path.iterdir()] == ["report.json"]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(FileError, match="No space left on device"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_folder_that_cannot_be_one(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="the output folder cannot be written"):
+        writable_folder(tmp_path / "file" / "below")
+    with pytest.raises(FileError, match="name another path"):
+        write_text(tmp_path / "none" / "report.json", "")
+
+
+def test_folders_are_created(tmp_path):
+    assert writable_folder(tmp_path / "a" / "b").is_dir()
+    assert not list((tmp_path / "a" / "b").iterdir())

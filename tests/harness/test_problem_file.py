@@ -1,0 +1,215 @@
+"""Problem files: every form that is read, and every fault with the line or the field in its message."""
+
+import pickle
+import tomllib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backends.errors import LockstepError, ProblemError
+from harness.problem_file import read
+
+GOOD = """
+name = "mine"
+epochs = 3
+data = { x = [[1, 2], [3, 4], [5, 6.5]], y = [1, 2, 3] }
+model = [{ op = "linear", size = 1 }]
+loss = { name = "squared_error" }
+optimizer = { name = "sgd", learning_rate = 0.01 }
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "mine.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def with_data(data):
+    return GOOD.replace("{ x = [[1, 2], [3, 4], [5, 6.5]], y = [1, 2, 3] }", data)
+
+
+X, Y = np.array([[1, 2], [3, 4], [5, 6.5]]), np.array([[1.0], [2.0], [3.0]])
+
+
+def save_npy(folder):
+    np.save(folder / "x.npy", X)
+    np.save(folder / "y.npy", Y[:, 0])
+    return '{ x = "x.npy", y = "y.npy" }'
+
+
+def save_npz(folder):
+    np.savez(folder / "d.npz", inputs=X, targets=Y)
+    return '{ file = "d.npz", x = "inputs", y = "targets" }'
+
+
+def save_csv(folder):
+    (folder / "d.csv").write_text("\ufeffa, b,t,note\n1,2,1,x\n3,4,2,y\n\n5,6.5,3,z\n", encoding="utf-8")
+    return '{ file = "d.csv", x = ["a", "b"], y = "t" }'
+
+
+@pytest.mark.parametrize(
+    "save", [lambda folder: "{ x = [[1, 2], [3, 4], [5, 6.5]], y = [1, 2, 3] }", save_npy, save_npz, save_csv]
+)
+def test_every_form_of_data(write, tmp_path, save):
+    problem = read(write(with_data(save(tmp_path))))
+    np.testing.assert_array_equal(problem.x, X)
+    np.testing.assert_array_equal(problem.y, Y)
+    assert (problem.name, problem.epochs) == ("mine", 3)
+    assert problem.loss.args == {"reduction": "mean"}
+
+
+def test_initial_parameters_are_drawn_from_the_seed_or_given(write):
+    drawn = [
+        read(write(GOOD + extra)).initial
+        for extra in ("", "initial = { seed = 0 }", "initial = { seed = 1 }")
+    ]
+    np.testing.assert_array_equal(drawn[0]["0.linear/w"], drawn[1]["0.linear/w"])
+    assert (drawn[0]["0.linear/w"] != drawn[2]["0.linear/w"]).all()
+    np.testing.assert_array_equal(drawn[0]["0.linear/b"], [0.0])
+    part = read(write(GOOD + 'initial = { "0.linear/b" = [7] }')).initial
+    np.testing.assert_array_equal(part["0.linear/b"], [7.0])
+    np.testing.assert_array_equal(part["0.linear/w"], drawn[0]["0.linear/w"])
+
+
+FAULTS = {
+    "not toml": ("name = ?", "is not TOML", "line 1"),
+    "lost field": (GOOD.replace("epochs = 3\n", ""), "top level: lacks epochs", "it takes"),
+    "unknown field": (GOOD + "epoch = 3\n", "does not take epoch", "epochs"),
+    "wrong type": (GOOD.replace("epochs = 3", 'epochs = "3"'), "epochs: is not valid (type)", "passes over the data"),
+    "zero epochs": (GOOD.replace("epochs = 3", "epochs = 0"), "epochs: is not valid", "1 or more"),
+    "negative epochs": (GOOD.replace("epochs = 3", "epochs = -3"), "epochs: is not valid", "-3"),
+    "empty name": (GOOD.replace('"mine"', '""'), "name: is not valid", "''"),
+    "blank name": (GOOD.replace('"mine"', '" "'), "name must say something", "' '"),
+    "unknown op": (GOOD.replace('"linear"', '"liner"'), "model.0.op: is not valid", "'linear'"),
+    "unknown loss": (GOOD.replace('"squared_error"', '"l2"'), "loss.name: is not valid", "'squared_error'"),
+    "unknown optimizer": (GOOD.replace('"sgd"', '"gsd"'), "optimizer.name: is not valid", "'sgd'"),
+    "unknown argument": (GOOD.replace("size = 1", "size = 1, bias = false"), "model.0: does not take bias", "size"),
+    "lost argument": (GOOD.replace(", learning_rate = 0.01", ""), "optimizer: lacks learning_rate", "it takes"),
+    "zero rate": (GOOD.replace("0.01", "0.0"), "optimizer.learning_rate", "a float > 0"),
+    "negative rate": (GOOD.replace("0.01", "-1"), "optimizer.learning_rate", "-1"),
+    "nan rate": (GOOD.replace("0.01", "nan"), "learning_rate is out of range", "nan"),
+    "infinite rate": (GOOD.replace("0.01", "inf"), "learning_rate is out of range", "inf"),
+    "no layers": (GOOD.replace('[{ op = "linear", size = 1 }]', "[]"), "model: is not valid", "the layers"),
+    "zero size": (GOOD.replace("size = 1", "size = 0"), "model.0.size", "an int >= 1"),
+    "size off": (GOOD.replace("size = 1", "size = 2"), "output and y differ in shape", "(2,) and (1,)"),
+    "ragged": (GOOD.replace("[3, 4]", "[3]"), "data.x is ragged", "row 1 has 1 values, row 0 has 2"),
+    "empty": (with_data("{ x = [], y = [] }"), "x is empty", "shape (0,"),
+    "words": (with_data('{ x = [["a"], ["b"]], y = [1, 2] }'), "data.x", "give"),
+    "columns without a file": (with_data('{ x = ["a"], y = ["b"] }'), "data.x is not numeric", "`file`"),
+    "nan": (GOOD.replace("6.5", "nan"), "x is not finite", "nan at index (2, 1)"),
+    "infinity": (GOOD.replace("[1, 2, 3]", "[1, -inf, 3]"), "y is not finite", "-inf at index (1, 0)"),
+    "lengths": (GOOD.replace("[1, 2, 3]", "[1, 2]"), "x and y differ in length", "3 rows of x, 2 of y"),
+    "initial name": (GOOD + 'initial = { "0.linear/c" = [1] }', "initial parameters are not", "unknown: 0.linear/c"),
+    "initial shape": (GOOD + 'initial = { "0.linear/b" = [1, 2] }', "'0.linear/b' has the wrong shape", "(2,)"),
+    "initial words": (GOOD + 'initial = { "0.linear/b" = "one" }', "initial.0.linear/b", "'one'"),
+    "seed": (GOOD + "initial = { seed = -1 }", "initial.seed", "an int >= 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_is_named_in_three_parts(write, fault):
+    text, what, words = FAULTS[fault]
+    path = write(text)
+    with pytest.raises(ProblemError) as caught:
+        read(path)
+    assert str(path) in caught.value.what
+    assert what in str(caught.value)
+    assert words in str(caught.value)
+    assert all((caught.value.what, caught.value.got, caught.value.fix))
+
+
+class Runs:
+    """Pickled, it would run code when loaded."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('ran')",))
+
+
+FILES = {
+    "no file": ("d.csv", None, "No such file"),
+    "no npz": ("d.npz", None, "No such file"),
+    "a bad cell": ("d.csv", b"a,t\n1,2\n3,four\n", "line 3, column 't': not a number"),
+    "a short line": ("d.csv", b"a,t\n1\n", "line 2: ragged"),
+    "no such column": ("d.csv", b"b,t\n1,2\n", "names no column of d.csv"),
+    "two such columns": ("d.csv", b"a,a,t\n1,2,3\n", "names several columns"),
+    "no rows": ("d.csv", b"a,t\n", "x is empty"),
+    "nothing": ("d.csv", b"", "is not a table"),
+    "not text": ("d.csv", b"\xff\xfe\x00a", "is not a table"),
+    "not an archive": ("d.npz", b"hello", "is not a NumPy file"),
+    "a cut archive": ("d.npz", b"PK\x03\x04" + bytes(50), "is not a NumPy file"),
+}
+
+
+@pytest.mark.parametrize("fault", FILES)
+def test_every_fault_of_a_data_file(write, tmp_path, fault):
+    name, content, words = FILES[fault]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    path = write(
+        with_data(f'{{ file = "{name}", x = {["a"] if name.endswith("csv") else "a"!r}, y = "t" }}').replace(
+            "'", '"'
+        )
+    )
+    with pytest.raises(ProblemError) as caught:
+        read(path)
+    assert words in str(caught.value).replace(f": {tmp_path}", "").replace("\n  got", "").replace(
+        f"{tmp_path}/{name}: ", ""
+    )
+
+
+def test_pickled_objects_are_refused(write, tmp_path):
+    for name, content in (("x.npy", Runs()), ("y.npy", Runs())):
+        np.save(tmp_path / name, np.array([content], dtype=object), allow_pickle=True)
+    with pytest.raises(ProblemError, match="not a NumPy file"):
+        read(write(with_data('{ x = "x.npy", y = "y.npy" }')))
+    (tmp_path / "x.npy").write_bytes(pickle.dumps(Runs()))
+    with pytest.raises(ProblemError, match="not a NumPy file"):
+        read(write(with_data('{ x = "x.npy", y = "y.npy" }')))
+
+
+def test_pickles_inside_an_archive_are_refused(write, tmp_path):
+    np.savez(tmp_path / "d.npz", a=np.array([Runs()], dtype=object), t=Y)
+    with pytest.raises(ProblemError):
+        read(write(with_data('{ file = "d.npz", x = "a", y = "t" }')))
+
+
+def test_an_unknown_array_of_an_archive(write, tmp_path):
+    np.savez(tmp_path / "d.npz", inputs=X)
+    with pytest.raises(ProblemError, match="use one of 'inputs'"):
+        read(write(with_data('{ file = "d.npz", x = "inputs", y = "targets" }')))
+
+
+def test_one_array_where_an_archive_is_meant_and_the_other_way_round(write, tmp_path):
+    save_npy(tmp_path), save_npz(tmp_path)
+    with pytest.raises(ProblemError, match="without `file`"):
+        read(write(with_data('{ file = "x.npy", x = "x", y = "y" }')))
+    with pytest.raises(ProblemError, match="name the archive as `file`"):
+        read(write(with_data('{ x = "d.npz", y = "d.npz" }')))
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    with pytest.raises(ProblemError, match="cannot be read"):
+        read(tmp_path / "none.toml")
+    with pytest.raises(ProblemError, match="cannot be read"):
+        read(tmp_path)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(GOOD)), st.integers(0, 12), st.text(max_size=8))
+def test_damaged_files_give_our_errors_only(write, start, length, put):
+    path = write("")
+    path.write_text(GOOD[:start] + put + GOOD[start + length :], encoding="utf-8", errors="surrogatepass")
+    try:
+        problem = read(path)
+    except LockstepError as error:
+        complete = bool(error.what and error.got and error.fix)
+        assert complete
+    else:
+        assert problem.name == tomllib.loads(path.read_text(encoding="utf-8"))["name"]

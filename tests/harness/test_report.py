@@ -1,0 +1,61 @@
+"""Reports of hostile names and of figures that are not finite."""
+
+import pytest
+from rich.console import Console
+
+import harness
+from backends.problem import Optimizer
+from harness.problems import find
+from harness.report import document, figures, markdown, terminal
+from harness.report.thin import shown_epochs
+
+HOSTILE = "<script>alert(1)</script> | [red]x[/red] `a` *b* _c_\n# head"
+
+
+@pytest.fixture
+def told():
+    problem = find("seed").replace(name=HOSTILE, optimizer=Optimizer("sgd", learning_rate=1e3), epochs=100)
+    return document.to_document(harness.verify(problem, backends=["numpy", "torch"]), {"cpu": "a | b"})
+
+
+def test_markdown_keeps_hostile_names_in_their_cells(told):
+    text = markdown.render(told)
+    assert "<script>" not in text
+    assert "\n# head" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|") and "script" in line]
+    assert rows
+    assert {line.replace("\\|", "").count("|") for line in rows} == {7}
+    assert "nan" in text.lower()
+
+
+def test_the_terminal_shows_hostile_names_as_they_are(told):
+    console = Console(width=400, color_system=None)
+    with console.capture() as captured:
+        console.print(terminal.render(told))
+    assert "[red]x[/red]" in captured.get()
+    assert "NaN" in captured.get()
+
+
+def test_short_runs_are_shown_whole_and_long_ones_at_both_ends():
+    assert shown_epochs(20) == list(range(20))
+    shown = shown_epochs(1000)
+    assert shown == [*range(10), None, *range(990, 1000)]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (figures.loss(1 / 3, "float32"), "0.33333333"),
+        (figures.loss("NaN", "float64"), "NaN"),
+        (figures.loss(None, "float64"), "-"),
+        (figures.distance(0.0), "0"),
+        (figures.distance("Infinity"), "Infinity"),
+        (figures.distance("NaN"), "-"),
+        (figures.ulps(None), "-"),
+        (figures.ulps(12345678), "1.2e+07"),
+        (figures.place([3], "loss"), "epoch 3"),
+        (figures.place([3, 1], "0.linear/w"), "[3, 1]"),
+    ],
+)
+def test_figures(found, words):
+    assert found == words

@@ -1,0 +1,58 @@
+"""The free run: what it records, and a trainer without `fit`."""
+
+import numpy as np
+
+import backends
+from backends.protocol import Recording, Unsupported
+from harness.compare import expected_inputs
+from harness.run import free_run
+from harness.verdict import Verdict
+
+
+class WithoutFit:
+    """A backend whose trainers can only step."""
+
+    name = "steps"
+
+    def __init__(self):
+        self._inner = backends.load("numpy")
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def trainer(self, problem):
+        trainer = self._inner.trainer(problem)
+        trainer.capabilities = frozenset({"stages"})
+        del_fit = lambda *arguments: 1 / 0  # noqa: E731
+        trainer.fit = del_fit
+        return trainer
+
+
+class Refuses(WithoutFit):
+    def supports(self, problem):
+        return Unsupported("not today")
+
+
+def test_a_run_records_inputs_environment_and_time(backend, seed):
+    run = free_run(backend, seed)
+    assert run.verdict is Verdict.AGREE
+    assert run.given == expected_inputs(seed)
+    assert run.environment == backend.environment()
+    assert run.seconds > 0
+
+
+def test_without_fit_the_steps_are_the_run(seed):
+    recording = Recording(parameters=True)
+    stepped, fitted = (
+        free_run(WithoutFit(), seed, recording),
+        free_run(backends.load("numpy"), seed, recording),
+    )
+    assert stepped.verdict is Verdict.AGREE
+    np.testing.assert_array_equal(stepped.trace.losses, fitted.trace.losses, strict=True)
+    for name, value in fitted.trace.parameters.items():
+        np.testing.assert_array_equal(stepped.trace.parameters[name], value, strict=True)
+
+
+def test_a_refusal_is_skipped_with_its_reason(seed):
+    run = free_run(Refuses(), seed)
+    assert (run.verdict, run.reason) == (Verdict.SKIPPED, "not today")

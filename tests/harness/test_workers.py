@@ -1,0 +1,82 @@
+"""Side by side and in process train the same; a dead process is a finding, not a crash."""
+
+import os
+
+import numpy as np
+import pytest
+
+import backends
+from harness.problems import find
+from harness.verdict import Verdict
+from harness.workers import in_process, side_by_side
+from tests.conftest import BACKENDS
+
+
+class Dies:
+    """A backend whose process ends in the middle of training."""
+
+    name = "dies"
+
+    def supports(self, problem):
+        os._exit(11)
+
+
+class DiesOnTheSecond:
+    """Trains the seed as NumPy does; the next problem kills the process."""
+
+    name = "dies"
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(backends.load("numpy"), name)
+
+    def supports(self, problem):
+        if problem.name != "seed":
+            os._exit(11)
+
+
+class Raises:
+    name = "raises"
+
+    def supports(self, problem):
+        raise RuntimeError("broken on purpose")
+
+
+@pytest.mark.slow
+def test_side_by_side_trains_what_in_process_trains():
+    problems = [find("seed"), find("seed").replace(dtype="float32")]
+    chosen = ["numpy", "torch"]
+    key = lambda run: (run.backend, run.dtype)  # noqa: E731
+    here, there = (sorted(how(chosen, problems), key=key) for how in (in_process, side_by_side))
+    assert list(map(key, here)) == list(map(key, there))
+    for left, right in zip(here, there, strict=True):
+        np.testing.assert_array_equal(left.trace.losses, right.trace.losses)
+        assert left.given == right.given
+
+
+def test_a_dead_process_is_an_error_of_its_backend():
+    runs = list(side_by_side([Dies(), "numpy"], [find("seed")]))
+    found = {run.backend: run.verdict for run in runs}
+    assert found == {"dies": Verdict.ERROR, "numpy": Verdict.AGREE}
+    assert any("its process died" in run.reason for run in runs)
+
+
+def test_a_process_that_dies_late_keeps_what_it_had_done():
+    problems = [find("seed"), find("seed-unrounded")]
+    found = {run.problem: run.verdict for run in side_by_side([DiesOnTheSecond()], problems)}
+    assert found == {"seed": Verdict.AGREE, "seed-unrounded": Verdict.ERROR}
+
+
+def test_a_run_crosses_processes_without_its_framework():
+    """A version string of torch's own type would import torch in the parent, for a second."""
+    for backend in BACKENDS:
+        (run,) = in_process([backend], [find("seed")])
+        modules = {type(value).__module__ for value in run.environment.values()}
+        assert modules == {"builtins"}
+
+
+def test_an_exception_is_an_error_of_its_backend():
+    (run,) = in_process([Raises()], [find("seed")])
+    assert run.verdict is Verdict.ERROR
+    assert "RuntimeError: broken on purpose (supports, line" in run.reason

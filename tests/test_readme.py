@@ -1,0 +1,83 @@
+"""The README's commands and code are run, so that they cannot rot."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [line.removeprefix("$ ") for block in blocks("console") for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[-1][:40])
+def test_python_runs(code):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    for said in re.findall(r"^print\(.*# (\w+)$", code, re.MULTILINE):
+        assert said in done.stdout
+
+
+def test_there_are_commands_and_code_to_run():
+    assert len(COMMANDS) >= 6
+    assert len(blocks("python")) >= 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_run(command, capsys):
+    program, *arguments = shlex.split(command)
+    assert program == "lockstep"
+    assert main(arguments) == 0
+    assert capsys.readouterr().out
+
+
+def test_the_table_shown_is_the_table_printed(capsys):
+    shown = re.search(r"<!-- output: lockstep (.*?) -->\n```\n(.*?)```", README, re.DOTALL)
+    assert main(shlex.split(shown[1])) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    losses = [line.split()[:-1] for line in shown[2].splitlines()[2:]]
+    assert losses == [
+        line.split()[:-1] for line in printed[2 : 2 + len(losses)]
+    ]  # the distance is the machine's
+    assert printed[:2] == shown[2].splitlines()[:2]
+    assert blocks("")[2].strip() == printed[-1]
+
+
+def test_the_toml_example_is_a_problem(tmp_path, capsys):
+    (tmp_path / "mine.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    (tmp_path / "mine.csv").write_text("width,height,price\n1,2,3\n2,1,4\n0.5,3,2\n", encoding="utf-8")
+    assert main(["verify", str(tmp_path / "mine.toml"), "--quiet"]) == 0
+
+
+def test_the_make_targets_named_exist():
+    targets = set(
+        re.findall(r"`?make ([a-z]+)`?", README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    )
+    assert {"verify", "test", "help", "bench", "check"} <= targets
+    for target in targets & {"verify", "test", "help", "bench", "check", "schemas"}:
+        environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+        done = subprocess.run(
+            ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_verdicts_explained_are_all_there_are():
+    from harness.verdict import Verdict
+
+    explained = re.findall(r"^\| ([A-Z]+) \|", README, re.MULTILINE)
+    assert sorted(explained) == sorted(Verdict)

@@ -1,0 +1,77 @@
+"""The built wheel, in a clean environment, from a folder that is not the repository."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "reports")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT, folder / "source", ignore=LEFT_OUT)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
+    subprocess.run([*build, folder / "source"], check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def lockstep(wheel, tmp_path_factory):
+    """Runs the command of a clean environment that has the wheel and what it requires, nothing else."""
+    home = tmp_path_factory.mktemp("clean")
+    venv.create(home / "venv", with_pip=True)
+    install = [home / "venv/bin/pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+
+    def run(*arguments, **environment):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        command = [home / "venv/bin/lockstep", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=home, env={**clean, **environment})
+
+    return run
+
+
+def test_the_wheel_holds_types_and_schemas_and_nothing_foreign(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in (
+        "backends/py.typed",
+        "harness/py.typed",
+        "harness/schemas/problem.schema.json",
+        "lockstep_cli.py",
+    ):
+        assert name in names
+    tops = {name.partition("/")[0] for name in names}
+    assert {name for name in tops if not name.endswith(".dist-info")} == {
+        "backends",
+        "harness",
+        "lockstep_cli.py",
+    }
+
+
+def test_without_frameworks_it_lists_and_says_what_to_install(lockstep):
+    listed = lockstep("list")
+    assert listed.returncode == 0, listed.stderr
+    assert 'not installed: pip install "torch' in listed.stdout
+    judged = lockstep("verify", "seed")
+    assert judged.returncode == 3, judged.stderr
+    for words in ("jax: SKIPPED", 'pip install "jax', "torch: SKIPPED", "two are needed"):
+        assert words in judged.stdout or words == "two are needed"
+    assert lockstep("doctor").returncode == 3
+
+
+def test_beside_the_frameworks_it_agrees(lockstep):
+    done = lockstep("verify", "seed", "--quiet", PYTHONPATH=sysconfig.get_paths()["purelib"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("AGREE")
