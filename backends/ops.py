@@ -126,12 +126,16 @@ class OptimizerRule:
     Attributes:
         doc: the update in the field's symbols.
         arguments: hyperparameters; they stay float64 and each framework rounds them as it does for its users.
-        state: what it keeps per parameter between steps, by canonical name; empty for plain descent.
+        state: arguments -> what it keeps per parameter between steps; ``momentum`` of ``0.linear/w`` is the
+            array ``momentum/0.linear/w`` of a snapshot. Before the first step its value is that of the
+            reference; no framework reads it before it has written it.
+        refuses: arguments -> why they do not go together, or None.
     """
 
     doc: str
     arguments: Mapping[str, Argument] = field(default_factory=dict)
-    state: tuple[str, ...] = ()
+    state: Callable[[Args], tuple[str, ...]] = lambda args: ()
+    refuses: Callable[[Args], str | None] = lambda args: None
 
 
 def _vectors_only(shape: Shape, args: Args) -> str | None:
@@ -143,6 +147,7 @@ def _width(args: Args) -> int:
 
 
 _SIZE = Argument(int, "number of outputs", at_least=1)
+_REDUCTION = Argument(str, "over all elements of the batch", "mean", choices=("sum", "mean"))
 
 FUNCTIONS: Mapping[str, Op] = MappingProxyType(
     {
@@ -165,6 +170,39 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
             output=lambda shape, args: (_width(args),),
             refuses=_vectors_only,
         ),
+        "scale": Op(
+            "x ⊙ s, with s of shape (out,)",
+            parameters=lambda shape, args: {"s": shape},
+            refuses=_vectors_only,
+        ),
+        "exp": Op("eˣ"),
+        "log": Op("log x; not finite for x ≤ 0"),
+        "square": Op("x²"),
+        "sqrt": Op("√x; the derivative at 0 is infinite"),
+        "abs": Op("|x|; the derivative at 0 is 0"),  # jnp.abs takes +1 there
+        "relu": Op("max(x, 0); the derivative at 0 is 0"),
+        # jax.nn.leaky_relu takes derivative 1 at 0, torch the slope.
+        "leaky_relu": Op(
+            "x where x > 0, else slope·x; the derivative at 0 is the slope",
+            {"slope": Argument(float, "derivative on the left", 0.01, at_least=0.0)},
+        ),
+        "elu": Op(
+            "x where x > 0, else α(eˣ − 1); the derivative at 0 is α",
+            {"alpha": Argument(float, "α", 1.0, above=0.0)},
+        ),
+        "selu": Op("λ·elu(x, α) with the λ and α under which activations keep mean 0 and variance 1"),
+        # torch's default is the exact form, jax.nn.gelu's the tanh form.
+        "gelu": Op(
+            "x Φ(x), Φ the normal distribution function, or its tanh approximation",
+            {"approximate": Argument(str, "which form", "none", choices=("none", "tanh"))},
+        ),
+        "silu": Op("x σ(x)"),
+        "sigmoid": Op("σ(x) = 1 / (1 + e⁻ˣ)"),
+        "tanh": Op("tanh x"),
+        # torch's Softplus returns x beyond a threshold of 20, an error of 1e-10 there.
+        "softplus": Op("log(1 + eˣ), at any x"),
+        "softmax": Op("eˣ / Σ eˣ over the last axis"),
+        "log_softmax": Op("x − log Σ eˣ over the last axis"),
     }
 )
 
@@ -173,16 +211,161 @@ LOSSES: Mapping[str, LossRule] = MappingProxyType(
         # torch's MSELoss and optax' squared_error agree on e²; optax' l2_loss is e²/2.
         "squared_error": LossRule(
             "e² with e = prediction − target, summed or averaged over all elements",
-            {"reduction": Argument(str, "over all elements of the batch", "mean", choices=("sum", "mean"))},
+            {"reduction": _REDUCTION},
+        ),
+        "half_squared_error": LossRule("e²/2: optax' l2_loss", {"reduction": _REDUCTION}),
+        "absolute_error": LossRule("|e|; the derivative at 0 is 0", {"reduction": _REDUCTION}),
+        "huber": LossRule(
+            "e²/2 where |e| ≤ δ, else δ(|e| − δ/2)",
+            {"delta": Argument(float, "δ", 1.0, above=0.0), "reduction": _REDUCTION},
+        ),
+        # torch's SmoothL1Loss is its HuberLoss divided by β.
+        "smooth_l1": LossRule(
+            "e²/(2β) where |e| ≤ β, else |e| − β/2",
+            {"beta": Argument(float, "β", 1.0, above=0.0), "reduction": _REDUCTION},
+        ),
+        "log_cosh": LossRule("log cosh e, at any e", {"reduction": _REDUCTION}),
+        "quantile": LossRule(
+            "max(q r, (q − 1) r) with r = target − prediction; the derivative at 0 is the mean of both sides",
+            {"q": Argument(float, "the quantile", 0.5, above=0.0, below=1.0), "reduction": _REDUCTION},
+        ),
+        "poisson": LossRule(
+            "eᵖ − y p: the negative log likelihood of counts y whose log rate is p, without its log(y!) term",
+            {"reduction": _REDUCTION},
+        ),
+        "logistic": LossRule(
+            "log(1 + eᵖ) − y p: cross-entropy of y in [0, 1] with logit p, at any p",
+            {"reduction": _REDUCTION},
+        ),
+        "softmax_cross_entropy": LossRule(
+            "−Σ y log softmax(p) over the last axis, y a distribution; the mean is over examples",
+            {"reduction": _REDUCTION},
         ),
     }
 )
 
+_RATE = Argument(float, "η", above=0.0)
+_DECAY = Argument(float, "λ, added to the gradient as λ w (coupled)", 0.0, at_least=0.0)
+
+
+def _epsilon(default: float, where: str) -> Argument:
+    return Argument(float, f"ε, {where}", default, above=0.0)
+
+
+def _fraction(symbol: str, default: float) -> Argument:
+    return Argument(float, symbol, default, at_least=0.0, below=1.0)
+
+
+def _kept(*named: tuple[str, bool]) -> tuple[str, ...]:
+    """The names whose condition holds."""
+    return tuple(name for name, condition in named if condition)
+
+
+def _refuse_nesterov(args: Args) -> str | None:
+    if args["nesterov"] and (not args["momentum"] or args["dampening"]):
+        return "nesterov needs a momentum above 0 and no dampening"
+    return None
+
+
 OPTIMIZERS: Mapping[str, OptimizerRule] = MappingProxyType(
     {
+        # torch's first buffer is the gradient itself, undamped; optax' ema damps it too.
         "sgd": OptimizerRule(
-            "w ← w − η g",
-            {"learning_rate": Argument(float, "η", above=0.0)},
+            "b ← μ b + (1 − τ) g, at the first step b ← g; w ← w − η b, with Nesterov w ← w − η (g + μ b)",
+            {
+                "learning_rate": _RATE,
+                "momentum": _fraction("μ", 0.0),
+                "dampening": _fraction("τ", 0.0),
+                "nesterov": Argument(bool, "look ahead", False),
+                "weight_decay": _DECAY,
+            },
+            state=lambda args: _kept(("momentum", bool(args["momentum"]))),
+            refuses=_refuse_nesterov,
+        ),
+        # optax' adagrad has ε inside the root and starts its accumulator at 0.1.
+        "adagrad": OptimizerRule(
+            "s ← s + g²; w ← w − η g / (√s + ε)",
+            {
+                "learning_rate": _RATE,
+                "initial_accumulator": Argument(float, "s before the first step", 0.0, at_least=0.0),
+                "epsilon": _epsilon(1e-10, "outside the root"),
+                "weight_decay": _DECAY,
+            },
+            state=lambda args: ("sum",),
+        ),
+        "adadelta": OptimizerRule(
+            "s ← ρ s + (1 − ρ) g²; d = g √(a + ε) / √(s + ε); a ← ρ a + (1 − ρ) d²; w ← w − η d",
+            {
+                "learning_rate": _RATE,
+                "rho": _fraction("ρ", 0.9),
+                "epsilon": _epsilon(1e-6, "inside both roots"),
+                "weight_decay": _DECAY,
+            },
+            state=lambda args: ("square", "delta"),
+        ),
+        # optax' rmsprop decays by 0.9 where torch's decays by 0.99, has ε inside the root, and its alias puts the
+        # rate inside the momentum's trace.
+        "rmsprop": OptimizerRule(
+            "s ← α s + (1 − α) g²; d = g / (√s + ε), centered g / (√(s − m²) + ε) with m the average of g; "
+            "b ← μ b + d; w ← w − η b",
+            {
+                "learning_rate": _RATE,
+                "decay": _fraction("α", 0.99),
+                "epsilon": _epsilon(1e-8, "outside the root"),
+                "centered": Argument(bool, "subtract the squared average", False),
+                "momentum": _fraction("μ", 0.0),
+                "weight_decay": _DECAY,
+            },
+            state=lambda args: _kept(
+                ("square", True), ("mean", bool(args["centered"])), ("momentum", bool(args["momentum"]))
+            ),
+        ),
+        # torch's AMSGrad corrects the bias after the maximum, optax' before it.
+        "adam": OptimizerRule(
+            "m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; w ← w − η m̂ / (√v̂ + ε) with m̂ = m / (1 − β₁ᵗ), "
+            "v̂ = v / (1 − β₂ᵗ); AMSGrad takes the largest v so far",
+            {
+                "learning_rate": _RATE,
+                "beta1": _fraction("β₁", 0.9),
+                "beta2": _fraction("β₂", 0.999),
+                "epsilon": _epsilon(1e-8, "outside the root"),
+                "amsgrad": Argument(bool, "take the largest v", False),
+                "weight_decay": _DECAY,
+            },
+            state=lambda args: _kept(("mean", True), ("square", True), ("largest", bool(args["amsgrad"]))),
+        ),
+        # torch's default decay is 1e-2, optax' 1e-4; both scale it by the rate.
+        "adamw": OptimizerRule(
+            "Adam's update and, decoupled from it, w ← w − η λ w",
+            {
+                "learning_rate": _RATE,
+                "beta1": _fraction("β₁", 0.9),
+                "beta2": _fraction("β₂", 0.999),
+                "epsilon": _epsilon(1e-8, "outside the root"),
+                "weight_decay": Argument(float, "λ", 1e-2, at_least=0.0),
+            },
+            state=lambda args: ("mean", "square"),
+        ),
+        "adamax": OptimizerRule(
+            "m as Adam's; v ← max(β₂ v, |g| + ε); w ← w − η m / ((1 − β₁ᵗ) v)",
+            {
+                "learning_rate": _RATE,
+                "beta1": _fraction("β₁", 0.9),
+                "beta2": _fraction("β₂", 0.999),
+                "epsilon": _epsilon(1e-8, "added to |g|"),
+                "weight_decay": _DECAY,
+            },
+            state=lambda args: ("mean", "largest"),
+        ),
+        "lion": OptimizerRule(
+            "w ← w − η (sign(β₁ m + (1 − β₁) g) + λ w); m ← β₂ m + (1 − β₂) g",
+            {
+                "learning_rate": _RATE,
+                "beta1": _fraction("β₁", 0.9),
+                "beta2": _fraction("β₂", 0.99),
+                "weight_decay": Argument(float, "λ, decoupled", 0.0, at_least=0.0),
+            },
+            state=lambda args: ("mean",),
         ),
     }
 )

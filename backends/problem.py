@@ -73,6 +73,16 @@ class Optimizer(Member):
 
     kind, table = "optimizer", OPTIMIZERS
 
+    def __init__(self, name: str, /, **args: object) -> None:
+        super().__init__(name, **args)
+        if reason := OPTIMIZERS[name].refuses(self.args):
+            raise ProblemError(f"the arguments of optimizer {name!r} do not go together", repr(self), reason)
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """What it keeps for each parameter between steps."""
+        return OPTIMIZERS[self.name].state(self.args)
+
 
 class Placed(NamedTuple):
     """A layer at its place in the model: its canonical name and its shapes, one example each."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from backends.errors import LockstepError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
     from harness.parity import Result
 
@@ -26,10 +26,12 @@ USAGE_ERROR = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    options = _parser().parse_args(arguments)
     try:
-        status: int = options.run(options)
-        sys.stdout.flush()
+        try:
+            options = _parser().parse_args(arguments)
+            status: int = options.run(options)
+        finally:  # --help and --version leave by SystemExit
+            print(end="", flush=True)
     except LockstepError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
@@ -164,16 +166,20 @@ def _train(options: argparse.Namespace) -> Result:
 def _print_result(told: dict[str, Any], quiet: bool) -> None:
     from harness.report import terminal
 
-    _console().print(terminal.verdict_line(told) if quiet else terminal.render(told))
+    _show(terminal.verdict_line(told) if quiet else terminal.render(told))
 
 
-def _console() -> Console:
-    """Standard output; wide where it is no terminal, so that nothing is cut in a file or a pipe."""
+def _show(what: RenderableType) -> None:
+    """To standard output; wide where it is no terminal, so that nothing is cut in a file or a pipe."""
     from rich.console import Console
 
-    return Console(
+    console = Console(
         width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty()
     )
+    with console.capture() as captured:
+        console.print(what)
+    # Written here, because rich ends a process whose reader went away with 1, which means that something differs.
+    sys.stdout.write(captured.get())
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -182,7 +188,7 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(listing(), indent=1, ensure_ascii=False))
     else:
-        _console().print(render(listing()))
+        _show(render(listing()))
     return 0
 
 

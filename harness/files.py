@@ -46,11 +46,12 @@ def write_text(path: Path, text: str) -> None:
         beside.chmod(0o666 & ~_umask())
         beside.replace(path)
     except OSError as error:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
         raise FileError(
             "the file cannot be written", f"{path}: {error.strerror}", "name another path"
         ) from error
+    finally:  # after an interrupt too; once renamed it is no longer there
+        if beside is not None:
+            beside.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import tomllib
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,20 @@ from typing import Any
 import numpy as np
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
 
 from backends.errors import LockstepError, ProblemError
 from backends.problem import Array, Layer, Loss, Optimizer, Problem
 from harness.initial import draw
 from harness.schema import load
+
+# To JSON Schema 1.0 is an integer; to NumPy's seeds and to our arguments it is not.
+_Validator = extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
 
 
 def read(path: Path) -> Problem:
@@ -28,11 +35,15 @@ def read(path: Path) -> Problem:
             the message names the file and the line or the field.
     """
     document = _parse(path)
-    _check(path, document)
     try:
+        _check(document)
         return _build(path.parent, document)
     except LockstepError as error:
         raise ProblemError(f"{path}: {error.what}", error.got, error.fix) from error
+    except RecursionError as error:
+        raise ProblemError(
+            f"{path}: a list or table is nested too deeply", str(error), "give numbers, or rows of numbers"
+        ) from error
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -42,15 +53,15 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ProblemError(
             "the problem file cannot be read", f"{path}: {error.strerror}", "check the path"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also not UTF-8, and numbers of 4300 digits
         raise ProblemError(f"{path} is not TOML", str(error), "correct that line") from error
 
 
-def _check(path: Path, document: dict[str, Any]) -> None:
-    error = best_match(Draft202012Validator(load("problem")).iter_errors(document))
+def _check(document: dict[str, Any]) -> None:
+    error = best_match(_Validator(load("problem")).iter_errors(document))
     if error is not None:
         field = ".".join(map(str, error.absolute_path)) or "top level"
-        raise ProblemError(f"{path}: {field}: {_what(error)}", _shortened(error.instance), _fix(error))
+        raise ProblemError(f"{field}: {_what(error)}", _shortened(error.instance), _fix(error))
 
 
 def _what(error: ValidationError) -> str:
@@ -84,7 +95,7 @@ def _build(folder: Path, document: dict[str, Any]) -> Problem:
     model = tuple(Layer(one["op"], **_without(one, "op")) for one in document["model"])
     loss, optimizer = document["loss"], document["optimizer"]
     initial = dict(document.get("initial", {}))
-    drawn = draw(model, x.shape[1:], initial.pop("seed", 0))
+    drawn = _drawn(model, x.shape[1:], initial.pop("seed", 0))
     return Problem(
         name=document["name"],
         x=x,
@@ -95,6 +106,15 @@ def _build(folder: Path, document: dict[str, Any]) -> Problem:
         epochs=document["epochs"],
         initial={**drawn, **initial},
     )
+
+
+def _drawn(model: tuple[Layer, ...], input_shape: tuple[int, ...], seed: int) -> dict[str, Array]:
+    try:
+        return draw(model, input_shape, seed)
+    except (MemoryError, ValueError) as error:
+        raise ProblemError(
+            "model: its parameters are more than an array can hold", str(error), "give smaller sizes"
+        ) from error
 
 
 def _without(table: dict[str, Any], key: str) -> dict[str, Any]:
@@ -118,10 +138,12 @@ def _from_list(axis: str, rows: list[Any]) -> Array:
         array = np.array(rows)
     except ValueError as error:
         lengths = [len(row) if isinstance(row, list) else 1 for row in rows]
-        odd = next(index for index, length in enumerate(lengths) if length != lengths[0])
+        odd = next((index for index, length in enumerate(lengths) if length != lengths[0]), None)
         raise ProblemError(
             f"data.{axis} is ragged",
-            f"row {odd} has {lengths[odd]} values, row 0 has {lengths[0]}",
+            _shortened(rows)
+            if odd is None  # a number among rows, or a difference further in
+            else f"row {odd} has {lengths[odd]} values, row 0 has {lengths[0]}",
             "give rows of one length",
         ) from error
     if array.dtype.kind not in "iuf":
@@ -166,23 +188,25 @@ def _arrays(path: Path, axis: str) -> dict[str | None, Array]:
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            return {None: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+            arrays = {None: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except OSError as error:
         raise ProblemError(
             f"the file of data.{axis} cannot be read", f"{path}: {error.strerror or error}", "check the path"
         ) from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # of a damaged file: BadZipFile, zlib.error, TokenError, MemoryError, and more
         raise ProblemError(
             f"the file of data.{axis} is not a NumPy file",
             f"{path}: {error}",
             "save it with numpy.save or savez, numbers only",
         ) from error
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
 def _from_csv(path: Path, axis: str, wanted: Any) -> Array:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = csv.reader(file)
+            reader = csv.reader(file)
+            header, *rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
         raise ProblemError(
             f"the file of data.{axis} cannot be read", f"{path}: {error.strerror}", "check the path"
@@ -191,9 +215,9 @@ def _from_csv(path: Path, axis: str, wanted: Any) -> Array:
         raise ProblemError(
             f"the file of data.{axis} is not a table", f"{path}: {error}", "give a header and rows, in UTF-8"
         ) from error
-    columns = [_column(header, name.strip(), axis, path) for name in _names(wanted, axis)]
-    lines = [(number, row) for number, row in enumerate(rows, start=2) if row]
-    values = [[_cell(path, number, header, row, column) for column in columns] for number, row in lines]
+    titles = header[1]
+    columns = [_column(titles, name.strip(), axis, path) for name in _names(wanted, axis)]
+    values = [[_cell(path, line, titles, row, column) for column in columns] for line, row in rows if row]
     return np.array(values, dtype=np.float64).reshape(len(values), len(columns))
 
 

@@ -43,6 +43,21 @@ def test_a_package_named_backends_elsewhere_is_said_with_both_paths(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_the_module_says_it_too_where_only_one_is_shadowed(tmp_path):
+    (tmp_path / "backends").mkdir()
+    (tmp_path / "backends" / "__init__.py").write_text("raise RuntimeError('not ours')")
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "list"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "another package shadows Lockstep's\n  got: backends: Python finds" in done.stderr
+    assert "harness: Python finds" not in done.stderr
+
+
 def test_a_folder_without_code_is_told_apart(monkeypatch):
     monkeypatch.setattr(lockstep_cli, "find_spec", lambda name: None)
     assert "a folder without code" in lockstep_cli.shadows()[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -14,27 +14,12 @@ import numpy as np
 import optax
 
 from backends.jax_haiku.layers import FUNCTIONS
-from backends.ops import Args
+from backends.jax_haiku.losses import LOSSES
+from backends.jax_haiku.optimizers import OPTIMIZERS
 from backends.problem import Array, Arrays, Batch, Batches, Placed, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 
 Params = dict[str, dict[str, jax.Array]]
-
-# optax.squared_error is e²; optax.l2_loss would be e²/2.
-LOSSES: Mapping[str, Callable[[Args], Callable[[jax.Array, jax.Array], jax.Array]]] = {
-    "squared_error": lambda args: _reduced(optax.squared_error, str(args["reduction"])),
-}
-
-OPTIMIZERS: Mapping[str, Callable[[Args], optax.GradientTransformation]] = {
-    "sgd": lambda args: optax.sgd(float(args["learning_rate"])),
-}
-
-
-def _reduced(
-    elementwise: Callable[[jax.Array, jax.Array], jax.Array], reduction: str
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    reduce = {"sum": jnp.sum, "mean": jnp.mean}[reduction]
-    return lambda prediction, target: reduce(elementwise(prediction, target))
 
 
 class State(NamedTuple):
@@ -51,7 +36,9 @@ class JaxTrainer:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._x64 = problem.dtype == "float64"
-        self._optimizer = OPTIMIZERS[problem.optimizer.name](problem.optimizer.args)
+        row = OPTIMIZERS[problem.optimizer.name]
+        self._optimizer = row.build(problem.optimizer.args)
+        self._slots = {slot: row.state[slot] for slot in problem.optimizer.state}
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._places = dict(_haiku_places(problem.layers))
         self._model: hk.Transformed = hk.without_apply_rng(
@@ -107,12 +94,25 @@ class JaxTrainer:
             return {name: np.array(value) for name, value in select(stages, wanted).items()}
 
     def read(self, state: State) -> Snapshot:
-        return Snapshot(self._canonical(state.params), {}, int(state.step))
+        kept = {
+            f"{slot}/{name}": value
+            for slot, field in self._slots.items()
+            for name, value in self._canonical(_field(state.optimizer, field)).items()
+        }
+        return Snapshot(self._canonical(state.params), dict(sorted(kept.items())), int(state.step))
 
     def write(self, state: State, snapshot: Snapshot) -> State:
         with self._precision():
             params = self._haiku(snapshot.parameters)
-            return State(params, self._optimizer.init(params), jnp.asarray(snapshot.step))
+            fields: dict[str, Any] = {
+                field: self._haiku({name: snapshot.optimizer[f"{slot}/{name}"] for name in self._places})
+                for slot, field in self._slots.items()
+            }
+            optimizer = self._optimizer.init(params)
+            if optax.tree_utils.tree_get_all_with_path(optimizer, "count"):
+                fields["count"] = jnp.asarray(snapshot.step, jnp.int32)
+            optimizer = optax.tree_utils.tree_set(optimizer, **fields) if fields else optimizer
+            return State(params, optimizer, jnp.asarray(snapshot.step))
 
     def read_grads(self, grads: Params) -> Arrays:
         return self._canonical(grads)
@@ -194,6 +194,12 @@ class JaxTrainer:
 
     def _canonical(self, params: Params) -> dict[str, Array]:
         return {name: np.array(params[module][leaf]) for name, (module, leaf) in sorted(self._places.items())}
+
+
+def _field(optimizer: optax.OptState, name: str) -> Params:
+    """The one field of that name, wherever in the chained states it is."""
+    found: Params = optax.tree_utils.tree_get(optimizer, name)
+    return found
 
 
 def _owned(array: Array) -> jax.Array:

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain, pull_back
 from backends.numpy_vjp.function import Function, Param
-from backends.numpy_vjp.ops.add import add
-from backends.numpy_vjp.ops.dot import dot
-from backends.numpy_vjp.ops.squared_loss import mean_squared_loss, squared_loss
 from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
-from backends.ops import Args
+from backends.numpy_vjp.tables import FUNCTIONS, LOSSES
 from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
-
-Links = tuple[tuple[Function, str | None], ...]
-"""What a layer is made of: functions, each with the name of its parameter (None for none)."""
-
-FUNCTIONS: Mapping[str, Callable[[Args], Links]] = {
-    "dot": lambda args: ((dot, "w"),),
-    "add": lambda args: ((add, "b"),),
-    "linear": lambda args: ((dot, "w"), (add, "b")),
-}
-
-LOSSES: Mapping[str, Callable[[Args], Function]] = {
-    "squared_error": lambda args: squared_loss if args["reduction"] == "sum" else mean_squared_loss,
-}
 
 
 class State(NamedTuple):
@@ -78,8 +62,9 @@ class NumPyTrainer:
         return state, loss, self._named(grads)
 
     def apply(self, state: State, grads: Arrays) -> State:
-        updates, optimizer = self._optimizer.update(grads, state.optimizer, state.parameters)
-        return State(update_params(updates, state.parameters), optimizer, state.step + 1)
+        step = state.step + 1
+        updates, optimizer = self._optimizer.update(grads, state.optimizer, state.parameters, step)
+        return State(update_params(updates, state.parameters), optimizer, step)
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
         params = self._chain_params(state, batch)

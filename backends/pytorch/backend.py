@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from backends.ops import Args
 from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 from backends.pytorch.layers import FUNCTIONS, Leaf
-
-LOSSES: Mapping[str, Callable[[Args], nn.Module]] = {
-    "squared_error": lambda args: nn.MSELoss(reduction=str(args["reduction"])),
-}
-
-OPTIMIZERS: Mapping[str, Callable[[Iterable[nn.Parameter], Args], torch.optim.Optimizer]] = {
-    "sgd": lambda params, args: torch.optim.SGD(params, lr=float(args["learning_rate"])),
-}
+from backends.pytorch.losses import LOSSES
+from backends.pytorch.optimizers import OPTIMIZERS
 
 
 @dataclass
@@ -44,6 +37,8 @@ class TorchTrainer:
         self._problem = problem
         self._dtype = {"float64": torch.float64, "float32": torch.float32}[problem.dtype]
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
+        self._row = OPTIMIZERS[problem.optimizer.name]
+        self._slots = {slot: self._row.state[slot] for slot in problem.optimizer.state}
         self._leaves = {
             layer.leaf(parameter): (index, FUNCTIONS[layer.op].leaves[parameter])
             for index, layer in enumerate(problem.layers)
@@ -101,10 +96,18 @@ class TorchTrainer:
 
     def read(self, state: State) -> Snapshot:
         parameters = {name: _canonical(parameter, leaf) for name, parameter, leaf in self._named(state)}
-        return Snapshot(parameters, {}, state.step)
+        return Snapshot(parameters, self._kept(state), state.step)
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        return self._state(snapshot.parameters, snapshot.step)
+        written = self._state(snapshot.parameters, snapshot.step)
+        for name, parameter, leaf in self._named(written):
+            if snapshot.step:  # before the first step torch makes its own
+                slots = {
+                    key: _torch_layout(snapshot.optimizer[f"{slot}/{name}"], leaf)
+                    for slot, key in self._slots.items()
+                }
+                written.optimizer.state[parameter] = {"step": torch.tensor(float(snapshot.step)), **slots}
+        return written
 
     def read_grads(self, grads: Grads) -> Arrays:
         return {name: _canonical(grad, self._leaves[name][1]) for name, grad in sorted(grads.items())}
@@ -144,14 +147,25 @@ class TorchTrainer:
         with torch.random.fork_rng(devices=[]):  # torch's initialisers draw; the user's random state stays
             modules = [FUNCTIONS[item.op].build(item.input_shape, item.args) for item in self._problem.layers]
         module = nn.Sequential(*modules).to(self._dtype)
-        optimizer = OPTIMIZERS[self._problem.optimizer.name](
-            module.parameters(), self._problem.optimizer.args
-        )
+        optimizer = self._row.build(module.parameters(), self._problem.optimizer.args)
         state = State(module, optimizer, step)
         with torch.no_grad():
             for name, parameter, leaf in self._named(state):
                 parameter.copy_(_torch_layout(parameters[name], leaf))
         return state
+
+    def _kept(self, state: State) -> Arrays:
+        """The optimizer's state; before the first step, when torch has none yet, the registry's initial one."""
+        start = {"sum": float(self._problem.optimizer.args.get("initial_accumulator", 0.0))}
+        kept = {}
+        for name, parameter, leaf in self._named(state):
+            slots = state.optimizer.state.get(parameter, {})
+            for slot, key in self._slots.items():
+                value = slots.get(key)
+                if value is None:
+                    value = torch.full_like(parameter, start.get(slot, 0.0))
+                kept[f"{slot}/{name}"] = _canonical(value, leaf)
+        return dict(sorted(kept.items()))
 
     def _named(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf]]:
         for name, (index, leaf) in sorted(self._leaves.items()):

@@ -39,8 +39,9 @@ def test_the_notebook_training_loop_prints_the_notebook_losses(notebook):
     for _ in range(10):
         loss, _, grads = backward_diff_chain(x, funcs, params)
         losses.append(loss)
-        updates, _ = optimizer.update(dict(enumerate(grads[:-1])), {}, {})
-        params = [*update_params(updates, dict(enumerate(params[:-1]))).values(), params[-1]]
+        named = dict(enumerate(params[:-1]))
+        updates, _ = optimizer.update(dict(enumerate(grads[:-1])), {}, named, 1)
+        params = [*update_params(updates, named).values(), params[-1]]
     assert [
         f"{loss:.{len(text.partition('.')[2])}f}" for loss, text in zip(losses, PRINTED, strict=True)
     ] == PRINTED

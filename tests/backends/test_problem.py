@@ -10,6 +10,8 @@ from backends.errors import LockstepError, ProblemError, UnknownNameError
 from backends.problem import Layer, Loss, Optimizer
 from tests.conftest import square_problem
 
+INITIAL = dict(square_problem().initial)
+
 
 @pytest.mark.parametrize(
     ("changes", "words"),
@@ -35,6 +37,12 @@ from tests.conftest import square_problem
         ({"x": np.ones((12, 3, 2))}, "cannot take its input"),
         ({"y": np.ones((12, 3))}, "the model's output and y differ in shape"),
         ({"initial": {}}, "missing: 0.linear/b"),
+        ({"initial": INITIAL | {"0.linear/c": [1.0]}}, "missing: none; unknown: 0.linear/c"),
+        ({"initial": INITIAL | {"0.linear/b": np.zeros((3, 1))}}, r"'0.linear/b' has the wrong shape"),
+        (
+            {"initial": INITIAL | {"2.add/b": [1.0, np.inf]}},
+            r"'2.add/b' is not finite .*\n.*inf at index \(1,\)",
+        ),
     ],
 )
 def test_what_is_refused(changes, words):
@@ -90,10 +98,12 @@ def test_nothing_of_it_can_be_changed():
 
 
 def test_the_callers_arrays_are_not_held():
-    x = np.ones((12, 3))
-    problem = square_problem(x=x)
-    x[:] = 7
-    assert (problem.x == 1).all()
+    x, y, b = np.ones((12, 3)), np.ones((12, 2)), np.ones(2)
+    problem = square_problem(x=x, y=y, initial=INITIAL | {"2.add/b": b})
+    for array in (x, y, b):
+        array[:] = 7
+    for held in (problem.x, problem.y, problem.initial["2.add/b"]):
+        assert (held == 1).all()
     problem.batches().x[:] = 7
     problem.initial_parameters()["0.linear/w"][:] = 7
     assert (problem.batches().x == 1).all()
@@ -108,6 +118,13 @@ def test_data_are_rounded_once_and_from_the_original():
     np.testing.assert_array_equal(back.batches().x, square_problem().x)
 
 
+def test_a_copy_is_validated_anew():
+    problem = square_problem()
+    assert problem.replace(epochs=9).epochs == 9
+    with pytest.raises(ProblemError, match="epochs must be a positive integer"):
+        problem.replace(epochs=0)
+
+
 def test_it_survives_pickling():
     problem = square_problem(dtype="float32")
     copy = pickle.loads(pickle.dumps(problem))
@@ -115,6 +132,9 @@ def test_it_survives_pickling():
         left, right = getattr(problem, field.name), getattr(copy, field.name)
         if field.name == "initial":
             assert list(left) == list(right)
+            for name in left:
+                np.testing.assert_array_equal(left[name], right[name])
+                assert not right[name].flags.writeable
         elif isinstance(left, np.ndarray):
             np.testing.assert_array_equal(left, right)
         else:

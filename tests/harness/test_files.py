@@ -7,15 +7,19 @@ import pytest
 from harness.files import FileError, writable_folder, write_text
 
 
-def test_a_file_is_replaced_with_ordinary_permissions(tmp_path):
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_file_is_replaced_with_ordinary_permissions(tmp_path, mask):
     path = tmp_path / "report.json"
     path.write_text("old")
-    write_text(path, "new ∑\n")
+    before = os.umask(mask)
+    try:
+        write_text(path, "new ∑\n")
+    finally:
+        left = os.umask(before)
     assert path.read_text(encoding="utf-8") == "new ∑\n"
     assert [item.name for item in tmp_path.iterdir()] == ["report.json"]
-    mask = os.umask(0)
-    os.umask(mask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+    assert left == mask
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
@@ -30,6 +34,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, monk
         write_text(path, "new")
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_an_interrupted_write_leaves_nothing_beside_it(tmp_path, monkeypatch):
+    def interrupted(self, mode):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.chmod", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "report.json", "new")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_one(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import backends
 import harness
 from backends.errors import ProblemError, UnknownNameError
+from backends.problem import DTYPES
 from harness.problems import catalogue, find
 from harness.tolerance import ToleranceError
 from harness.verdict import Verdict
@@ -81,9 +82,37 @@ def test_a_long_run_reaches_the_least_squares_solution(long_result, name):
     np.testing.assert_allclose(exact, [2, -3, 1], rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", catalogue())
-def test_every_problem_of_the_catalogue_agrees(name):
-    assert harness.assert_parity(name).verdict is Verdict.AGREE
+KNOWN = {
+    (
+        "adam-coupled",
+        "float32",
+    ): "optax forms 1 - beta**t in float32 without x64: 1.1e-5 of the largest parameter",
+}
+"""Honest differences beyond the fixed tolerance, with their cause and measured size."""
+
+
+def known(name, dtype):
+    reason = KNOWN.get((name, dtype))
+    marks = [pytest.mark.xfail(strict=True, raises=harness.ParityError, reason=reason)] if reason else []
+    return pytest.param(name, dtype, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [known(name, dtype) for name in catalogue() for dtype in DTYPES])
+def test_every_problem_of_the_catalogue_agrees(name, dtype):
+    assert harness.assert_parity(name, dtypes=[dtype]).verdict is Verdict.AGREE
+
+
+def test_the_known_difference_is_where_it_is_said_to_be():
+    """numpy and torch, which form the corrections in double, agree; only jax is apart, and not by more than said."""
+    result = harness.verify("adam-coupled", dtypes=["float32"])
+    for one in result.comparisons:
+        if one.verdict is not Verdict.AGREE:
+            assert "jax" in (one.left, one.right)
+            assert one.worst.scaled < 2e-5
+    assert (
+        harness.verify("adam-coupled", dtypes=["float32"], backends=["numpy", "torch"]).verdict
+        is Verdict.AGREE
+    )
 
 
 def test_a_problem_with_more_shape_agrees():

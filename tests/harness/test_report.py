@@ -25,7 +25,28 @@ def test_markdown_keeps_hostile_names_in_their_cells(told):
     rows = [line for line in text.splitlines() if line.startswith("|") and "script" in line]
     assert rows
     assert {line.replace("\\|", "").count("|") for line in rows} == {7}
-    assert "nan" in text.lower()
+    assert "NaN" in text
+
+
+def test_names_of_backends_and_quantities_are_no_markup(told):
+    for row in told["runs"]:
+        row["backend"] = f"[red]{row['backend']}"
+    for row in told["comparisons"]:
+        row.update(left=f"[red]{row['left']}", right=f"[red]{row['right']}", quantity=f"[b]{row['quantity']}")
+    console = Console(width=400, color_system=None)
+    with console.capture() as captured:
+        console.print(terminal.render(told))
+    for words in ("[red]numpy  ", "[red]numpy / [red]torch", "[b]loss"):
+        assert words in captured.get()
+
+
+def test_markdown_thins_long_runs_and_large_parameters(told):
+    for row in told["runs"]:
+        row["parameters"] = {"0.linear/w": [list(range(6)), list(range(6))]}
+    text = markdown.render(told)
+    assert "\n| 99 |" in text
+    assert "\n| 50 |" not in text
+    assert "4, 5, 0, 1, ... (12 values)" in text
 
 
 def test_the_terminal_shows_hostile_names_as_they_are(told):

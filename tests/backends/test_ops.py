@@ -1,0 +1,261 @@
+"""Every function and loss of the registry: across backends, at kinks and tails, and by the frameworks' own judges."""
+
+import jax
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from jax.test_util import check_grads
+
+import backends
+from backends.jax_haiku.wrap import wrap as wrap_jax
+from backends.numpy_vjp.calculus import jvp
+from backends.numpy_vjp.function import Function
+from backends.numpy_vjp.tables import FUNCTIONS, LOSSES
+from backends.ops import FUNCTIONS as RULES
+from backends.ops import LOSSES as LOSS_RULES
+from backends.problem import Layer, Loss, Optimizer, Problem
+from backends.pytorch.wrap import wrap as wrap_torch
+from tests.conftest import BACKENDS
+
+POSITIVE = {"log", "sqrt"}
+"""Functions whose domain is x > 0."""
+
+KINKED = {"abs", "relu", "leaky_relu", "elu", "selu"}
+"""Functions that have no derivative at 0: finite differences across it mean nothing."""
+
+SIZED = {"dot", "linear"}
+EXTRA = {"gelu": [{"approximate": "tanh"}], "elu": [{"alpha": 0.5}], "leaky_relu": [{"slope": 0.3}]}
+MEMBERS = [(name, args) for name in RULES for args in ({}, *EXTRA.get(name, []))]
+LOSS_MEMBERS = [(name, {"reduction": how}) for name in LOSS_RULES for how in ("sum", "mean")] + [
+    ("huber", {"delta": 0.3}),
+    ("smooth_l1", {"beta": 0.3}),
+    ("quantile", {"q": 0.9}),
+]
+
+
+def named(member):
+    name, args = member
+    return "-".join([name, *map(str, args.values())])
+
+
+def arguments(name, args):
+    rule = {**LOSS_RULES, **RULES}[name]
+    sized = {"size": 2} if name in SIZED else {}
+    return {**{key: one.default for key, one in rule.arguments.items()}, **sized, **args}
+
+
+def links(member, x):
+    """The NumPy functions that a member is made of, each with the parameter and the input to judge it at."""
+    name, args = member
+    shapes = RULES[name].parameters((3,), arguments(name, args))
+    rng = np.random.default_rng(1)
+    for f, leaf in FUNCTIONS[name](arguments(name, args)):
+        w = None if leaf is None else rng.standard_normal(shapes[leaf])
+        yield f, w, x
+        x = f(x, w)
+
+
+def away_from_kinks(x, name):
+    x = np.abs(x) + 0.1 if name in POSITIVE else x
+    return np.where(np.abs(x) < 0.05, 0.3, x) if name in KINKED else x
+
+
+def test_every_backend_has_every_member():
+    for name in BACKENDS:
+        for op, args in MEMBERS:
+            sized = {"size": 3} if op in SIZED else {}
+            assert backends.load(name).supports(problem(op, {**args, **sized}, np.ones((2, 3)))) is None
+        for loss, args in LOSS_MEMBERS:
+            assert (
+                backends.load(name).supports(problem("add", {}, np.ones((2, 3)), Loss(loss, **args))) is None
+            )
+
+
+def problem(op, args, x, loss=None, y=None, dtype="float64"):
+    """One example through ``x + 0`` and the op, so that cotangent/0.add is the op's VJP with respect to x."""
+    layers = (Layer("add"), Layer(op, **args))
+    rng = np.random.default_rng(5)
+    shapes = RULES[op].parameters((x.shape[1],), arguments(op, args))
+    width = RULES[op].output((x.shape[1],), arguments(op, args))[0]
+    return Problem(
+        name="op",
+        x=x,
+        y=rng.standard_normal((len(x), width)) if y is None else y,
+        model=layers,
+        loss=loss or Loss("squared_error", reduction="sum"),
+        optimizer=Optimizer("sgd", learning_rate=0.1),
+        epochs=1,
+        initial={
+            "0.add/b": np.zeros(x.shape[1]),
+            **{f"1.{op}/{name}": rng.standard_normal(shape) for name, shape in shapes.items()},
+        },
+        dtype=dtype,
+    )
+
+
+def stages(name, one):
+    trainer = backends.load(name).trainer(one)
+    batch = next(iter(one.batches()))
+    return trainer.observe(trainer.init(), batch, ["forward", "loss", "cotangent", "gradient"])
+
+
+def assert_close_stages(one, x, forward=8, backward=32):
+    """Within `forward` and `backward` roundings of the largest intermediate: input, output or cotangent, at least 1.
+
+    The VJP multiplies by u = 2(f − y), which carries f's own rounding with it.
+    """
+    eps = float(np.finfo(one.dtype).eps)
+    reference = stages("numpy", one)
+    for name in set(BACKENDS) - {"numpy"}:
+        found = stages(name, one)
+        assert list(found) == list(reference)
+        for stage, expected in reference.items():
+            assert found[stage].dtype == expected.dtype == one.dtype, stage
+            scale = max(1.0, np.abs(x).max(), np.abs(expected).max(), np.abs(reference["loss"]))
+            allowed = (forward if stage.startswith("forward") else backward) * eps * scale
+            np.testing.assert_allclose(
+                found[stage], expected, rtol=0, atol=allowed, err_msg=f"{name} {stage}"
+            )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("member", MEMBERS, ids=named)
+def test_functions_agree_forward_and_backward(member, dtype):
+    name, args = member
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((6, 3)) * 2
+    x = np.abs(x) + 0.1 if name in POSITIVE else x
+    sized = {"size": 3} if name in SIZED else {}
+    assert_close_stages(problem(name, {**args, **sized}, x, dtype=dtype), x)
+
+
+@pytest.mark.parametrize("member", [m for m in MEMBERS if m[0] not in SIZED | POSITIVE], ids=named)
+def test_conventions_at_kinks_and_ties_are_equal(member):
+    """Exact zeros of either sign, and ties along the last axis."""
+    name, args = member
+    x = np.array([[0.0, -0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, -1.0]])
+    assert_close_stages(problem(name, args, x), x)
+
+
+@pytest.mark.parametrize("name", sorted(set(RULES) - SIZED - POSITIVE - {"exp", "square", "scale", "add"}))
+def test_tails_are_finite_and_agree(name):
+    x = np.array([[-1e4, -745.0, -90.0], [-30.0, -6.0, 6.0], [30.0, 90.0, 745.0], [1e4, 800.0, -800.0]])
+    one = problem(name, {}, x)
+    for values in stages("numpy", one).values():
+        assert np.isfinite(values).all()
+    assert_close_stages(one, x)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("member", LOSS_MEMBERS, ids=named)
+def test_losses_agree(member, dtype):
+    name, args = member
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((5, 3)), rng.random((5, 3))
+    if name == "softmax_cross_entropy":
+        y /= y.sum(-1, keepdims=True)
+    assert_close_stages(problem("add", {}, x, Loss(name, **args), y, dtype), x)
+
+
+@pytest.mark.parametrize("name", LOSS_RULES)
+def test_losses_agree_at_zero_error_and_at_large_arguments(name):
+    large = 600.0 if name == "poisson" else 1e3
+    x = np.array([[0.0, 1.0, -1.0], [large, -large, 0.5]])
+    y = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    one = problem("add", {}, x, Loss(name, reduction="mean"), y)
+    assert np.isfinite(stages("numpy", one)["loss"])
+    assert_close_stages(one, x)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=named)
+def test_torchs_gradcheck_passes_every_function(member):
+    rng = np.random.default_rng(3)
+    for f, w, x in links(member, away_from_kinks(rng.standard_normal((4, 3)), member[0])):
+        tensors = [torch.tensor(value, requires_grad=True) for value in (x, w) if value is not None]
+        assert torch.autograd.gradcheck(wrap_torch(f), tensors, nondet_tol=0.0)
+
+
+@pytest.mark.parametrize("member", LOSS_MEMBERS, ids=named)
+def test_torchs_gradcheck_passes_every_loss(member):
+    name, args = member
+    rng = np.random.default_rng(3)
+    f = LOSSES[name](arguments(name, args))
+    p = torch.tensor(rng.standard_normal((4, 3)) * 2, requires_grad=True)
+    assert torch.autograd.gradcheck(wrap_torch(f), (p, torch.tensor(rng.random((4, 3)))))
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=named)
+def test_jaxs_check_grads_passes_every_function(member):
+    rng = np.random.default_rng(3)
+    with jax.enable_x64(True):
+        for f, w, x in links(member, away_from_kinks(rng.standard_normal((4, 3)), member[0])):
+            values = tuple(jax.numpy.asarray(value) for value in (x, w) if value is not None)
+            check_grads(wrap_jax(f), values, order=1, modes=["rev"], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("member", LOSS_MEMBERS, ids=named)
+def test_jaxs_check_grads_passes_every_loss(member):
+    name, args = member
+    f = LOSSES[name](arguments(name, args))
+    rng = np.random.default_rng(3)
+    with jax.enable_x64(True):
+        y = jax.numpy.asarray(rng.random((4, 3)))
+        p = jax.numpy.asarray(rng.standard_normal((4, 3)) * 2)
+        check_grads(lambda p: wrap_jax(f)(p, y), (p,), order=1, modes=["rev"], rtol=1e-6, atol=1e-6)
+
+
+def wrong():
+    @Function
+    def cube(x, w=None):
+        return x**3
+
+    @cube.define_vjp
+    def make_vjp(x, w=None):
+        return lambda u: (u * 2 * x**2, None)  # the factor is 3
+
+    return cube
+
+
+def test_the_judges_catch_a_wrong_vjp():
+    with pytest.raises(RuntimeError, match="Jacobian mismatch"):
+        torch.autograd.gradcheck(
+            wrap_torch(wrong()), torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
+        )
+    with jax.enable_x64(True), pytest.raises(AssertionError, match="VJP"):
+        check_grads(wrap_jax(wrong()), (jax.numpy.asarray([1.0, 2.0]),), order=1, modes=["rev"])
+
+
+def test_wrapped_functions_work_under_jit():
+    ((f, _, _),) = links(("tanh", {}), np.ones(1))
+    with jax.enable_x64(True):
+        x = jax.numpy.asarray([0.3, -2.0])
+        found = jax.jit(jax.grad(lambda x: wrap_jax(f)(x).sum()))(x)
+        np.testing.assert_allclose(found, jax.grad(lambda x: jax.numpy.tanh(x).sum())(x), rtol=1e-14)
+
+
+finite = st.floats(-3, 3, allow_subnormal=False)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=named)
+@settings(deadline=None, max_examples=15)
+@given(data=st.data())
+def test_directional_differences_linearity_and_adjoint(member, data):
+    """f(x + hv) − f(x − hv) over 2h is Jv; uᵀ(Jv) = (Jᵀu)ᵀv; the VJP is linear in u."""
+    start = away_from_kinks(data.draw(arrays(np.float64, (2, 3), elements=finite)), member[0])
+    for f, w, x in links(member, start):
+        v = data.draw(arrays(np.float64, x.shape, elements=finite))
+        value, pull = f(x, w), f.make_vjp(x, w)
+        a, b = (data.draw(arrays(np.float64, value.shape, elements=finite)) for _ in range(2))
+        h = 1e-5
+        slope = (f(x + h * v, w) - f(x - h * v, w)) / (2 * h)
+        bound = 1e-6 * (1 + np.abs(a).max()) * (1 + np.abs(slope).max())
+        assert abs(np.sum(a * slope) - np.sum(pull(a)[0] * v)) <= bound
+        np.testing.assert_allclose(pull(2 * a + b)[0], 2 * pull(a)[0] + pull(b)[0], rtol=1e-12, atol=1e-12)
+
+
+def test_dual_numbers_still_go_through_linear_functions():
+    ((f, w, x),) = links(("scale", {}), np.ones((2, 3)))
+    np.testing.assert_allclose(jvp(f, x, w, x), x * w)
