@@ -10,11 +10,14 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import LockstepError
+from harness.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,6 +29,8 @@ USAGE_ERROR = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
+    if sys.stdout is None:  # closed by the caller, as `>&-` does
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     try:
         try:
             options = _parser().parse_args(arguments)
@@ -36,12 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()
         return 128 + 13
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 128 + 2
+    except Exception:  # Python's own exit status would be 1, which means that something differs
+        traceback.print_exc()
+        _abandon_output()
+        return Verdict.ERROR.exit_status
     return status
+
+
+def _abandon_output() -> None:
+    """What is still buffered goes nowhere, so that Python's exit does not fail on it again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

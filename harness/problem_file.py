@@ -249,6 +249,8 @@ def _cell(path: Path, line: int, header: Sequence[str], row: Sequence[str], colu
             "complete the line",
         )
     try:
+        if "_" in row[column]:  # Python would read 1_0 as ten
+            raise ValueError(row[column])
         return float(row[column])
     except ValueError as error:
         raise ProblemError(

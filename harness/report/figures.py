@@ -22,6 +22,11 @@ def distance(value: float | str | None) -> str:
     return value if isinstance(value, str) else f"{value:.1e}" if value else "0"
 
 
+def printable(text: str) -> str:
+    """Text that a terminal shows and does not obey: control characters as their escapes."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def place(index: list[int], quantity: str) -> str:
     """Where in a quantity: ``epoch 3`` or ``[0, 1]``."""
     return f"epoch {index[0]}" if quantity == "loss" and index else str(list(index))

@@ -48,9 +48,9 @@ def _of(rows: list[Row], case: Row) -> list[Row]:
 def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
     runs = _of(document["runs"], case)
     yield Text.assemble(
-        (f"{case['problem']} {case['dtype']}  ", "bold"),
+        (f"{figures.printable(case['problem'])} {case['dtype']}  ", "bold"),
         (case["verdict"], STYLES[case["verdict"]]),
-        f"  {case['reason']}" if case["reason"] else "",
+        f"  {figures.printable(case['reason'])}" if case["reason"] else "",
     )
     if any(run["losses"] for run in runs):
         yield _losses(case, runs)
@@ -60,7 +60,9 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
         if run["reason"]:
             fix = f"; {run['fix']}" if run["fix"] else ""
             yield Text.assemble(
-                f"{run['backend']}: ", (run["verdict"], STYLES[run["verdict"]]), f": {run['reason']}{fix}"
+                f"{run['backend']}: ",
+                (run["verdict"], STYLES[run["verdict"]]),
+                f": {figures.printable(run['reason'] + fix)}",
             )
     yield Text()
 

@@ -249,6 +249,27 @@ def test_the_parent_of_the_workers_imports_no_framework():
     assert not set(FRAMEWORKS) & set(done.stdout.split())
 
 
+def test_a_failure_of_our_own_is_not_a_difference(run, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setattr(document, "to_document", broken)
+    status, out, err = run("verify", *PAIR)
+    assert (status, out) == (3, "")
+    assert "broken on purpose" in err
+
+
+def test_a_full_disk_and_a_closed_output():
+    full = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m harness list > /dev/full"], cwd=ROOT, capture_output=True
+    )
+    assert full.returncode == 3
+    closed = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m harness list >&-"], cwd=ROOT, capture_output=True
+    )
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
 def test_an_interrupt_is_one_word(run, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt

@@ -169,6 +169,7 @@ FILES = {
     "no file": ("d.csv", None, "No such file"),
     "no npz": ("d.npz", None, "No such file"),
     "a bad cell": ("d.csv", b"a,t\n1,2\n3,four\n", "line 3, column 't': not a number"),
+    "an underscore": ("d.csv", b"a,t\n1,2\n3,1_0\n", "line 3, column 't': not a number"),
     "a bad cell after lines in cells": ("d.csv", b'"a\n",t\n"1\n",2\nx,3\n', "line 5, column 'a\\n': not a number"),
     "an empty cell": ("d.csv", b"a,t\n1,\n", "line 2, column 't': not a number"),
     "nan in a cell": ("d.csv", b"a,t\n1,2\nnan,3\n", "nan at index (1, 0)"),
