@@ -107,19 +107,82 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Batching:
+    """How the rows are dealt to the steps of an epoch.
+
+    Attributes:
+        size: rows a batch; None for all of them at once.
+        shuffle: seed of the order, a new one each epoch; None for the order of the data.
+        keep_last: whether a last batch of fewer than `size` rows is trained on or dropped.
+    """
+
+    size: int | None = None
+    shuffle: int | None = None
+    keep_last: bool = True
+
+    def check(self, rows: int) -> None:
+        """Raise a ProblemError unless it deals `rows` rows to at least one step."""
+        for name, value, low in (("size", self.size, 1), ("shuffle", self.shuffle, 0)):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
+                raise ProblemError(f"batching: {name} is not valid", repr(value), f"give an int >= {low}")
+        if self.size is None and (self.shuffle is not None or not self.keep_last):
+            raise ProblemError(
+                "batching without a size has no order", repr(self), "give a size, or nothing else"
+            )
+        if self.size is not None and self.size > rows:
+            raise ProblemError(
+                "batching: size is larger than the data", f"{self.size} of {rows} rows", "give a smaller size"
+            )
+
+    def steps(self, rows: int) -> int:
+        """How many batches an epoch has."""
+        if self.size is None:
+            return 1
+        return -(-rows // self.size) if self.keep_last else rows // self.size
+
+    def order(self, rows: int, epoch: int) -> Array:
+        """The rows that an epoch sees, in order; drawn in NumPy, so that all backends share it."""
+        order = np.arange(rows)
+        if self.shuffle is not None:
+            order = np.random.default_rng([self.shuffle, epoch]).permutation(rows)
+        return order[: self.steps(rows) * (self.size or rows)]
+
+
+WHOLE = Batching()
+"""Every epoch sees all rows as one batch."""
+
+
+@dataclass(frozen=True)
 class Batches:
-    """The batches of a whole run: every epoch sees all rows, in the given order, as one batch."""
+    """The batches of a whole run, step by step."""
 
     x: Array
     y: Array
     epochs: int
+    batching: Batching = WHOLE
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps an epoch."""
+        return self.batching.steps(len(self.x))
 
     def __len__(self) -> int:
-        return self.epochs
+        return self.epochs * self.per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        for _ in range(self.epochs):
-            yield Batch(self.x, self.y)
+        size = self.batching.size
+        for epoch in range(self.epochs):
+            if size is None:
+                yield Batch(self.x, self.y)
+                continue
+            order = self.order(epoch)
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
+                yield Batch(self.x[rows], self.y[rows])
+
+    def order(self, epoch: int) -> Array:
+        """The rows that an epoch sees, in order."""
+        return self.batching.order(len(self.x), epoch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +202,7 @@ class Problem:
         epochs: passes over the data.
         initial: parameters before the first step, by canonical name (``0.linear/w``).
         dtype: ``float64`` or ``float32``.
+        batching: how the rows are dealt to steps; by default all at once.
 
     Raises:
         ProblemError: a part is missing, ill-typed, ill-shaped, empty or not finite.
@@ -153,6 +217,7 @@ class Problem:
     epochs: int
     initial: Arrays
     dtype: str = "float64"
+    batching: Batching = WHOLE
 
     def __post_init__(self) -> None:
         _check_scalars(self)
@@ -161,6 +226,7 @@ class Problem:
         set_field("x", _frozen("x", self.x, self.dtype))
         set_field("y", _frozen("y", self.y, self.dtype))
         _check_rows(self.x, self.y)
+        self.batching.check(len(self.x))
         _check_output(self)
         given = {key: _frozen(f"initial {key!r}", self.initial[key], self.dtype) for key in self.initial}
         _check_initial(given, self.parameter_shapes)
@@ -176,9 +242,14 @@ class Problem:
         """Shape of each parameter by canonical name, sorted."""
         return shapes_of(self.layers)
 
+    @property
+    def steps(self) -> int:
+        """Updates in the whole run."""
+        return self.epochs * self.batching.steps(len(self.x))
+
     def batches(self) -> Batches:
         """The batches of the whole run, rounded to the dtype; fresh arrays on every call."""
-        return Batches(self.x.astype(self.dtype), self.y.astype(self.dtype), self.epochs)
+        return Batches(self.x.astype(self.dtype), self.y.astype(self.dtype), self.epochs, self.batching)
 
     def initial_parameters(self) -> dict[str, Array]:
         """Initial parameters rounded to the dtype; fresh arrays on every call."""

@@ -92,7 +92,8 @@ class Trace:
     """What a run left behind.
 
     Attributes:
-        losses: (epochs,), the loss of each epoch before its update, in the problem's dtype.
+        losses: (steps,), the loss of each step's batch before its update, in the problem's dtype; with all rows
+            in one batch a step is an epoch.
         final: the state after the last step.
         parameters: when recorded, (epochs + 1, ...) for each parameter, the first entry the initial value.
     """

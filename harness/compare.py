@@ -66,10 +66,11 @@ class Comparison:
     Attributes:
         problem, dtype, left, right: which runs; left is the reference of relative figures.
         quantity: ``inputs``, ``loss`` or a parameter's canonical name.
+        unit: what an index counts: ``epoch`` or ``step`` for losses, ``index`` for parameters.
         verdict, reason: what was decided and why, the reason empty for AGREE.
         elements: how many numbers (for inputs: arrays) were compared.
         failing: how many of them failed.
-        first_failing: the index of the first that failed; for the loss, the epoch.
+        first_failing: the index of the first that failed.
         worst: the element furthest beyond (or nearest to) its limit.
         smallest_rtol: the smallest rtol, with atol as it is, under which all would have passed.
         smallest_atol: the smallest atol, with rtol as it is, likewise.
@@ -82,6 +83,7 @@ class Comparison:
     right: str
     quantity: str
     verdict: Verdict
+    unit: str = "index"
     reason: str = ""
     elements: int = 0
     failing: int = 0
@@ -93,7 +95,7 @@ class Comparison:
 
 
 def compare_runs(problem: Problem, left: Run, right: Run, tolerance: Tolerance) -> list[Comparison]:
-    """Everything of two trained runs: inputs first, then every epoch's loss, then every parameter.
+    """Everything of two trained runs: inputs first, then every step's loss, then every parameter.
 
     Args:
         problem: what both were to train, in the runs' dtype.
@@ -105,10 +107,15 @@ def compare_runs(problem: Problem, left: Run, right: Run, tolerance: Tolerance) 
     blank = Comparison(problem.name, problem.dtype, left.backend, right.backend, INPUTS, Verdict.AGREE)
     inputs = compare_inputs(blank, expected_inputs(problem), left, right)
     loss = compare_arrays(
-        dataclasses.replace(blank, quantity=LOSS, tolerance=tolerance),
+        dataclasses.replace(
+            blank,
+            quantity=LOSS,
+            unit="epoch" if problem.steps == problem.epochs else "step",
+            tolerance=tolerance,
+        ),
         left.trace.losses,
         right.trace.losses,
-        (problem.epochs,),
+        (problem.steps,),
         problem.dtype,
     )
     parameters = list(_compare_parameters(problem, left.trace, right.trace, tolerance, blank))
@@ -238,7 +245,7 @@ def _compare_values(blank: Comparison, left: Array, right: Array) -> Comparison:
 def _decide(blank: Comparison, failing: Array, both_lost: Array, finite: Array) -> tuple[Verdict, str]:
     if not failing.any():
         return Verdict.AGREE, ""
-    where = "epoch" if blank.quantity == LOSS else "index"
+    where = blank.unit
     one_lost = ~finite & ~both_lost
     if one_lost.any():
         return Verdict.DIFFER, f"one side is not finite from {where} {_show(_first(one_lost))}"

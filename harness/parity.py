@@ -13,7 +13,7 @@ import numpy as np
 import backends as registry
 from backends.errors import ProblemError
 from backends.problem import DTYPES, Array, Problem
-from harness.compare import INPUTS, LOSS, Comparison, Run, compare_runs
+from harness.compare import INPUTS, Comparison, Run, compare_runs
 from harness.distance import ratio
 from harness.problems import find
 from harness.tolerance import Tolerance, choose
@@ -68,17 +68,17 @@ class Case:
 
     @property
     def distances(self) -> Array:
-        """The largest distance between any two losses of each epoch, over max(|loss|, |first loss|); (epochs,).
+        """The largest distance between any two losses of each step, over max(|loss|, |first loss|); (steps,).
 
         NaN where fewer than two runs have a finite loss.
         """
         losses = [run.trace.losses for run in self.trained if run.trace is not None]
-        epochs = max((len(one) for one in losses), default=0)
-        table = np.full((max(len(losses), 1), epochs), np.nan)
+        steps = max((len(one) for one in losses), default=0)
+        table = np.full((max(len(losses), 1), steps), np.nan)
         for row, one in zip(table, losses, strict=False):
             row[: len(one)] = np.where(np.isfinite(one), one, np.nan)
         usable = np.isfinite(table).sum(axis=0) >= 2
-        spread = np.full(epochs, np.nan)
+        spread = np.full(steps, np.nan)
         if usable.any():
             part = table[:, usable]
             scale = np.nanmax(
@@ -125,9 +125,8 @@ def _line(one: Comparison) -> str:
     if one.worst is None or one.quantity == INPUTS:
         return text
     index = ", ".join(map(str, one.worst.index))
-    where = "epoch" if one.quantity == LOSS else "index"
     return (
-        f"{text}; {one.failing} of {one.elements} failing; worst at {where} {index}: {one.worst.left!r} against "
+        f"{text}; {one.failing} of {one.elements} failing; worst at {one.unit} {index}: {one.worst.left!r} against "
         f"{one.worst.right!r} (relative {one.worst.relative:.2g}, scaled {one.worst.scaled:.2g}, "
         f"{one.worst.ulps} ULP); passes with rtol {one.smallest_rtol:.2g}"
     )

@@ -14,7 +14,7 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
 from backends.errors import LockstepError, ProblemError
-from backends.problem import Array, Layer, Loss, Optimizer, Problem
+from backends.problem import Array, Batching, Layer, Loss, Optimizer, Problem
 from harness.initial import draw
 from harness.schema import load
 
@@ -105,6 +105,7 @@ def _build(folder: Path, document: dict[str, Any]) -> Problem:
         optimizer=Optimizer(optimizer["name"], **_without(optimizer, "name")),
         epochs=document["epochs"],
         initial={**drawn, **initial},
+        batching=Batching(**document.get("batching", {})),
     )
 
 

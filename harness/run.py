@@ -61,10 +61,10 @@ class StepByStep:
 
     def fit(self, state: object, batches: Batches, recording: Recording) -> Trace:
         losses, history = [], [self._trainer.read(state).parameters]
-        for batch in batches:
+        for index, batch in enumerate(batches, start=1):
             state, loss = self._trainer.step(state, batch)
             losses.append(np.asarray(loss))
-            if recording.parameters:
+            if recording.parameters and index % batches.per_epoch == 0:
                 history.append(self._trainer.read(state).parameters)
         recorded = {name: np.stack([past[name] for past in history]) for name in history[0]}
         return Trace(np.stack(losses), self._trainer.read(state), recorded if recording.parameters else None)

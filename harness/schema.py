@@ -47,6 +47,25 @@ def problem_schema() -> Schema:
             },
             "loss": _member_schema("name", LOSSES),
             "optimizer": _member_schema("name", OPTIMIZERS),
+            "batching": {
+                "type": "object",
+                "description": "how the rows are dealt to steps; without it all at once",
+                "required": ["size"],
+                "additionalProperties": False,
+                "properties": {
+                    "size": {"type": "integer", "minimum": 1, "description": "rows a batch, an int >= 1"},
+                    "shuffle": {
+                        "type": "integer",
+                        "minimum": 0,
+                        "description": "seed of the order, an int >= 0",
+                    },
+                    "keep_last": {
+                        "type": "boolean",
+                        "default": True,
+                        "description": "whether a short last batch is trained on",
+                    },
+                },
+            },
             "initial": {
                 "type": "object",
                 "description": "parameters before the first step by canonical name (0.linear/w); "

@@ -47,7 +47,7 @@ class JaxTrainer:
         self._gradients = jax.jit(self._loss_and_grads)
         self._apply = jax.jit(self._update, donate_argnums=0)
         self._step = jax.jit(self._one_step, donate_argnums=0)
-        self._fit = jax.jit(self._scan, donate_argnums=0, static_argnames=("epochs", "record"))
+        self._fit = jax.jit(self._scan, donate_argnums=0, static_argnames=("epochs", "size", "record"))
         self._observe = jax.jit(self._stages)
 
     def given(self) -> Arrays:
@@ -124,15 +124,23 @@ class JaxTrainer:
     def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
         with self._precision():
             first = self._canonical(state.params) if recording.parameters else {}
-            data = _owned(batches.x), _owned(batches.y)
+            size = batches.batching.size
+            # Row numbers of every epoch; None where all rows are one batch and nothing is gathered.
+            orders = None if size is None else np.stack([batches.order(one) for one in range(batches.epochs)])
             state, (losses, later) = self._fit(
-                state, *data, epochs=batches.epochs, record=recording.parameters
+                state,
+                _owned(batches.x),
+                _owned(batches.y),
+                orders,
+                epochs=batches.epochs,
+                size=size,
+                record=recording.parameters,
             )
             history = None
             if recording.parameters:
                 rest = self._canonical(later)
                 history = {name: np.concatenate([first[name][None], rest[name]]) for name in rest}
-            return Trace(np.array(losses), self.read(state), history)
+            return Trace(np.array(losses).ravel(), self.read(state), history)
 
     def _loss_and_grads(self, params: Params, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Params]:
         def loss_of(params: Params) -> jax.Array:
@@ -151,16 +159,41 @@ class JaxTrainer:
         return self._update(state, grads), loss
 
     def _scan(
-        self, state: State, x: jax.Array, y: jax.Array, epochs: int, record: bool
+        self,
+        state: State,
+        x: jax.Array,
+        y: jax.Array,
+        orders: jax.Array | None,
+        epochs: int,
+        size: int | None,
+        record: bool,
     ) -> tuple[State, tuple[jax.Array, Params | None]]:
-        def epoch(state: State, _: None) -> tuple[State, tuple[jax.Array, Params | None]]:
-            state, loss = self._one_step(state, x, y)
-            return state, (loss, state.params if record else None)
+        def epoch(state: State, rows: jax.Array | None) -> tuple[State, tuple[jax.Array, Params | None]]:
+            if size is None or rows is None:
+                state, losses = self._one_step(state, x, y)
+            else:
+                state, losses = self._one_epoch(state, x, y, rows, size)
+            return state, (losses, state.params if record else None)
 
         result: tuple[State, tuple[jax.Array, Params | None]] = jax.lax.scan(
-            epoch, state, None, length=epochs
+            epoch, state, orders, length=epochs
         )
         return result
+
+    def _one_epoch(
+        self, state: State, x: jax.Array, y: jax.Array, rows: jax.Array, size: int
+    ) -> tuple[State, jax.Array]:
+        """Full batches by a scan, a shorter last one after it: a scan's steps have one shape."""
+
+        def step(state: State, rows: jax.Array) -> tuple[State, jax.Array]:
+            return self._one_step(state, x[rows], y[rows])
+
+        full = len(rows) // size * size
+        state, losses = jax.lax.scan(step, state, rows[:full].reshape(-1, size))
+        if full < len(rows):
+            state, last = step(state, rows[full:])
+            losses = jnp.append(losses, last)
+        return state, losses
 
     def _stages(self, params: Params, x: jax.Array, y: jax.Array) -> tuple[Any, Any, Any, Any]:
         """Loss, layer outputs, their cotangents and the gradients.

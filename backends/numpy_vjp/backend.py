@@ -97,7 +97,7 @@ class NumPyTrainer:
         history = [state.parameters]
         for index, batch in enumerate(batches):
             state, losses[index] = self.step(state, batch)
-            if recording.parameters:
+            if recording.parameters and (index + 1) % batches.per_epoch == 0:
                 history.append(state.parameters)
         recorded = {name: np.stack([past[name] for past in history]) for name in state.parameters}
         return Trace(losses, self.read(state), recorded if recording.parameters else None)

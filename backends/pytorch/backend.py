@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import EllipsisType
 
 import numpy as np
 import torch
@@ -117,10 +118,13 @@ class TorchTrainer:
 
     def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
         x, y = _tensor(batches.x), _tensor(batches.y)
-        losses = torch.empty(batches.epochs, dtype=self._dtype)
+        losses = torch.empty(len(batches), dtype=self._dtype)
         history = [self.read(state).parameters] if recording.parameters else []
+        step = 0
         for epoch in range(batches.epochs):
-            losses[epoch] = self._train(state, x, y)
+            for rows in _dealt(batches, epoch):
+                losses[step] = self._train(state, x[rows], y[rows])
+                step += 1
             if recording.parameters:
                 history.append(self.read(state).parameters)
         recorded = {name: np.stack([past[name] for past in history]) for name in self._leaves if history}
@@ -170,6 +174,17 @@ class TorchTrainer:
     def _named(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf]]:
         for name, (index, leaf) in sorted(self._leaves.items()):
             yield name, state.module[index].get_parameter(leaf.name), leaf
+
+
+def _dealt(batches: Batches, epoch: int) -> Iterable[torch.Tensor | EllipsisType]:
+    """What to index the data with, step by step: `...` for all rows, which copies nothing."""
+    if batches.batching.size is None:
+        return (...,)
+    order = batches.order(epoch)
+    return [
+        torch.from_numpy(rows)
+        for rows in np.split(order, range(batches.batching.size, len(order), batches.batching.size))
+    ]
 
 
 def _tensor(array: Array) -> torch.Tensor:

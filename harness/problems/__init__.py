@@ -14,7 +14,7 @@ from backends.errors import UnknownNameError
 if TYPE_CHECKING:
     from backends.problem import Problem
 
-FAMILIES = ("seed", "regression", "optimizers")
+FAMILIES = ("seed", "regression", "optimizers", "batches")
 
 
 class Entry(NamedTuple):

@@ -57,6 +57,7 @@ def _case(case: Case) -> Document:
         "verdict": case.verdict,
         "reason": case.reason,
         "epochs": case.problem.epochs,
+        "steps": case.problem.steps,
         "tolerance": asdict(case.tolerance),
         "distances": _numbers(case.distances.tolist()),
     }
@@ -95,6 +96,7 @@ def _comparison(one: Comparison) -> Document:
         "left": one.left,
         "right": one.right,
         "quantity": one.quantity,
+        "unit": one.unit,
         "verdict": one.verdict,
         "reason": one.reason,
         "elements": one.elements,

@@ -27,9 +27,14 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
-def place(index: list[int], quantity: str) -> str:
-    """Where in a quantity: ``epoch 3`` or ``[0, 1]``."""
-    return f"epoch {index[0]}" if quantity == "loss" and index else str(list(index))
+def place(index: list[int], unit: str) -> str:
+    """Where in a quantity: ``epoch 3``, ``step 3`` or ``[0, 1]``."""
+    return str(list(index)) if unit == "index" else f"{unit} {index[0]}"
+
+
+def step(case: dict[str, Any]) -> str:
+    """What a row of the table of losses is."""
+    return "epoch" if case["steps"] == case["epochs"] else "step"
 
 
 def tolerance(one: dict[str, Any]) -> str:

@@ -68,7 +68,9 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[str]:
         yield ""
         yield "Distance: the largest between any two, over max(|loss|, |first loss|)."
         yield ""
-        yield from _table(("epoch", *(run["backend"] for run in trained), "distance"), _losses(case, trained))
+        yield from _table(
+            (figures.step(case), *(run["backend"] for run in trained), "distance"), _losses(case, trained)
+        )
         yield "### Parameters"
         yield ""
         yield from _table(
@@ -123,7 +125,7 @@ def _comparison(one: Row) -> Sequence[str]:
         return [*head, *[""] * 8, one["reason"]]
     return [
         *head,
-        figures.place(worst["index"], one["quantity"]),
+        figures.place(worst["index"], one["unit"]),
         str(worst["left"]),
         str(worst["right"]),
         figures.distance(worst["absolute"]),

@@ -70,7 +70,7 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
 def _losses(case: Row, runs: list[Row]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     trained = [run for run in runs if run["losses"]]
-    for title in ("epoch", *(run["backend"] for run in trained), "distance"):
+    for title in (figures.step(case), *(run["backend"] for run in trained), "distance"):
         table.add_column(escape(title), justify="right", no_wrap=True)
     rows = list(zip_longest(*(run["losses"] for run in trained), case["distances"]))
     for epoch in shown_epochs(len(rows)):
@@ -107,7 +107,7 @@ def _comparisons(case: Row, comparisons: list[Row]) -> Table:
         worst = one["worst"]
         measured = (
             [
-                figures.place(worst["index"], one["quantity"]),
+                figures.place(worst["index"], one["unit"]),
                 figures.distance(worst["scaled"]),
                 figures.distance(worst["relative"]),
                 figures.ulps(worst["ulps"]),

@@ -6,12 +6,16 @@ import inspect
 import numpy as np
 import pytest
 
-from backends.problem import Batch
+from backends.problem import Batch, Batching
 from backends.protocol import CAPABILITIES, LOSSES_ONLY, STAGES, Backend, Recording, Trainer, is_wanted
 from harness.problems import find
 from tests.conftest import square_problem
 
-PROBLEMS = {"seed": lambda: find("seed"), "square": square_problem}
+PROBLEMS = {
+    "seed": lambda: find("seed"),
+    "square": square_problem,
+    "minibatches": lambda: square_problem(batching=Batching(size=5, shuffle=3)),
+}
 
 
 @pytest.fixture(params=PROBLEMS)
@@ -158,7 +162,7 @@ def test_fit_trains_what_step_trains(trainer, problem):
     for batch in problem.batches():
         state, loss = trainer.step(state, batch)
         losses.append(np.asarray(loss))
-    assert trace.losses.shape == (problem.epochs,)
+    assert trace.losses.shape == (problem.steps,)
     assert trace.losses.dtype == problem.dtype
     np.testing.assert_allclose(trace.losses, losses, rtol=close(problem.dtype))
     for name, value in trainer.read(state).parameters.items():
@@ -166,7 +170,7 @@ def test_fit_trains_what_step_trains(trainer, problem):
         assert trace.parameters[name].shape == (problem.epochs + 1, *value.shape)
         np.testing.assert_array_equal(trace.parameters[name][-1], trace.final.parameters[name])
         np.testing.assert_array_equal(trace.parameters[name][0], problem.initial_parameters()[name])
-    assert trace.final.step == problem.epochs
+    assert trace.final.step == problem.steps
 
 
 def test_recording_changes_no_bit(trainer, problem):

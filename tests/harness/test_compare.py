@@ -19,7 +19,16 @@ FIXED = choose("float64")
 
 
 def blank(quantity="loss", tolerance=FIXED):
-    return Comparison("p", "float64", "left", "right", quantity, Verdict.AGREE, tolerance=tolerance)
+    return Comparison(
+        "p",
+        "float64",
+        "left",
+        "right",
+        quantity,
+        Verdict.AGREE,
+        "epoch" if quantity == "loss" else "index",
+        tolerance=tolerance,
+    )
 
 
 def compared(left, right, quantity="loss", tolerance=FIXED, shape=None, dtype="float64"):

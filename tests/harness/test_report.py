@@ -75,8 +75,8 @@ def test_short_runs_are_shown_whole_and_long_ones_at_both_ends():
         (figures.ulps(None), "-"),
         (figures.ulps(12345678), "1.2e+07"),
         (figures.printable("a\x1b[31m\nb\u202e∑"), "a\\x1b[31m\\nb\\u202e∑"),
-        (figures.place([3], "loss"), "epoch 3"),
-        (figures.place([3, 1], "0.linear/w"), "[3, 1]"),
+        (figures.place([3], "epoch"), "epoch 3"),
+        (figures.place([3, 1], "index"), "[3, 1]"),
     ],
 )
 def test_figures(found, words):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
-from backends.problem import Batches
+from backends.problem import Batching
 
 
 class SignFlipped(NumPyTrainer):
@@ -51,7 +51,17 @@ class OneEpochShort(NumPyTrainer):
     """Stops one epoch early."""
 
     def fit(self, state, batches, recording):
-        return super().fit(state, Batches(batches.x, batches.y, batches.epochs - 1), recording)
+        return super().fit(state, dataclasses.replace(batches, epochs=batches.epochs - 1), recording)
+
+
+class OtherOrder(NumPyTrainer):
+    """Deals the rows to the batches in another order than the problem fixes."""
+
+    def fit(self, state, batches, recording):
+        size = batches.batching.size or len(batches.x) // 2
+        return super().fit(
+            state, dataclasses.replace(batches, batching=Batching(size=size, shuffle=99)), recording
+        )
 
 
 class LearningRateOff(NumPyTrainer):

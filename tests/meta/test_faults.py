@@ -4,6 +4,7 @@ import pytest
 
 import harness
 from backends.numpy_vjp.backend import NumPyTrainer
+from backends.problem import Batching
 from harness.verdict import Verdict
 from tests.conftest import square_problem
 from tests.meta import faults
@@ -48,3 +49,13 @@ def test_the_census_names_what_parted():
     assert "epoch 0" in judged(faults.MeanForSum, "float64").census()
     assert "2.add/b: DIFFER" in judged(faults.ForgottenBias, "float64").census()
     assert "shape (6,) against (5,)" in judged(faults.OneEpochShort, "float64").census()
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.OtherOrder, faults.OneEpochShort, NumPyTrainer], ids=lambda one: one.__name__
+)
+def test_faults_of_minibatches_are_caught(fault):
+    """The same rows in another order: each epoch's sum of gradients would hide it, each step's loss does not."""
+    problem = square_problem(batching=Batching(size=5, shuffle=1))
+    result = harness.verify(problem, backends=["numpy", faults.Broken(fault)])
+    assert result.verdict is (Verdict.AGREE if fault is NumPyTrainer else Verdict.DIFFER)
