@@ -371,6 +371,44 @@ OPTIMIZERS: Mapping[str, OptimizerRule] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True)
+class ScheduleRule:
+    """A schedule: what the learning rate η is multiplied with at update t = 0, 1, 2, ..."""
+
+    doc: str
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    refuses: Callable[[Args], str | None] = lambda args: None
+
+
+_STEPS = Argument(int, "T, counted in updates", at_least=1)
+_FACTOR = Argument(float, "γ", above=0.0)
+_FINAL = Argument(float, "f, the fraction of η that is left at the end", 0.0, at_least=0.0)
+
+
+def _refuse_warmup(args: Args) -> str | None:
+    return None if int(args["warmup"]) < int(args["steps"]) else "the warm-up must be shorter than steps"
+
+
+SCHEDULES: Mapping[str, ScheduleRule] = MappingProxyType(
+    {
+        "constant": ScheduleRule("1"),
+        "step": ScheduleRule("γ^⌊t/T⌋", {"steps": _STEPS, "factor": _FACTOR}),
+        "exponential": ScheduleRule("γᵗ", {"factor": _FACTOR}),
+        "polynomial": ScheduleRule(
+            "(1 − min(t, T)/T)ᵖ", {"steps": _STEPS, "power": Argument(float, "p", 1.0, above=0.0)}
+        ),
+        # torch's CosineAnnealingLR rises again after T, optax' stays, as here.
+        "cosine": ScheduleRule("f + (1 − f)(1 + cos(π min(t, T)/T))/2", {"steps": _STEPS, "final": _FINAL}),
+        # optax' decay_steps include the warm-up, as T does here.
+        "warmup_cosine": ScheduleRule(
+            "t/W up to W, then f + (1 − f)(1 + cos(π (min(t, T) − W)/(T − W)))/2",
+            {"warmup": Argument(int, "W, counted in updates", at_least=1), "steps": _STEPS, "final": _FINAL},
+            refuses=_refuse_warmup,
+        ),
+    }
+)
+
+
 def checked_name(kind: str, name: object, table: Mapping[str, object]) -> str:
     """The name, if the table has it.
 

@@ -17,10 +17,12 @@ from backends.ops import (
     FUNCTIONS,
     LOSSES,
     OPTIMIZERS,
+    SCHEDULES,
     Args,
     LossRule,
     Op,
     OptimizerRule,
+    ScheduleRule,
     Shape,
     checked_args,
     checked_name,
@@ -36,7 +38,9 @@ class Member:
     """A named member of a registry with its arguments, checked and completed by defaults."""
 
     kind: ClassVar[str]
-    table: ClassVar[Mapping[str, Op] | Mapping[str, LossRule] | Mapping[str, OptimizerRule]]
+    table: ClassVar[
+        Mapping[str, Op] | Mapping[str, LossRule] | Mapping[str, OptimizerRule] | Mapping[str, ScheduleRule]
+    ]
 
     def __init__(self, name: str, /, **args: object) -> None:
         self.name = checked_name(self.kind, name, self.table)
@@ -75,13 +79,31 @@ class Optimizer(Member):
 
     def __init__(self, name: str, /, **args: object) -> None:
         super().__init__(name, **args)
-        if reason := OPTIMIZERS[name].refuses(self.args):
-            raise ProblemError(f"the arguments of optimizer {name!r} do not go together", repr(self), reason)
+        _refuse(self, OPTIMIZERS[name].refuses(self.args))
 
     @property
     def state(self) -> tuple[str, ...]:
         """What it keeps for each parameter between steps."""
         return OPTIMIZERS[self.name].state(self.args)
+
+
+class Schedule(Member):
+    """The learning rate's course: ``Schedule("step", steps=30, factor=0.1)``."""
+
+    kind, table = "schedule", SCHEDULES
+
+    def __init__(self, name: str, /, **args: object) -> None:
+        super().__init__(name, **args)
+        _refuse(self, SCHEDULES[name].refuses(self.args))
+
+
+def _refuse(member: Member, reason: str | None) -> None:
+    if reason:
+        what = f"the arguments of {member.kind} {member.name!r} do not go together"
+        raise ProblemError(what, repr(member), reason)
+
+
+CONSTANT = Schedule("constant")
 
 
 class Placed(NamedTuple):
@@ -203,6 +225,7 @@ class Problem:
         initial: parameters before the first step, by canonical name (``0.linear/w``).
         dtype: ``float64`` or ``float32``.
         batching: how the rows are dealt to steps; by default all at once.
+        schedule: the course of the learning rate; by default constant.
 
     Raises:
         ProblemError: a part is missing, ill-typed, ill-shaped, empty or not finite.
@@ -218,6 +241,7 @@ class Problem:
     initial: Arrays
     dtype: str = "float64"
     batching: Batching = WHOLE
+    schedule: Schedule = CONSTANT
 
     def __post_init__(self) -> None:
         _check_scalars(self)
@@ -273,8 +297,8 @@ def _check_scalars(problem: Problem) -> None:
     epochs: object = problem.epochs
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         raise ProblemError("epochs must be a positive integer", repr(epochs), "use 1 or more")
-    parts = (*problem.model, problem.loss, problem.optimizer)
-    kinds = (*(Layer for _ in problem.model), Loss, Optimizer)
+    parts = (*problem.model, problem.loss, problem.optimizer, problem.schedule)
+    kinds = (*(Layer for _ in problem.model), Loss, Optimizer, Schedule)
     for part, kind in zip(parts, kinds, strict=True):
         if not isinstance(part, kind):
             raise ProblemError(

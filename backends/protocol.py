@@ -184,12 +184,14 @@ def unsupported(
     functions: Collection[str],
     losses: Collection[str],
     optimizers: Collection[str],
+    schedules: Collection[str],
 ) -> Unsupported | None:
     """None if the members of `problem` are all in a backend's tables, else the first that is not."""
     for kind, names, table in (
         ("layer", [layer.op for layer in problem.layers], functions),
         ("loss", [problem.loss.name], losses),
         ("optimizer", [problem.optimizer.name], optimizers),
+        ("schedule", [problem.schedule.name], schedules),
     ):
         for name in names:
             if name not in table:

@@ -1,4 +1,4 @@
-"""What there is: backends, problems, functions, losses, optimizers. Imports no framework."""
+"""What there is: backends, problems, functions, losses, optimizers, schedules. Imports no framework."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import backends
-from backends.ops import FUNCTIONS, LOSSES, OPTIMIZERS, Argument
+from backends.ops import FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, Argument
 from harness.problems import catalogue
 
 SCHEMA_VERSION = 1
@@ -34,7 +34,12 @@ def listing() -> dict[str, Any]:
                 {"name": name, "summary": one.doc, "arguments": list(map(_argument, one.arguments.items()))}
                 for name, one in table.items()
             ]
-            for kind, table in (("functions", FUNCTIONS), ("losses", LOSSES), ("optimizers", OPTIMIZERS))
+            for kind, table in (
+                ("functions", FUNCTIONS),
+                ("losses", LOSSES),
+                ("optimizers", OPTIMIZERS),
+                ("schedules", SCHEDULES),
+            )
         },
     }
 

@@ -11,7 +11,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from backends.ops import FUNCTIONS, LOSSES, OPTIMIZERS, Argument, LossRule, Op, OptimizerRule
+from backends.ops import (
+    FUNCTIONS,
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+    Argument,
+    LossRule,
+    Op,
+    OptimizerRule,
+    ScheduleRule,
+)
 
 Schema = dict[str, Any]
 
@@ -47,6 +57,7 @@ def problem_schema() -> Schema:
             },
             "loss": _member_schema("name", LOSSES),
             "optimizer": _member_schema("name", OPTIMIZERS),
+            "schedule": _member_schema("name", SCHEDULES),
             "batching": {
                 "type": "object",
                 "description": "how the rows are dealt to steps; without it all at once",
@@ -101,7 +112,11 @@ def _data_schema() -> Schema:
 
 
 def _member_schema(
-    key: str, table: Mapping[str, Op] | Mapping[str, LossRule] | Mapping[str, OptimizerRule]
+    key: str,
+    table: Mapping[str, Op]
+    | Mapping[str, LossRule]
+    | Mapping[str, OptimizerRule]
+    | Mapping[str, ScheduleRule],
 ) -> Schema:
     """A table that names one member under `key` and gives its arguments beside it."""
     branches = [

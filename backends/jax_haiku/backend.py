@@ -16,6 +16,7 @@ import optax
 from backends.jax_haiku.layers import FUNCTIONS
 from backends.jax_haiku.losses import LOSSES
 from backends.jax_haiku.optimizers import OPTIMIZERS
+from backends.jax_haiku.schedules import SCHEDULES, scheduled
 from backends.problem import Array, Arrays, Batch, Batches, Placed, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 
@@ -37,7 +38,9 @@ class JaxTrainer:
         self._problem = problem
         self._x64 = problem.dtype == "float64"
         row = OPTIMIZERS[problem.optimizer.name]
-        self._optimizer = row.build(problem.optimizer.args)
+        base = float(problem.optimizer.args["learning_rate"])
+        rate = scheduled(base, problem.schedule.name, problem.schedule.args)
+        self._optimizer = row.build(problem.optimizer.args, rate)
         self._slots = {slot: row.state[slot] for slot in problem.optimizer.state}
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._places = dict(_haiku_places(problem.layers))
@@ -272,7 +275,7 @@ class JaxBackend:
     name = "jax"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS)
+        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES)
 
     def trainer(self, problem: Problem) -> JaxTrainer:
         return JaxTrainer(problem)

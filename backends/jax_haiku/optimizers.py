@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from backends.jax_haiku.schedules import Rate
 from backends.ops import Args
 
 
@@ -20,11 +21,11 @@ class Row(NamedTuple):
     """How one optimizer is written in Optax.
 
     Attributes:
-        build: arguments -> transform.
+        build: (arguments, learning rate or schedule) -> transform.
         state: the registry's name of what is kept -> the field of the Optax state that holds it.
     """
 
-    build: Callable[[Args], optax.GradientTransformation]
+    build: Callable[[Args, Rate], optax.GradientTransformation]
     state: Mapping[str, str] = {}
 
 
@@ -35,8 +36,8 @@ def _coupled(args: Args, transform: optax.GradientTransformation) -> optax.Gradi
     return optax.chain(optax.add_decayed_weights(float(args["weight_decay"])), transform)
 
 
-def _sgd(args: Args) -> optax.GradientTransformation:
-    rate, momentum = float(args["learning_rate"]), float(args["momentum"])
+def _sgd(args: Args, rate: Rate) -> optax.GradientTransformation:
+    momentum = float(args["momentum"])
     plain = optax.sgd(rate, momentum or None, bool(args["nesterov"]))
     damping = float(args["dampening"])
     if not momentum or not damping:
@@ -65,23 +66,22 @@ def _scale_by_root_of_sum(initial: float, epsilon: float) -> optax.GradientTrans
     return optax.GradientTransformation(init, update)
 
 
-def _adagrad(args: Args) -> optax.GradientTransformation:
+def _adagrad(args: Args, rate: Rate) -> optax.GradientTransformation:
     scaled = _scale_by_root_of_sum(float(args["initial_accumulator"]), float(args["epsilon"]))
-    return _coupled(args, optax.chain(scaled, optax.scale_by_learning_rate(float(args["learning_rate"]))))
+    return _coupled(args, optax.chain(scaled, optax.scale_by_learning_rate(rate)))
 
 
-def _adadelta(args: Args) -> optax.GradientTransformation:
-    rate, rho, epsilon = (float(args[name]) for name in ("learning_rate", "rho", "epsilon"))
-    return _coupled(args, optax.adadelta(rate, rho, epsilon))
+def _adadelta(args: Args, rate: Rate) -> optax.GradientTransformation:
+    return _coupled(args, optax.adadelta(rate, float(args["rho"]), float(args["epsilon"])))
 
 
-def _rmsprop(args: Args) -> optax.GradientTransformation:
+def _rmsprop(args: Args, rate: Rate) -> optax.GradientTransformation:
     """Parts of optax.rmsprop: the alias puts the rate inside the momentum's trace."""
     scale = optax.scale_by_stddev if args["centered"] else optax.scale_by_rms
     parts = [scale(float(args["decay"]), float(args["epsilon"]), eps_in_sqrt=False)]
     if args["momentum"]:
         parts.append(optax.trace(float(args["momentum"])))
-    return _coupled(args, optax.chain(*parts, optax.scale_by_learning_rate(float(args["learning_rate"]))))
+    return _coupled(args, optax.chain(*parts, optax.scale_by_learning_rate(rate)))
 
 
 def _moments(args: Args) -> tuple[float, float, float]:
@@ -108,8 +108,7 @@ def _scale_by_largest(beta1: float, beta2: float, epsilon: float) -> optax.Gradi
     return optax.GradientTransformation(init, update)
 
 
-def _adam(args: Args) -> optax.GradientTransformation:
-    rate = float(args["learning_rate"])
+def _adam(args: Args, rate: Rate) -> optax.GradientTransformation:
     if args["amsgrad"]:
         plain = optax.chain(_scale_by_largest(*_moments(args)), optax.scale_by_learning_rate(rate))
     else:
@@ -117,15 +116,12 @@ def _adam(args: Args) -> optax.GradientTransformation:
     return _coupled(args, plain)
 
 
-def _adamw(args: Args) -> optax.GradientTransformation:
-    rate, decay = float(args["learning_rate"]), float(args["weight_decay"])
-    return optax.adamw(rate, *_moments(args), weight_decay=decay)
+def _adamw(args: Args, rate: Rate) -> optax.GradientTransformation:
+    return optax.adamw(rate, *_moments(args), weight_decay=float(args["weight_decay"]))
 
 
-def _lion(args: Args) -> optax.GradientTransformation:
-    rate, beta1, beta2, decay = (
-        float(args[name]) for name in ("learning_rate", "beta1", "beta2", "weight_decay")
-    )
+def _lion(args: Args, rate: Rate) -> optax.GradientTransformation:
+    beta1, beta2, decay = (float(args[name]) for name in ("beta1", "beta2", "weight_decay"))
     return optax.lion(rate, beta1, beta2, weight_decay=decay)
 
 
@@ -137,7 +133,7 @@ OPTIMIZERS: Mapping[str, Row] = {
     "adam": Row(_adam, {"mean": "mu", "square": "nu", "largest": "nu_max"}),
     "adamw": Row(_adamw, {"mean": "mu", "square": "nu"}),
     "adamax": Row(
-        lambda args: _coupled(args, optax.adamax(float(args["learning_rate"]), *_moments(args))),
+        lambda args, rate: _coupled(args, optax.adamax(rate, *_moments(args))),
         {"mean": "mu", "largest": "nu"},
     ),
     "lion": Row(_lion, {"mean": "mu"}),

@@ -10,6 +10,7 @@ import numpy as np
 from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain, pull_back
 from backends.numpy_vjp.function import Function, Param
 from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
+from backends.numpy_vjp.schedules import SCHEDULES
 from backends.numpy_vjp.tables import FUNCTIONS, LOSSES
 from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
@@ -28,7 +29,8 @@ class NumPyTrainer:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._optimizer = OPTIMIZERS[problem.optimizer.name](problem.optimizer.args)
+        factor = SCHEDULES[problem.schedule.name](problem.schedule.args)
+        self._optimizer = OPTIMIZERS[problem.optimizer.name](problem.optimizer.args, factor)
         self._funcs: list[Function] = []
         self._names: list[str | None] = []
         self._ends: dict[str, int] = {}  # layer -> index of its output among the chain's values
@@ -121,7 +123,7 @@ class NumPyBackend:
     name = "numpy"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS)
+        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES)
 
     def trainer(self, problem: Problem) -> NumPyTrainer:
         return NumPyTrainer(problem)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backends.numpy_vjp.schedules import Factor
 from backends.ops import OPTIMIZERS as RULES
 from backends.ops import Args
 from backends.problem import Array, Arrays
@@ -18,6 +19,9 @@ Updates = dict[str, Array]
 OptimizerState = dict[str, Array]
 Slots = dict[str, Array]
 """What is kept for one parameter, by the name that the registry gives it."""
+
+Rate = float | Callable[[int], float]
+"""A learning rate, or that of update t = 0, 1, 2, ..."""
 
 Rule = Callable[[Array, Array, Slots, int], tuple[Array, Slots]]
 """(gradient, parameter, slots, step from 1) -> (update to add, next slots)."""
@@ -64,7 +68,7 @@ def update_params(updates: Arrays, params: Arrays) -> dict[str, Array]:
 
 
 def sgd(
-    learning_rate: float,
+    learning_rate: Rate,
     momentum: float = 0.0,
     dampening: float = 0.0,
     nesterov: bool = False,
@@ -75,40 +79,43 @@ def sgd(
     def rule(g: Array, w: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
         g = _decayed(g, w, weight_decay)
         if not momentum:
-            return -learning_rate * g, {}
+            return -_at(learning_rate, step) * g, {}
         b = g if step == 1 else momentum * slots["momentum"] + (1 - dampening) * g
-        return -learning_rate * (g + momentum * b if nesterov else b), {"momentum": b}
+        return -_at(learning_rate, step) * (g + momentum * b if nesterov else b), {"momentum": b}
 
     return over_names(rule, {"momentum": 0.0} if momentum else {})
 
 
 def adagrad(
-    learning_rate: float, initial_accumulator: float, epsilon: float, weight_decay: float
+    learning_rate: Rate, initial_accumulator: float, epsilon: float, weight_decay: float
 ) -> Transform:
     """Duchi, Hazan, Singer, "Adaptive subgradient methods" (2011), with ε outside the root."""
 
     def rule(g: Array, w: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
         g = _decayed(g, w, weight_decay)
         total = slots["sum"] + g * g
-        return -learning_rate * g / (np.sqrt(total) + epsilon), {"sum": total}
+        return -_at(learning_rate, step) * g / (np.sqrt(total) + epsilon), {"sum": total}
 
     return over_names(rule, {"sum": initial_accumulator})
 
 
-def adadelta(learning_rate: float, rho: float, epsilon: float, weight_decay: float) -> Transform:
+def adadelta(learning_rate: Rate, rho: float, epsilon: float, weight_decay: float) -> Transform:
     """Zeiler, "ADADELTA" (2012)."""
 
     def rule(g: Array, w: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
         g = _decayed(g, w, weight_decay)
         square = _average(rho, slots["square"], g * g)
         d = np.sqrt(slots["delta"] + epsilon) / np.sqrt(square + epsilon) * g
-        return -learning_rate * d, {"square": square, "delta": _average(rho, slots["delta"], d * d)}
+        return -_at(learning_rate, step) * d, {
+            "square": square,
+            "delta": _average(rho, slots["delta"], d * d),
+        }
 
     return over_names(rule, {"square": 0.0, "delta": 0.0})
 
 
 def rmsprop(
-    learning_rate: float, decay: float, epsilon: float, centered: bool, momentum: float, weight_decay: float
+    learning_rate: Rate, decay: float, epsilon: float, centered: bool, momentum: float, weight_decay: float
 ) -> Transform:
     """Tieleman, Hinton, lecture 6.5 (2012); the rate is applied after the momentum, as in torch."""
 
@@ -122,14 +129,14 @@ def rmsprop(
         d = g / (np.sqrt(variance) + epsilon)
         if momentum:
             d = new["momentum"] = momentum * slots["momentum"] + d
-        return -learning_rate * d, new
+        return -_at(learning_rate, step) * d, new
 
     kept = {"square": True, "mean": centered, "momentum": bool(momentum)}
     return over_names(rule, {slot: 0.0 for slot, used in kept.items() if used})
 
 
 def adam(
-    learning_rate: float,
+    learning_rate: Rate,
     beta1: float,
     beta2: float,
     epsilon: float,
@@ -151,34 +158,40 @@ def adam(
             square = new["largest"] = np.maximum(slots["largest"], square)
         corrected = mean / (1 - beta1**step)
         d = corrected / (np.sqrt(square / (1 - beta2**step)) + epsilon)
-        return -learning_rate * (_decayed(d, w, weight_decay) if decoupled else d), new
+        return -_at(learning_rate, step) * (_decayed(d, w, weight_decay) if decoupled else d), new
 
     return over_names(rule, {"mean": 0.0, "square": 0.0, **({"largest": 0.0} if amsgrad else {})})
 
 
-def adamax(
-    learning_rate: float, beta1: float, beta2: float, epsilon: float, weight_decay: float
-) -> Transform:
+def adamax(learning_rate: Rate, beta1: float, beta2: float, epsilon: float, weight_decay: float) -> Transform:
     """Adam with the infinity norm (Kingma, Ba, section 7.1)."""
 
     def rule(g: Array, w: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
         g = _decayed(g, w, weight_decay)
         mean = _average(beta1, slots["mean"], g)
         largest = np.maximum(beta2 * slots["largest"], np.abs(g) + epsilon)
-        return -learning_rate * (mean / (1 - beta1**step)) / largest, {"mean": mean, "largest": largest}
+        return -_at(learning_rate, step) * (mean / (1 - beta1**step)) / largest, {
+            "mean": mean,
+            "largest": largest,
+        }
 
     return over_names(rule, {"mean": 0.0, "largest": 0.0})
 
 
-def lion(learning_rate: float, beta1: float, beta2: float, weight_decay: float) -> Transform:
+def lion(learning_rate: Rate, beta1: float, beta2: float, weight_decay: float) -> Transform:
     """Chen et al., "Symbolic discovery of optimization algorithms" (2023)."""
 
     def rule(g: Array, w: Array, slots: Slots, step: int) -> tuple[Array, Slots]:
         direction = np.sign(_average(beta1, slots["mean"], g))
         mean = _average(beta2, slots["mean"], g)
-        return -learning_rate * _decayed(direction, w, weight_decay), {"mean": mean}
+        return -_at(learning_rate, step) * _decayed(direction, w, weight_decay), {"mean": mean}
 
     return over_names(rule, {"mean": 0.0})
+
+
+def _at(learning_rate: Rate, step: int) -> float:
+    """The learning rate of a step counted from 1."""
+    return learning_rate(step - 1) if callable(learning_rate) else learning_rate
 
 
 def _decayed(g: Array, w: Array, weight_decay: float) -> Array:
@@ -203,11 +216,12 @@ _MAKERS: Mapping[str, Callable[..., Transform]] = {
 }
 
 
-def _checked(name: str) -> Callable[[Args], Transform]:
-    """The maker, whose slots must be those that the registry declares."""
+def _checked(name: str) -> Callable[[Args, Factor], Transform]:
+    """The maker, given the schedule's factor, whose slots must be those that the registry declares."""
 
-    def make(args: Args) -> Transform:
-        known: dict[str, Any] = dict(args)
+    def make(args: Args, factor: Factor) -> Transform:
+        base = float(args["learning_rate"])
+        known: dict[str, Any] = {**args, "learning_rate": lambda t: base * factor(t)}
         transform = _MAKERS[name](**known)
         slots = [key.partition("/")[0] for key in transform.init({"w": np.zeros(1)})]
         assert sorted(slots) == sorted(RULES[name].state(args)), f"{name}: {slots}"
@@ -216,4 +230,4 @@ def _checked(name: str) -> Callable[[Args], Transform]:
     return make
 
 
-OPTIMIZERS: Mapping[str, Callable[[Args], Transform]] = {name: _checked(name) for name in _MAKERS}
+OPTIMIZERS: Mapping[str, Callable[[Args, Factor], Transform]] = {name: _checked(name) for name in _MAKERS}

@@ -15,6 +15,7 @@ from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, s
 from backends.pytorch.layers import FUNCTIONS, Leaf
 from backends.pytorch.losses import LOSSES
 from backends.pytorch.optimizers import OPTIMIZERS
+from backends.pytorch.schedules import SCHEDULES, Scheduler, scheduler_at
 
 
 @dataclass
@@ -23,6 +24,7 @@ class State:
 
     module: nn.Sequential
     optimizer: torch.optim.Optimizer
+    scheduler: Scheduler | None
     step: int = 0
 
 
@@ -144,6 +146,8 @@ class TorchTrainer:
 
     def _update(self, state: State) -> State:
         state.optimizer.step()
+        if state.scheduler is not None:
+            state.scheduler.step()
         state.step += 1
         return state
 
@@ -152,7 +156,8 @@ class TorchTrainer:
             modules = [FUNCTIONS[item.op].build(item.input_shape, item.args) for item in self._problem.layers]
         module = nn.Sequential(*modules).to(self._dtype)
         optimizer = self._row.build(module.parameters(), self._problem.optimizer.args)
-        state = State(module, optimizer, step)
+        schedule = self._problem.schedule
+        state = State(module, optimizer, scheduler_at(optimizer, schedule.name, schedule.args, step), step)
         with torch.no_grad():
             for name, parameter, leaf in self._named(state):
                 parameter.copy_(_torch_layout(parameters[name], leaf))
@@ -215,7 +220,7 @@ class TorchBackend:
     name = "torch"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS)
+        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES)
 
     def trainer(self, problem: Problem) -> TorchTrainer:
         return TorchTrainer(problem)

@@ -14,7 +14,7 @@ from backends.errors import UnknownNameError
 if TYPE_CHECKING:
     from backends.problem import Problem
 
-FAMILIES = ("seed", "regression", "optimizers", "batches")
+FAMILIES = ("seed", "regression", "optimizers", "schedules", "batches")
 
 
 class Entry(NamedTuple):

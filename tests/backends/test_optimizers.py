@@ -100,7 +100,7 @@ START = np.array([0.3, -0.1, 0.2, 0.7])
 
 def trained(name, steps=100, **args):
     """Our NumPy optimizer on least squares, its gradient written out: nothing of a framework."""
-    transform = OURS[name](Optimizer(name, **{"learning_rate": 1e-2, **args}).args)
+    transform = OURS[name](Optimizer(name, **{"learning_rate": 1e-2, **args}).args, lambda t: 1.0)
     params = {"w": START}
     state = transform.init(params)
     for step in range(1, steps + 1):

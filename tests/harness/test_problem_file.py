@@ -283,3 +283,14 @@ def test_damaged_data_files_give_our_errors_only(write, tmp_path, name, where, p
         assert named
     else:
         assert problem.epochs == 3
+
+
+def test_batching_and_schedule_are_read(write):
+    extra = 'batching = { size = 2, shuffle = 1, keep_last = false }\nschedule = { name = "step", steps = 2, factor = 0.5 }\n'
+    problem = read(write(GOOD + extra))
+    assert (problem.batching.size, problem.batching.shuffle, problem.batching.keep_last) == (2, 1, False)
+    assert (problem.schedule.name, dict(problem.schedule.args)) == ("step", {"steps": 2, "factor": 0.5})
+    with pytest.raises(ProblemError, match="3 rows"):
+        read(write(GOOD + "batching = { size = 4 }"))
+    with pytest.raises(ProblemError, match="lacks factor"):
+        read(write(GOOD + 'schedule = { name = "step", steps = 2 }'))

@@ -1,0 +1,50 @@
+"""Schedules: the factor of the learning rate at update t = 0, 1, 2, ..., in double."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from backends.ops import Args
+
+Factor = Callable[[int], float]
+
+
+def _cosine(t: float, steps: float, final: float) -> float:
+    """Half a cosine from 1 to `final`, which it keeps."""
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(t, steps) / steps))
+
+
+def _step(args: Args) -> Factor:
+    steps, factor = int(args["steps"]), float(args["factor"])
+    return lambda t: factor ** (t // steps)
+
+
+def _exponential(args: Args) -> Factor:
+    factor = float(args["factor"])
+    return lambda t: factor**t
+
+
+def _polynomial(args: Args) -> Factor:
+    steps, power = int(args["steps"]), float(args["power"])
+    return lambda t: (1 - min(t, steps) / steps) ** power
+
+
+def _decay(args: Args) -> Factor:
+    steps, final = int(args["steps"]), float(args["final"])
+    return lambda t: _cosine(t, steps, final)
+
+
+def _warmup_cosine(args: Args) -> Factor:
+    warmup, steps, final = int(args["warmup"]), int(args["steps"]), float(args["final"])
+    return lambda t: t / warmup if t < warmup else _cosine(t - warmup, steps - warmup, final)
+
+
+SCHEDULES: Mapping[str, Callable[[Args], Factor]] = {
+    "constant": lambda args: lambda t: 1.0,
+    "step": _step,
+    "exponential": _exponential,
+    "polynomial": _polynomial,
+    "cosine": _decay,
+    "warmup_cosine": _warmup_cosine,
+}

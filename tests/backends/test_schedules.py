@@ -1,0 +1,98 @@
+"""Every schedule: its factors against torch and optax called directly, and its place in a snapshot."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+import torch
+
+from backends.errors import ProblemError
+from backends.jax_haiku.schedules import scheduled
+from backends.numpy_vjp.schedules import SCHEDULES
+from backends.ops import SCHEDULES as RULES
+from backends.problem import Optimizer, Schedule
+from harness.problems import find
+from harness.problems.schedules import COURSES
+
+STEPS = range(100)
+
+
+def factors(name):
+    schedule = Schedule(name, **COURSES[name][0])
+    return [SCHEDULES[name](schedule.args)(t) for t in STEPS]
+
+
+def test_every_schedule_is_in_the_catalogue():
+    assert {"constant", *COURSES} == set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("step", lambda one: torch.optim.lr_scheduler.StepLR(one, 30, 0.5)),
+        ("exponential", lambda one: torch.optim.lr_scheduler.ExponentialLR(one, 0.97)),
+        ("polynomial", lambda one: torch.optim.lr_scheduler.PolynomialLR(one, 80, 2.0)),
+        ("cosine", lambda one: torch.optim.lr_scheduler.CosineAnnealingLR(one, 80, eta_min=0.1)),
+    ],
+)
+def test_plain_torch_has_these_rates(name, make):
+    """Up to T for the cosine: there torch's begins to rise."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    scheduler, rates = make(optimizer), []
+    for _ in STEPS:
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    end = 81 if name == "cosine" else None
+    np.testing.assert_allclose(factors(name)[:end], rates[:end], rtol=0, atol=1e-14)
+    assert name != "cosine" or rates[99] > 0.15
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        ("step", optax.exponential_decay(1.0, 30, 0.5, staircase=True)),
+        ("exponential", optax.exponential_decay(1.0, 1, 0.97)),
+        ("polynomial", optax.polynomial_schedule(1.0, 0.0, 2.0, 80)),
+        ("cosine", optax.cosine_decay_schedule(1.0, 80, 0.1)),
+        ("warmup_cosine", optax.warmup_cosine_decay_schedule(0.0, 1.0, 10, 80, 0.1)),
+    ],
+)
+def test_plain_optax_has_these_rates(name, schedule):
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(factors(name), [float(schedule(t)) for t in STEPS], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_a_traced_count_keeps_double_precision(name):
+    args = Schedule(name, **COURSES[name][0]).args
+    with jax.enable_x64(True):
+        rate = jax.jit(jax.vmap(scheduled(1.0, name, args)))(np.arange(100, dtype=np.int32))
+        np.testing.assert_allclose(factors(name), rate, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_a_snapshot_continues_the_schedule(backend, name):
+    problem = find(f"schedule-{name}")
+    trainer, batch = backend.trainer(problem), next(iter(problem.batches()))
+    state = trainer.init()
+    for _ in range(35):
+        state, _ = trainer.step(state, batch)
+    snapshot = trainer.read(state)
+    for _ in range(3):
+        state, _ = trainer.step(state, batch)
+    other = trainer.write(trainer.init(), snapshot)
+    for _ in range(3):
+        other, _ = trainer.step(other, batch)
+    straight, resumed = trainer.read(state).parameters, trainer.read(other).parameters
+    for key in straight:
+        np.testing.assert_array_equal(straight[key], resumed[key])
+
+
+def test_what_is_refused():
+    with pytest.raises(ProblemError, match="the warm-up must be shorter"):
+        Schedule("warmup_cosine", warmup=80, steps=80)
+    with pytest.raises(ProblemError, match="schedule 'step': factor is out of range"):
+        Schedule("step", steps=1, factor=0.0)
+    with pytest.raises(ProblemError, match="the schedule has the wrong type"):
+        find("seed").replace(schedule=Optimizer("sgd", learning_rate=1.0))
