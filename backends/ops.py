@@ -409,6 +409,32 @@ SCHEDULES: Mapping[str, ScheduleRule] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True)
+class ClipRule:
+    """What is done to the gradients of all parameters before the optimizer sees them."""
+
+    doc: str
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+
+
+_LIMIT = Argument(float, "L", above=0.0)
+
+CLIPS: Mapping[str, ClipRule] = MappingProxyType(
+    {
+        "none": ClipRule("g"),
+        # torch's clip_grad_norm_ has ε = 1e-6 and cannot change it; optax' clip_by_global_norm has none.
+        "norm": ClipRule(
+            "g min(1, L / (‖g‖ + ε)), with ‖g‖ over all parameters together",
+            {
+                "limit": _LIMIT,
+                "epsilon": Argument(float, "ε: 1e-6 is torch's, 0 is optax'", 1e-6, at_least=0.0),
+            },
+        ),
+        "value": ClipRule("each element to [−L, L]", {"limit": _LIMIT}),
+    }
+)
+
+
 def checked_name(kind: str, name: object, table: Mapping[str, object]) -> str:
     """The name, if the table has it.
 

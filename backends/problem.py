@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 from backends.errors import ProblemError
 from backends.ops import (
+    CLIPS,
     FUNCTIONS,
     LOSSES,
     OPTIMIZERS,
     SCHEDULES,
     Args,
+    ClipRule,
     LossRule,
     Op,
     OptimizerRule,
@@ -39,7 +41,11 @@ class Member:
 
     kind: ClassVar[str]
     table: ClassVar[
-        Mapping[str, Op] | Mapping[str, LossRule] | Mapping[str, OptimizerRule] | Mapping[str, ScheduleRule]
+        Mapping[str, Op]
+        | Mapping[str, LossRule]
+        | Mapping[str, OptimizerRule]
+        | Mapping[str, ScheduleRule]
+        | Mapping[str, ClipRule]
     ]
 
     def __init__(self, name: str, /, **args: object) -> None:
@@ -103,7 +109,14 @@ def _refuse(member: Member, reason: str | None) -> None:
         raise ProblemError(what, repr(member), reason)
 
 
+class Clip(Member):
+    """What is done to the gradients before the optimizer: ``Clip("norm", limit=1.0)``."""
+
+    kind, table = "clip", CLIPS
+
+
 CONSTANT = Schedule("constant")
+UNCLIPPED = Clip("none")
 
 
 class Placed(NamedTuple):
@@ -226,6 +239,7 @@ class Problem:
         dtype: ``float64`` or ``float32``.
         batching: how the rows are dealt to steps; by default all at once.
         schedule: the course of the learning rate; by default constant.
+        clip: what is done to the gradients before the optimizer sees them; by default nothing.
 
     Raises:
         ProblemError: a part is missing, ill-typed, ill-shaped, empty or not finite.
@@ -242,6 +256,7 @@ class Problem:
     dtype: str = "float64"
     batching: Batching = WHOLE
     schedule: Schedule = CONSTANT
+    clip: Clip = UNCLIPPED
 
     def __post_init__(self) -> None:
         _check_scalars(self)
@@ -297,8 +312,8 @@ def _check_scalars(problem: Problem) -> None:
     epochs: object = problem.epochs
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         raise ProblemError("epochs must be a positive integer", repr(epochs), "use 1 or more")
-    parts = (*problem.model, problem.loss, problem.optimizer, problem.schedule)
-    kinds = (*(Layer for _ in problem.model), Loss, Optimizer, Schedule)
+    parts = (*problem.model, problem.loss, problem.optimizer, problem.schedule, problem.clip)
+    kinds = (*(Layer for _ in problem.model), Loss, Optimizer, Schedule, Clip)
     for part, kind in zip(parts, kinds, strict=True):
         if not isinstance(part, kind):
             raise ProblemError(

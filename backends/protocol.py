@@ -185,6 +185,7 @@ def unsupported(
     losses: Collection[str],
     optimizers: Collection[str],
     schedules: Collection[str],
+    clips: Collection[str],
 ) -> Unsupported | None:
     """None if the members of `problem` are all in a backend's tables, else the first that is not."""
     for kind, names, table in (
@@ -192,6 +193,7 @@ def unsupported(
         ("loss", [problem.loss.name], losses),
         ("optimizer", [problem.optimizer.name], optimizers),
         ("schedule", [problem.schedule.name], schedules),
+        ("clip", [problem.clip.name], clips),
     ):
         for name in names:
             if name not in table:

@@ -1,4 +1,4 @@
-"""What there is: backends, problems, functions, losses, optimizers, schedules. Imports no framework."""
+"""What there is: backends, problems, functions, losses, optimizers, schedules, clips. Imports no framework."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import backends
-from backends.ops import FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, Argument
+from backends.ops import CLIPS, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, Argument
 from harness.problems import catalogue
 
 SCHEMA_VERSION = 1
@@ -39,6 +39,7 @@ def listing() -> dict[str, Any]:
                 ("losses", LOSSES),
                 ("optimizers", OPTIMIZERS),
                 ("schedules", SCHEDULES),
+                ("clips", CLIPS),
             )
         },
     }

@@ -14,7 +14,7 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
 from backends.errors import LockstepError, ProblemError
-from backends.problem import Array, Batching, Layer, Loss, Optimizer, Problem, Schedule
+from backends.problem import Array, Batching, Clip, Layer, Loss, Optimizer, Problem, Schedule
 from harness.initial import draw
 from harness.schema import load
 
@@ -95,6 +95,7 @@ def _build(folder: Path, document: dict[str, Any]) -> Problem:
     model = tuple(Layer(one["op"], **_without(one, "op")) for one in document["model"])
     loss, optimizer = document["loss"], document["optimizer"]
     schedule = document.get("schedule", {"name": "constant"})
+    clip = document.get("clip", {"name": "none"})
     initial = dict(document.get("initial", {}))
     drawn = _drawn(model, x.shape[1:], initial.pop("seed", 0))
     return Problem(
@@ -108,6 +109,7 @@ def _build(folder: Path, document: dict[str, Any]) -> Problem:
         initial={**drawn, **initial},
         batching=Batching(**document.get("batching", {})),
         schedule=Schedule(schedule["name"], **_without(schedule, "name")),
+        clip=Clip(clip["name"], **_without(clip, "name")),
     )
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from backends.ops import (
+    CLIPS,
     FUNCTIONS,
     LOSSES,
     OPTIMIZERS,
     SCHEDULES,
     Argument,
+    ClipRule,
     LossRule,
     Op,
     OptimizerRule,
@@ -58,6 +60,7 @@ def problem_schema() -> Schema:
             "loss": _member_schema("name", LOSSES),
             "optimizer": _member_schema("name", OPTIMIZERS),
             "schedule": _member_schema("name", SCHEDULES),
+            "clip": _member_schema("name", CLIPS),
             "batching": {
                 "type": "object",
                 "description": "how the rows are dealt to steps; without it all at once",
@@ -116,7 +119,8 @@ def _member_schema(
     table: Mapping[str, Op]
     | Mapping[str, LossRule]
     | Mapping[str, OptimizerRule]
-    | Mapping[str, ScheduleRule],
+    | Mapping[str, ScheduleRule]
+    | Mapping[str, ClipRule],
 ) -> Schema:
     """A table that names one member under `key` and gives its arguments beside it."""
     branches = [

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from backends.jax_haiku.clips import CLIPS
 from backends.jax_haiku.layers import FUNCTIONS
 from backends.jax_haiku.losses import LOSSES
 from backends.jax_haiku.optimizers import OPTIMIZERS
@@ -40,7 +41,8 @@ class JaxTrainer:
         row = OPTIMIZERS[problem.optimizer.name]
         base = float(problem.optimizer.args["learning_rate"])
         rate = scheduled(base, problem.schedule.name, problem.schedule.args)
-        self._optimizer = row.build(problem.optimizer.args, rate)
+        clip = CLIPS[problem.clip.name](problem.clip.args)
+        self._optimizer = optax.chain(clip, row.build(problem.optimizer.args, rate))
         self._slots = {slot: row.state[slot] for slot in problem.optimizer.state}
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._places = dict(_haiku_places(problem.layers))
@@ -275,7 +277,7 @@ class JaxBackend:
     name = "jax"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES)
+        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
 
     def trainer(self, problem: Problem) -> JaxTrainer:
         return JaxTrainer(problem)

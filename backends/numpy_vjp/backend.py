@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain, pull_back
+from backends.numpy_vjp.clips import CLIPS
 from backends.numpy_vjp.function import Function, Param
 from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
 from backends.numpy_vjp.schedules import SCHEDULES
@@ -29,6 +30,7 @@ class NumPyTrainer:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
+        self._clip = CLIPS[problem.clip.name](problem.clip.args)
         factor = SCHEDULES[problem.schedule.name](problem.schedule.args)
         self._optimizer = OPTIMIZERS[problem.optimizer.name](problem.optimizer.args, factor)
         self._funcs: list[Function] = []
@@ -65,7 +67,9 @@ class NumPyTrainer:
 
     def apply(self, state: State, grads: Arrays) -> State:
         step = state.step + 1
-        updates, optimizer = self._optimizer.update(grads, state.optimizer, state.parameters, step)
+        updates, optimizer = self._optimizer.update(
+            self._clip(grads), state.optimizer, state.parameters, step
+        )
         return State(update_params(updates, state.parameters), optimizer, step)
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
@@ -123,7 +127,7 @@ class NumPyBackend:
     name = "numpy"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES)
+        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
 
     def trainer(self, problem: Problem) -> NumPyTrainer:
         return NumPyTrainer(problem)

@@ -12,6 +12,7 @@ from torch import nn
 
 from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+from backends.pytorch.clips import CLIPS
 from backends.pytorch.layers import FUNCTIONS, Leaf
 from backends.pytorch.losses import LOSSES
 from backends.pytorch.optimizers import OPTIMIZERS
@@ -40,6 +41,7 @@ class TorchTrainer:
         self._problem = problem
         self._dtype = {"float64": torch.float64, "float32": torch.float32}[problem.dtype]
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
+        self._clip = CLIPS[problem.clip.name](problem.clip.args)
         self._row = OPTIMIZERS[problem.optimizer.name]
         self._slots = {slot: self._row.state[slot] for slot in problem.optimizer.state}
         self._leaves = {
@@ -145,6 +147,7 @@ class TorchTrainer:
         return loss.detach()
 
     def _update(self, state: State) -> State:
+        self._clip(state.module.parameters())
         state.optimizer.step()
         if state.scheduler is not None:
             state.scheduler.step()
@@ -220,7 +223,7 @@ class TorchBackend:
     name = "torch"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES)
+        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
 
     def trainer(self, problem: Problem) -> TorchTrainer:
         return TorchTrainer(problem)

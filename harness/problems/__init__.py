@@ -14,7 +14,7 @@ from backends.errors import UnknownNameError
 if TYPE_CHECKING:
     from backends.problem import Problem
 
-FAMILIES = ("seed", "regression", "optimizers", "schedules", "batches")
+FAMILIES = ("seed", "regression", "optimizers", "schedules", "clips", "batches")
 
 
 class Entry(NamedTuple):
