@@ -74,8 +74,8 @@ def test_every_backend_has_every_member():
             )
 
 
-def problem(op, args, x, loss=None, y=None, dtype="float64"):
-    """One example through ``x + 0`` and the op, so that cotangent/0.add is the op's VJP with respect to x."""
+def problem(op, args, x, loss=None, y=None, dtype="float64", parameters=None):
+    """Examples through ``x + 0`` and the op, so that cotangent/0.add is the op's VJP with respect to x."""
     layers = (Layer("add"), Layer(op, **args))
     rng = np.random.default_rng(5)
     shapes = RULES[op].parameters((x.shape[1],), arguments(op, args))
@@ -90,7 +90,9 @@ def problem(op, args, x, loss=None, y=None, dtype="float64"):
         epochs=1,
         initial={
             "0.add/b": np.zeros(x.shape[1]),
-            **{f"1.{op}/{name}": rng.standard_normal(shape) for name, shape in shapes.items()},
+            **{
+                f"1.{op}/{name}": (parameters or rng.standard_normal)(shape) for name, shape in shapes.items()
+            },
         },
         dtype=dtype,
     )
@@ -140,13 +142,31 @@ def test_conventions_at_kinks_and_ties_are_equal(member):
     assert_close_stages(problem(name, args, x), x)
 
 
+TAILS = np.array([[-1e4, -745.0, -90.0], [-30.0, -21.0, -6.0], [6.0, 21.0, 30.0], [90.0, 745.0, 1e4]])
+"""Beyond every threshold: torch's softplus at 20, tanh and sigmoid at 1, exponentials that overflow or vanish."""
+
+
 @pytest.mark.parametrize("name", sorted(set(RULES) - SIZED - POSITIVE - {"exp", "square", "scale", "add"}))
 def test_tails_are_finite_and_agree(name):
-    x = np.array([[-1e4, -745.0, -90.0], [-30.0, -6.0, 6.0], [30.0, 90.0, 745.0], [1e4, 800.0, -800.0]])
-    one = problem(name, {}, x)
+    one = problem(name, {}, TAILS)
     for values in stages("numpy", one).values():
         assert np.isfinite(values).all()
-    assert_close_stages(one, x)
+    assert_close_stages(one, TAILS)
+
+
+@pytest.mark.parametrize("name", sorted(set(RULES) - SIZED - POSITIVE - {"exp", "softmax", "log_softmax"}))
+def test_tails_agree_element_by_element(name):
+    """Each element within its own roundings: a large neighbour hides nothing. The largest intermediate is max(1, |x|, |f|)."""
+    one = problem(name, {}, TAILS)
+    reference = stages("numpy", one)
+    u = np.abs(reference[f"cotangent/1.{name}"])
+    eps = np.finfo(np.float64).eps
+    for backend in set(BACKENDS) - {"numpy"}:
+        found = stages(backend, one)
+        for stage, weight, roundings in ((f"forward/1.{name}", 1.0, 8), ("cotangent/0.add", 1 + u, 32)):
+            expected = reference[stage]
+            scale = weight * np.maximum(1.0, np.maximum(np.abs(TAILS), np.abs(expected)))
+            assert (np.abs(found[stage] - expected) <= roundings * eps * scale).all(), f"{backend} {stage}"
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -157,7 +177,7 @@ def test_losses_agree(member, dtype):
     x, y = rng.standard_normal((5, 3)), rng.random((5, 3))
     if name == "softmax_cross_entropy":
         y /= y.sum(-1, keepdims=True)
-    assert_close_stages(problem("add", {}, x, Loss(name, **args), y, dtype), x)
+    assert_close_stages(problem("add", {}, x, Loss(name, **args), y, dtype, np.zeros), x)
 
 
 @pytest.mark.parametrize("name", LOSS_RULES)
@@ -165,7 +185,8 @@ def test_losses_agree_at_zero_error_and_at_large_arguments(name):
     large = 600.0 if name == "poisson" else 1e3
     x = np.array([[0.0, 1.0, -1.0], [large, -large, 0.5]])
     y = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    one = problem("add", {}, x, Loss(name, reduction="mean"), y)
+    one = problem("add", {}, x, Loss(name, reduction="mean"), y, parameters=np.zeros)
+    np.testing.assert_array_equal(stages("numpy", one)["forward/1.add"], x)  # so that zero errors are zero
     assert np.isfinite(stages("numpy", one)["loss"])
     assert_close_stages(one, x)
 
