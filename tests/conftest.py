@@ -1,11 +1,18 @@
 """Shared fixtures: the registry's backends, the seed problem, and problems with more shape to them."""
 
+import os
+
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import backends
 from backends.problem import DTYPES, Layer, Loss, Optimizer, Problem
 from harness.problems import find
+
+# No example is timed: machines are shared. In CI the examples are the same each time; at a desk they are new ones.
+settings.register_profile("lockstep", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("lockstep")
 
 BACKENDS = list(backends.entries())
 
