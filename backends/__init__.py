@@ -6,7 +6,6 @@ and third parties add theirs through the entry point group ``lockstep.backends``
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from backends.errors import BackendUnavailableError, UnknownNameError
+from backends.errors import BackendUnavailableError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
     from backends.protocol import Backend
@@ -86,8 +85,7 @@ def entry(name: str) -> Entry:
     known = entries()
     if name in known:
         return known[name]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(name, known)
     raise UnknownNameError("unknown backend", repr(name), f"{hint}known backends: {', '.join(known)}")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class LockstepError(Exception):
     """Base of every error that Lockstep raises on purpose.
@@ -32,3 +35,9 @@ class UnknownNameError(LockstepError):
 
 class BackendUnavailableError(LockstepError):
     """A backend is known but its framework cannot be imported here."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'torch'? `` if a known name is close to `name`, else nothing; to begin a fix with."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""

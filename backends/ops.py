@@ -8,13 +8,12 @@ over them.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from backends.errors import ProblemError, UnknownNameError
+from backends.errors import ProblemError, UnknownNameError, did_you_mean
 
 Shape = tuple[int, ...]
 Value = bool | int | float | str
@@ -445,8 +444,7 @@ def checked_name(kind: str, name: object, table: Mapping[str, object]) -> str:
     if not isinstance(name, str):
         raise ProblemError(f"the name of the {kind} has the wrong type", repr(name), "give a string")
     if name not in table:
-        close = difflib.get_close_matches(name, table, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(name, table)
         raise UnknownNameError(f"unknown {kind}", repr(name), f"{hint}known: {', '.join(table)}")
     return name
 

@@ -14,7 +14,18 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
 from backends.errors import LockstepError, ProblemError
-from backends.problem import Array, Batching, Clip, Layer, Loss, Optimizer, Problem, Schedule
+from backends.problem import (
+    CONSTANT,
+    UNCLIPPED,
+    Array,
+    Batching,
+    Clip,
+    Layer,
+    Loss,
+    Optimizer,
+    Problem,
+    Schedule,
+)
 from harness.initial import draw
 from harness.schema import load
 
@@ -94,8 +105,8 @@ def _build(folder: Path, document: dict[str, Any]) -> Problem:
     x, y = (_values(folder, document["data"], axis) for axis in ("x", "y"))
     model = tuple(Layer(one["op"], **_without(one, "op")) for one in document["model"])
     loss, optimizer = document["loss"], document["optimizer"]
-    schedule = document.get("schedule", {"name": "constant"})
-    clip = document.get("clip", {"name": "none"})
+    schedule = document.get("schedule", {"name": CONSTANT.name})
+    clip = document.get("clip", {"name": UNCLIPPED.name})
     initial = dict(document.get("initial", {}))
     drawn = _drawn(model, x.shape[1:], initial.pop("seed", 0))
     return Problem(

@@ -57,3 +57,10 @@ def square_problem(**changes):
         },
     }
     return Problem(**{**fields, **changes})
+
+
+def advance(trainer, state, batch, steps):
+    """The state after some steps on one batch."""
+    for _ in range(steps):
+        state, _ = trainer.step(state, batch)
+    return state

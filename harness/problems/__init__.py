@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from backends.errors import UnknownNameError
+from backends.errors import UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
     from backends.problem import Problem
@@ -57,8 +56,7 @@ def find(wanted: str | Path) -> Problem:
         return catalogue()[wanted].make()
     if path.is_file():
         return read(path)
-    close = difflib.get_close_matches(wanted, catalogue(), n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(wanted, catalogue())
     raise UnknownNameError(
         "unknown problem",
         repr(wanted),

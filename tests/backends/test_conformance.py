@@ -9,7 +9,7 @@ import pytest
 from backends.problem import Batch, Batching
 from backends.protocol import CAPABILITIES, LOSSES_ONLY, STAGES, Backend, Recording, Trainer, is_wanted
 from harness.problems import find
-from tests.conftest import square_problem
+from tests.conftest import advance, square_problem
 
 PROBLEMS = {
     "seed": lambda: find("seed"),
@@ -122,17 +122,10 @@ def test_what_was_handed_over_is_not_aliased(trainer, batch):
 
 
 def test_read_write_continue_is_uninterrupted_training(trainer, batch):
-    state = trainer.init()
-    for _ in range(2):
-        state, _ = trainer.step(state, batch)
+    state = advance(trainer, trainer.init(), batch, 2)
     snapshot = trainer.read(state)
-    for _ in range(3):
-        state, _ = trainer.step(state, batch)
-    straight = trainer.read(state)
-    other = trainer.write(trainer.init(), snapshot)
-    for _ in range(3):
-        other, _ = trainer.step(other, batch)
-    resumed = trainer.read(other)
+    straight = trainer.read(advance(trainer, state, batch, 3))
+    resumed = trainer.read(advance(trainer, trainer.write(trainer.init(), snapshot), batch, 3))
     assert_same(resumed.parameters, straight.parameters)
     assert_same(resumed.optimizer, straight.optimizer)
     assert resumed.step == straight.step == 5

@@ -15,13 +15,7 @@ from backends.problem import Optimizer
 from backends.protocol import LOSSES_ONLY
 from harness.problems import find
 from harness.problems.optimizers import VARIANTS
-from tests.conftest import BACKENDS
-
-
-def run(trainer, state, batch, steps):
-    for _ in range(steps):
-        state, _ = trainer.step(state, batch)
-    return state
+from tests.conftest import BACKENDS, advance
 
 
 def assert_same(left, right):
@@ -39,11 +33,11 @@ def test_every_optimizer_is_in_the_catalogue():
 def test_a_snapshot_holds_all_that_the_next_step_needs(backend, name, at):
     problem = find(name)
     trainer, batch = backend.trainer(problem), next(iter(problem.batches()))
-    snapshot = trainer.read(run(trainer, trainer.init(), batch, at))
+    snapshot = trainer.read(advance(trainer, trainer.init(), batch, at))
     slots = {key.partition("/")[0] for key in snapshot.optimizer}
     assert slots == set(problem.optimizer.state)
-    straight = trainer.read(run(trainer, trainer.init(), batch, at + 3))
-    resumed = trainer.read(run(trainer, trainer.write(trainer.init(), snapshot), batch, 3))
+    straight = trainer.read(advance(trainer, trainer.init(), batch, at + 3))
+    resumed = trainer.read(advance(trainer, trainer.write(trainer.init(), snapshot), batch, 3))
     assert resumed.step == straight.step == at + 3
     assert_same(resumed.parameters, straight.parameters)
     assert_same(resumed.optimizer, straight.optimizer)
@@ -58,7 +52,7 @@ def test_canonical_states_agree_across_backends(name, steps):
     found = []
     for backend in BACKENDS:
         trainer = backends.load(backend).trainer(problem)
-        found.append(trainer.read(run(trainer, trainer.init(), batch, steps)).optimizer)
+        found.append(trainer.read(advance(trainer, trainer.init(), batch, steps)).optimizer)
     for other in found[1:]:
         assert list(other) == list(found[0])
         for key, expected in found[0].items():
@@ -72,11 +66,11 @@ def test_one_backends_state_continues_on_another(name):
     problem = find(name)
     batch = next(iter(problem.batches()))
     source = backends.load("numpy").trainer(problem)
-    snapshot = source.read(run(source, source.init(), batch, 4))
-    expected = source.read(run(source, source.write(source.init(), snapshot), batch, 4)).parameters
+    snapshot = source.read(advance(source, source.init(), batch, 4))
+    expected = source.read(advance(source, source.write(source.init(), snapshot), batch, 4)).parameters
     for backend in set(BACKENDS) - {"numpy"}:
         trainer = backends.load(backend).trainer(problem)
-        found = trainer.read(run(trainer, trainer.write(trainer.init(), snapshot), batch, 4)).parameters
+        found = trainer.read(advance(trainer, trainer.write(trainer.init(), snapshot), batch, 4)).parameters
         for key, value in expected.items():
             np.testing.assert_allclose(found[key], value, rtol=0, atol=1e-13 * np.abs(value).max())
 
@@ -86,7 +80,7 @@ def test_fit_carries_the_state_that_steps_carry(backend, name):
     problem = find(name).replace(epochs=6)
     trainer = backend.trainer(problem)
     fitted = trainer.fit(trainer.init(), problem.batches(), LOSSES_ONLY).final
-    stepped = trainer.read(run(trainer, trainer.init(), next(iter(problem.batches())), 6))
+    stepped = trainer.read(advance(trainer, trainer.init(), next(iter(problem.batches())), 6))
     assert fitted.step == stepped.step
     for key, value in {**stepped.parameters, **stepped.optimizer}.items():
         found = {**fitted.parameters, **fitted.optimizer}[key]

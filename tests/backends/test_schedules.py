@@ -13,6 +13,7 @@ from backends.ops import SCHEDULES as RULES
 from backends.problem import Optimizer, Schedule
 from harness.problems import find
 from harness.problems.schedules import COURSES
+from tests.conftest import advance
 
 STEPS = range(100)
 
@@ -75,16 +76,10 @@ def test_a_traced_count_keeps_double_precision(name):
 def test_a_snapshot_continues_the_schedule(backend, name):
     problem = find(f"schedule-{name}")
     trainer, batch = backend.trainer(problem), next(iter(problem.batches()))
-    state = trainer.init()
-    for _ in range(35):
-        state, _ = trainer.step(state, batch)
+    state = advance(trainer, trainer.init(), batch, 35)
     snapshot = trainer.read(state)
-    for _ in range(3):
-        state, _ = trainer.step(state, batch)
-    other = trainer.write(trainer.init(), snapshot)
-    for _ in range(3):
-        other, _ = trainer.step(other, batch)
-    straight, resumed = trainer.read(state).parameters, trainer.read(other).parameters
+    straight = trainer.read(advance(trainer, state, batch, 3)).parameters
+    resumed = trainer.read(advance(trainer, trainer.write(trainer.init(), snapshot), batch, 3)).parameters
     for key in straight:
         np.testing.assert_array_equal(straight[key], resumed[key])
 
