@@ -9,13 +9,15 @@ over them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
+from backends import shapes
 from backends.errors import ProblemError, UnknownNameError, did_you_mean
+from backends.shapes import Shape
 
-Shape = tuple[int, ...]
 Value = bool | int | float | str
 Args = Mapping[str, Value]
 
@@ -91,6 +93,17 @@ def _any_shape(shape: Shape, args: Args) -> str | None:
     return None
 
 
+class Buffer(NamedTuple):
+    """A state that training moves without a gradient: its shape and its value before the first step."""
+
+    shape: Shape
+    start: float
+
+
+def _no_buffers(shape: Shape, args: Args) -> dict[str, Buffer]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Op:
     """A function of the model. Shapes are those of one example: without the leading batch axis.
@@ -101,6 +114,13 @@ class Op:
         parameters: (input shape, arguments) -> shape of each parameter, in the canonical layout.
         output: (input shape, arguments) -> output shape.
         refuses: (input shape, arguments) -> why this input cannot be taken, or None.
+        ones: the parameters that are drawn as ones (scales), not zeros or normal.
+        buffers: (input shape, arguments) -> what training moves without a gradient.
+        over_batch: whether training takes statistics over the batch, which then needs two values a channel.
+        keep: arguments -> probability that an element survives training; None for a function without a mask.
+        ids: arguments -> number of ids; such a function takes whole numbers below it and stands first.
+        join: (input shape, shapes of the branches' outputs) -> output shape, or None where they do not go
+            together; given for functions of branches, which are chains of layers over the same input.
     """
 
     doc: str
@@ -108,6 +128,12 @@ class Op:
     parameters: Callable[[Shape, Args], dict[str, Shape]] = _no_parameters
     output: Callable[[Shape, Args], Shape] = _same_shape
     refuses: Callable[[Shape, Args], str | None] = _any_shape
+    ones: frozenset[str] = frozenset()
+    buffers: Callable[[Shape, Args], dict[str, Buffer]] = _no_buffers
+    over_batch: bool = False
+    keep: Callable[[Args], float] | None = None
+    ids: Callable[[Args], int] | None = None
+    join: Callable[[Shape, Sequence[Shape]], Shape | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,14 +163,57 @@ class OptimizerRule:
     refuses: Callable[[Args], str | None] = lambda args: None
 
 
-def _vectors_only(shape: Shape, args: Args) -> str | None:
-    return None if len(shape) == 1 else f"needs vectors (one axis an example), not shape {shape}"
-
-
 def _width(args: Args) -> int:
     return int(args["size"])
 
 
+def _resized(shape: Shape, args: Args) -> Shape:
+    return (*shape[:-1], _width(args))
+
+
+def _vector(*names: str) -> Callable[[Shape, Args], dict[str, Shape]]:
+    """Parameters of one value a channel: the last axis."""
+    return lambda shape, args: dict.fromkeys(names, shape[-1:])
+
+
+def _convolution(axes: int) -> Op:
+    return Op(
+        "Σ over the window of x W + b, W not flipped, of shape (window, ..., in, out)",
+        {"size": Argument(int, "number of output channels", at_least=1), **_WINDOW, "stride": _STRIDE},
+        parameters=lambda shape, args: {
+            "w": shapes.convolution_weight(shape, args),
+            "b": (_width(args),),
+        },
+        output=lambda shape, args: shapes.slid(shape, args, _width(args)),
+        refuses=lambda shape, args: shapes.window_refusal(shape, args, (axes,)),
+    )
+
+
+def _pool(doc: str, **arguments: Argument) -> Op:
+    return Op(
+        doc,
+        {**_WINDOW, "stride": _STRIDE, **arguments},
+        output=lambda shape, args: shapes.slid(shape, args, shape[-1]),
+        refuses=shapes.pool_refusal,
+    )
+
+
+def _running_averages(shape: Shape, args: Args) -> dict[str, Buffer]:
+    if args["debias"]:
+        return {
+            "mean": Buffer(shape[-1:], 0.0),
+            "variance": Buffer(shape[-1:], 0.0),
+            "count": Buffer((), 0.0),
+        }
+    return {"mean": Buffer(shape[-1:], 0.0), "variance": Buffer(shape[-1:], 1.0)}
+
+
+_WINDOW = {
+    "window": Argument(int, "its length along each axis", at_least=1),
+    "padding": Argument(int, "zeros at both ends of each axis", 0, at_least=0),
+}
+_STRIDE = Argument(int, "step from window to window", 1, at_least=1)
+_NORM_EPSILON = Argument(float, "ε, inside the root", 1e-5, above=0.0)
 _SIZE = Argument(int, "number of outputs", at_least=1)
 _REDUCTION = Argument(str, "over all elements of the batch", "mean", choices=("sum", "mean"))
 
@@ -153,27 +222,17 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
         "dot": Op(
             "x W, with W of shape (in, out)",
             {"size": _SIZE},
-            parameters=lambda shape, args: {"w": (shape[0], _width(args))},
-            output=lambda shape, args: (_width(args),),
-            refuses=_vectors_only,
+            parameters=lambda shape, args: {"w": (shape[-1], _width(args))},
+            output=_resized,
         ),
-        "add": Op(
-            "x + b, with b of shape (out,)",
-            parameters=lambda shape, args: {"b": shape},
-            refuses=_vectors_only,
-        ),
+        "add": Op("x + b, with b of shape (out,)", parameters=_vector("b")),
         "linear": Op(
             "x W + b: dot, then add",
             {"size": _SIZE},
-            parameters=lambda shape, args: {"w": (shape[0], _width(args)), "b": (_width(args),)},
-            output=lambda shape, args: (_width(args),),
-            refuses=_vectors_only,
+            parameters=lambda shape, args: {"w": (shape[-1], _width(args)), "b": (_width(args),)},
+            output=_resized,
         ),
-        "scale": Op(
-            "x ⊙ s, with s of shape (out,)",
-            parameters=lambda shape, args: {"s": shape},
-            refuses=_vectors_only,
-        ),
+        "scale": Op("x ⊙ s, with s of shape (out,)", parameters=_vector("s"), ones=frozenset({"s"})),
         "exp": Op("eˣ"),
         "log": Op("log x; not finite for x ≤ 0"),
         "square": Op("x²"),
@@ -202,6 +261,80 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
         "softplus": Op("log(1 + eˣ), at any x"),
         "softmax": Op("eˣ / Σ eˣ over the last axis"),
         "log_softmax": Op("x − log Σ eˣ over the last axis"),
+        "layer_norm": Op(
+            "(x − μ)/√(σ² + ε) ⊙ scale + offset, μ and σ² over the last axis, σ² with 1/n",
+            {"epsilon": _NORM_EPSILON},
+            parameters=_vector("scale", "offset"),
+            ones=frozenset({"scale"}),
+        ),
+        # torch's default ε is the dtype's rounding unit, Haiku's 1e-5.
+        "rms_norm": Op(
+            "x/√(mean x² + ε) ⊙ scale, over the last axis",
+            {"epsilon": _NORM_EPSILON},
+            parameters=_vector("scale"),
+            ones=frozenset({"scale"}),
+        ),
+        # torch averages the unbiased variance from 1 on; Haiku the biased one from 0 on, and divides by 1 − (1 − α)ᵗ.
+        "batch_norm": Op(
+            "(x − μ)/√(σ² + ε) ⊙ scale + offset, μ and σ² over all axes but the last, σ² with 1/n; in evaluation "
+            "the running averages r ← (1 − α) r + α s of the training statistics",
+            {
+                "epsilon": _NORM_EPSILON,
+                "momentum": Argument(
+                    float, "α, the weight of the newest statistic", 0.1, above=0.0, below=1.0
+                ),
+                "unbiased": Argument(bool, "average the variance with 1/(n − 1)", True),
+                "debias": Argument(bool, "start the averages at 0 and divide by 1 − (1 − α)ᵗ", False),
+            },
+            parameters=_vector("scale", "offset"),
+            ones=frozenset({"scale"}),
+            buffers=_running_averages,
+            over_batch=True,
+        ),
+        # The frameworks draw masks of their own; here NumPy draws one from the seed, and all share it.
+        "dropout": Op(
+            "x m/(1 − p) in training, with m = 0 with probability p, else 1, drawn anew each step; x in evaluation",
+            {
+                "rate": Argument(float, "p", at_least=0.0, below=1.0),
+                "seed": Argument(int, "of the masks", 0, at_least=0),
+            },
+            keep=lambda args: 1 - float(args["rate"]),
+        ),
+        # An id beyond the table raises in torch and reads the last row in JAX; here the problem refuses it.
+        "embedding": Op(
+            "row x of W, with W of shape (ids, out), for whole numbers x",
+            {"ids": Argument(int, "number of ids", at_least=1), "size": _SIZE},
+            parameters=lambda shape, args: {"w": (int(args["ids"]), _width(args))},
+            output=lambda shape, args: (*shape, _width(args)),
+            ids=lambda args: int(args["ids"]),
+        ),
+        "conv1d": _convolution(1),
+        "conv2d": _convolution(2),
+        "max_pool": _pool(
+            "the largest of each window; of several that are largest the first has derivative 1"
+        ),
+        "average_pool": _pool(
+            "the mean of each window",
+            count_padding=Argument(bool, "divide by the whole window, zeros of the padding included", True),
+        ),
+        "flatten": Op(
+            "all axes of an example as one, the last fastest", output=lambda shape, args: shapes.flat(shape)
+        ),
+        "attention": Op(
+            "softmax(Q Kᵀ/√d) V W_o + b_o, each head over its d columns of Q, K, V = x W + b",
+            {
+                "heads": Argument(int, "number of heads; they divide the width", 1, at_least=1),
+                "causal": Argument(bool, "attend to the same and earlier places only", False),
+            },
+            parameters=lambda shape, args: {
+                f"{kind}_{part}": (shape[-1],) * (2 if kind == "w" else 1)
+                for part in ("query", "key", "value", "output")
+                for kind in ("w", "b")
+            },
+            refuses=shapes.attention_refusal,
+        ),
+        "residual": Op("x + Σ branches(x)", join=shapes.added),
+        "parallel": Op("the branches of x side by side along the last axis", join=shapes.joined),
     }
 )
 

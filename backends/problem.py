@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,15 +21,16 @@ from backends.ops import (
     OPTIMIZERS,
     SCHEDULES,
     Args,
+    Buffer,
     ClipRule,
     LossRule,
     Op,
     OptimizerRule,
     ScheduleRule,
-    Shape,
     checked_args,
     checked_name,
 )
+from backends.shapes import Shape
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -67,9 +69,40 @@ class Member:
 
 
 class Layer(Member):
-    """A function of the model: ``Layer("linear", size=1)``."""
+    """A function of the model: ``Layer("linear", size=1)``.
+
+    A function of branches takes them as chains of layers: ``Layer("residual", branches=[[Layer("tanh")]])``.
+    """
 
     kind, table = "layer", FUNCTIONS
+
+    def __init__(self, name: str, /, *, branches: Iterable[Iterable[Layer]] = (), **args: object) -> None:
+        super().__init__(name, **args)
+        self.branches = tuple(map(tuple, branches))
+        if (FUNCTIONS[name].join is None) == bool(self.branches):
+            wanted = (
+                "give it none" if self.branches else "give branches=[[Layer(...), ...], ...], one or more"
+            )
+            raise ProblemError(f"layer {name!r}: branches", f"{len(self.branches)} branches", wanted)
+        for layer in itertools.chain(*self.branches):
+            _check_kind(layer, Layer)
+
+    def __repr__(self) -> str:
+        if not self.branches:
+            return super().__repr__()
+        return f"{super().__repr__()[:-1]}, branches={self.branches!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(Layer, self.name, branches=self.branches, **self.args), ()
+
+
+def _check_kind(part: object, kind: type[Member]) -> None:
+    if not isinstance(part, kind):
+        raise ProblemError(
+            f"the {kind.kind} has the wrong type",
+            f"{part!r} ({type(part).__name__})",
+            f"build it with {kind.__name__}(name, ...)",
+        )
 
 
 class Loss(Member):
@@ -128,17 +161,66 @@ class Placed(NamedTuple):
     input_shape: Shape
     output_shape: Shape
     parameters: Mapping[str, Shape]
+    buffers: Mapping[str, Buffer]
+    branches: tuple[tuple[Placed, ...], ...] = ()
 
     def leaf(self, parameter: str) -> str:
-        """The canonical name of one of its parameters: ``0.linear/w``."""
+        """The canonical name of one of its parameters or buffers: ``0.linear/w``."""
         return f"{self.name}/{parameter}"
+
+    @property
+    def masked(self) -> bool:
+        """Whether training multiplies its input by a mask."""
+        return FUNCTIONS[self.op].keep is not None
+
+
+def walk(layers: Iterable[Placed]) -> Iterator[Placed]:
+    """All layers in order, those of branches after the one that holds them."""
+    for layer in layers:
+        yield layer
+        for branch in layer.branches:
+            yield from walk(branch)
+
+
+class Mask(NamedTuple):
+    """What dropout multiplies with: drawn in NumPy for each epoch, so that all backends share it.
+
+    Attributes:
+        layer: canonical name of the layer.
+        seed: what the draws depend on beside the epoch.
+        keep: probability that an element survives.
+        shape: of one example.
+    """
+
+    layer: str
+    seed: tuple[int, ...]
+    keep: float
+    shape: Shape
+
+    def draw(self, epoch: int, rows: int, dtype: np.dtype[Any]) -> Array:
+        """(rows, ...): 0 with probability 1 − keep, else 1/keep."""
+        kept = np.random.default_rng([*self.seed, epoch]).random((rows, *self.shape)) < self.keep
+        mask: Array = kept.astype(dtype) / dtype.type(self.keep)
+        return mask
 
 
 class Batch(NamedTuple):
-    """What one training step sees: x (n, ...) and y (n, ...) in the problem's dtype."""
+    """What one training step sees.
+
+    Attributes:
+        x: (n, ...), in the problem's dtype.
+        y: (n, ...), likewise.
+        masks: what each dropout layer multiplies with, (n, ...), by the layer's canonical name.
+    """
 
     x: Array
     y: Array
+    masks: Arrays = MappingProxyType({})
+
+    def stages(self) -> dict[str, Array]:
+        """It as stages: ``batch/x``, ``batch/y`` and ``batch/mask/<layer>``."""
+        masks = {f"batch/mask/{layer}": mask for layer, mask in self.masks.items()}
+        return {"batch/x": self.x, "batch/y": self.y, **masks}
 
 
 @dataclass(frozen=True)
@@ -195,6 +277,7 @@ class Batches:
     y: Array
     epochs: int
     batching: Batching = WHOLE
+    dropped: tuple[Mask, ...] = ()
 
     @property
     def per_epoch(self) -> int:
@@ -207,17 +290,26 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         size = self.batching.size
         for epoch in range(self.epochs):
+            masks = self.masks(epoch)
             if size is None:
-                yield Batch(self.x, self.y)
+                yield Batch(self.x, self.y, masks)
                 continue
             order = self.order(epoch)
             for start in range(0, len(order), size):
-                rows = order[start : start + size]
-                yield Batch(self.x[rows], self.y[rows])
+                part = slice(start, start + size)
+                rows = order[part]
+                yield Batch(self.x[rows], self.y[rows], {layer: mask[part] for layer, mask in masks.items()})
 
     def order(self, epoch: int) -> Array:
         """The rows that an epoch sees, in order."""
         return self.batching.order(len(self.x), epoch)
+
+    def masks(self, epoch: int) -> dict[str, Array]:
+        """The masks of an epoch by layer, (rows that it sees, ...), in that order."""
+        rows = len(self.x)
+        if self.batching.size is not None and not self.batching.keep_last:
+            rows = self.per_epoch * self.batching.size
+        return {mask.layer: mask.draw(epoch, rows, self.x.dtype) for mask in self.dropped}
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +359,8 @@ class Problem:
         _check_rows(self.x, self.y)
         self.batching.check(len(self.x))
         _check_output(self)
+        _check_ids(self)
+        _check_statistics(self)
         given = {key: _frozen(f"initial {key!r}", self.initial[key], self.dtype) for key in self.initial}
         _check_initial(given, self.parameter_shapes)
         set_field("initial", MappingProxyType(dict(sorted(given.items()))))
@@ -282,17 +376,33 @@ class Problem:
         return shapes_of(self.layers)
 
     @property
+    def buffers(self) -> dict[str, Buffer]:
+        """What training moves without a gradient, by canonical name, sorted."""
+        found = {layer.leaf(key): one for layer in walk(self.layers) for key, one in layer.buffers.items()}
+        return dict(sorted(found.items()))
+
+    @property
+    def has_modes(self) -> bool:
+        """Whether the model does something else in evaluation than in training."""
+        return any(layer.buffers or layer.masked for layer in walk(self.layers))
+
+    @property
     def steps(self) -> int:
         """Updates in the whole run."""
         return self.epochs * self.batching.steps(len(self.x))
 
     def batches(self) -> Batches:
         """The batches of the whole run, rounded to the dtype; fresh arrays on every call."""
-        return Batches(self.x.astype(self.dtype), self.y.astype(self.dtype), self.epochs, self.batching)
+        x, y = self.x.astype(self.dtype), self.y.astype(self.dtype)
+        return Batches(x, y, self.epochs, self.batching, tuple(_masks(self.layers)))
 
     def initial_parameters(self) -> dict[str, Array]:
         """Initial parameters rounded to the dtype; fresh arrays on every call."""
         return {key: value.astype(self.dtype) for key, value in self.initial.items()}
+
+    def initial_buffers(self) -> dict[str, Array]:
+        """Buffers before the first step; fresh arrays on every call."""
+        return {key: np.full(one.shape, one.start, self.dtype) for key, one in self.buffers.items()}
 
     def replace(self, **changes: Any) -> Problem:
         """A copy with some fields changed, validated anew."""
@@ -315,12 +425,7 @@ def _check_scalars(problem: Problem) -> None:
     parts = (*problem.model, problem.loss, problem.optimizer, problem.schedule, problem.clip)
     kinds = (*(Layer for _ in problem.model), Loss, Optimizer, Schedule, Clip)
     for part, kind in zip(parts, kinds, strict=True):
-        if not isinstance(part, kind):
-            raise ProblemError(
-                f"the {kind.kind} has the wrong type",
-                f"{part!r} ({type(part).__name__})",
-                f"build it with {kind.__name__}(name, ...)",
-            )
+        _check_kind(part, kind)
     if not problem.model:
         raise ProblemError("the model has no layers", "an empty chain", "give at least one layer")
 
@@ -374,7 +479,7 @@ def _check_rows(x: Array, y: Array) -> None:
         )
 
 
-def place_layers(model: Iterable[Layer], shape: Shape) -> tuple[Placed, ...]:
+def place_layers(model: Iterable[Layer], shape: Shape, prefix: str = "") -> tuple[Placed, ...]:
     """The layers of a model over inputs of `shape` (one example), named and with their shapes.
 
     Raises:
@@ -382,30 +487,98 @@ def place_layers(model: Iterable[Layer], shape: Shape) -> tuple[Placed, ...]:
     """
     placed = []
     for index, layer in enumerate(model):
-        placed.append(_place(index, layer, shape))
+        placed.append(_place(f"{prefix}{index}.{layer.name}", layer, shape))
         shape = placed[-1].output_shape
     return tuple(placed)
 
 
 def shapes_of(layers: Iterable[Placed]) -> dict[str, Shape]:
     """Shape of each parameter by canonical name, sorted."""
-    shapes = {layer.leaf(key): shape for layer in layers for key, shape in layer.parameters.items()}
+    shapes = {layer.leaf(key): shape for layer in walk(layers) for key, shape in layer.parameters.items()}
     return dict(sorted(shapes.items()))
 
 
-def _place(index: int, layer: Layer, shape: Shape) -> Placed:
-    name = f"{index}.{layer.name}"
+def _place(name: str, layer: Layer, shape: Shape) -> Placed:
     op = FUNCTIONS[layer.name]
     if reason := op.refuses(shape, layer.args):
         raise ProblemError(f"layer {name!r} cannot take its input", f"shape {shape}", reason)
+    branches = tuple(
+        place_layers(branch, shape, f"{name}/{index}/") for index, branch in enumerate(layer.branches)
+    )
     return Placed(
         name,
         layer.name,
         layer.args,
         shape,
-        op.output(shape, layer.args),
+        _output_shape(name, op, layer, shape, branches),
         MappingProxyType(op.parameters(shape, layer.args)),
+        MappingProxyType(op.buffers(shape, layer.args)),
+        branches,
     )
+
+
+def _output_shape(
+    name: str, op: Op, layer: Layer, shape: Shape, branches: tuple[tuple[Placed, ...], ...]
+) -> Shape:
+    if op.join is None:
+        return op.output(shape, layer.args)
+    outputs = [branch[-1].output_shape if branch else shape for branch in branches]
+    output = op.join(shape, outputs)
+    if output is None:
+        raise ProblemError(
+            f"the branches of layer {name!r} do not go together",
+            f"outputs {', '.join(map(str, outputs))} of an input {shape}",
+            f"change their sizes: {op.doc}",
+        )
+    return output
+
+
+def _masks(layers: Iterable[Placed]) -> Iterator[Mask]:
+    """One for each dropout layer; layers of one seed draw differently by their place."""
+    for place, layer in enumerate(walk(layers)):
+        keep = FUNCTIONS[layer.op].keep
+        if keep is not None:
+            seed = int(layer.args["seed"])
+            yield Mask(layer.name, (seed, place), keep(layer.args), layer.input_shape)
+
+
+def _check_ids(problem: Problem) -> None:
+    """A function of ids stands first, and x holds whole numbers that it knows."""
+    for place, layer in enumerate(walk(problem.layers)):
+        count = FUNCTIONS[layer.op].ids
+        if count is None:
+            continue
+        if place:
+            raise ProblemError(
+                f"layer {layer.name!r} must stand first",
+                f"place {place}",
+                "it takes ids, not the output of a layer",
+            )
+        wrong = (problem.x != np.floor(problem.x)) | (problem.x < 0) | (problem.x >= count(layer.args))
+        if wrong.any():
+            where = tuple(map(int, np.argwhere(wrong)[0]))
+            raise ProblemError(
+                f"layer {layer.name!r} does not know an id of x",
+                f"{problem.x[where]:g} at index {where}",
+                f"give whole numbers from 0 to {count(layer.args) - 1}",
+            )
+
+
+def _check_statistics(problem: Problem) -> None:
+    """One value has no variance: torch raises, others divide by zero."""
+    batching, rows = problem.batching, len(problem.x)
+    smallest = rows
+    if batching.size is not None:
+        smallest = rows % batching.size if batching.keep_last else 0
+        smallest = smallest or batching.size
+    for layer in walk(problem.layers):
+        values = smallest * int(np.prod(layer.input_shape[:-1]))
+        if FUNCTIONS[layer.op].over_batch and values < 2:
+            raise ProblemError(
+                f"layer {layer.name!r} needs at least two values a channel",
+                f"a batch of {smallest} row, {values} value a channel",
+                "give larger batches, or drop the last short one",
+            )
 
 
 def _check_output(problem: Problem) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from backends.problem import Array, Arrays, Batch, Batches, Problem
+from backends.problem import Array, Arrays, Batch, Batches, Problem, walk
 
 State = Any
 """What a trainer carries from step to step; opaque to the harness."""
@@ -46,7 +46,7 @@ everything the optimizer keeps between steps.
 STAGES = ("batch", "forward", "loss", "cotangent", "gradient")
 """Kinds of stage in the order of one step. A stage is named ``kind`` or ``kind/part``:
 
-``batch/x``, ``batch/y``; ``forward/<layer>``, the layer's output; ``loss``; ``cotangent/<layer>``, the
+``batch/x``, ``batch/y``, ``batch/mask/<layer>``; ``forward/<layer>``, the layer's output; ``loss``; ``cotangent/<layer>``, the
 derivative of the loss with respect to the layer's output; ``gradient/<parameter>``.
 """
 
@@ -80,11 +80,13 @@ class Snapshot:
         parameters: by canonical name.
         optimizer: the optimizer's state by canonical name (``momentum/0.linear/w``); empty where it keeps none.
         step: how many updates have been made.
+        buffers: what the forward pass of training moves (running averages), by canonical name.
     """
 
     parameters: Arrays
     optimizer: Arrays = field(default_factory=dict)
     step: int = 0
+    buffers: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,19 @@ class Trainer(Protocol):
         """One whole training step; the loss is that of the parameters before the update."""
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
-        """The first half of a step: loss and gradients, nothing updated."""
+        """The first half of a step: loss and gradients, no parameter updated; buffers move with the state."""
 
     def apply(self, state: State, grads: Grads) -> State:
         """The second half of a step: the optimizer's update."""
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
         """The stages named or of the kinds named in `wanted`, of a step from `state`; nothing is updated."""
+
+    def predict(self, state: State, x: Array) -> Array:
+        """The model's output in evaluation mode: running averages for batch statistics, nothing dropped.
+
+        Does not consume the state.
+        """
 
     def read(self, state: State) -> Snapshot:
         """A copy of the state, in the canonical layout."""
@@ -189,7 +197,7 @@ def unsupported(
 ) -> Unsupported | None:
     """None if the members of `problem` are all in a backend's tables, else the first that is not."""
     for kind, names, table in (
-        ("layer", [layer.op for layer in problem.layers], functions),
+        ("layer", [layer.op for layer in walk(problem.layers)], functions),
         ("loss", [problem.loss.name], losses),
         ("optimizer", [problem.optimizer.name], optimizers),
         ("schedule", [problem.schedule.name], schedules),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -16,18 +16,29 @@ import optax
 from backends.jax_haiku.clips import CLIPS
 from backends.jax_haiku.layers import FUNCTIONS
 from backends.jax_haiku.losses import LOSSES
+from backends.jax_haiku.model import Place, buffer_places, forward, parameter_places
 from backends.jax_haiku.optimizers import OPTIMIZERS
 from backends.jax_haiku.schedules import SCHEDULES, scheduled
-from backends.problem import Array, Arrays, Batch, Batches, Placed, Problem
+from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 
 Params = dict[str, dict[str, jax.Array]]
+"""Haiku's own form of parameters and of state: module, leaf."""
 
 
 class State(NamedTuple):
     params: Params
     optimizer: optax.OptState
     step: jax.Array
+    buffers: Params
+
+
+class Dealt(NamedTuple):
+    """What one step sees, on the device."""
+
+    x: jax.Array
+    y: jax.Array
+    masks: dict[str, jax.Array]
 
 
 class JaxTrainer:
@@ -45,15 +56,17 @@ class JaxTrainer:
         self._optimizer = optax.chain(clip, row.build(problem.optimizer.args, rate))
         self._slots = {slot: row.state[slot] for slot in problem.optimizer.state}
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
-        self._places = dict(_haiku_places(problem.layers))
-        self._model: hk.Transformed = hk.without_apply_rng(
-            hk.transform(functools.partial(_forward, problem.layers))
+        self._places = parameter_places(problem.layers)
+        self._buffers = buffer_places(problem.layers)
+        self._model: hk.TransformedWithState = hk.without_apply_rng(
+            hk.transform_with_state(functools.partial(forward, problem.layers))
         )
         self._gradients = jax.jit(self._loss_and_grads)
         self._apply = jax.jit(self._update, donate_argnums=0)
         self._step = jax.jit(self._one_step, donate_argnums=0)
         self._fit = jax.jit(self._scan, donate_argnums=0, static_argnames=("epochs", "size", "record"))
         self._observe = jax.jit(self._stages)
+        self._predict = jax.jit(self._evaluate)
 
     def given(self) -> Arrays:
         with self._precision():
@@ -68,17 +81,18 @@ class JaxTrainer:
     def init(self) -> State:
         with self._precision():
             params = self._haiku(self._problem.initial_parameters())
-            return State(params, self._optimizer.init(params), jnp.asarray(0))
+            buffers = _placed(self._buffers, self._problem.initial_buffers())
+            return State(params, self._optimizer.init(params), jnp.asarray(0), buffers)
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         with self._precision():
-            stepped: tuple[State, Scalar] = self._step(state, *map(_owned, batch))
+            stepped: tuple[State, Scalar] = self._step(state, _dealt(batch))
             return stepped
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Params]:
         with self._precision():
-            loss, grads = self._gradients(state.params, *map(_owned, batch))
-            return state, loss, grads
+            loss, buffers, grads = self._gradients(state.params, state.buffers, _dealt(batch))
+            return state._replace(buffers=buffers), loss, grads
 
     def apply(self, state: State, grads: Params) -> State:
         with self._precision():
@@ -87,10 +101,9 @@ class JaxTrainer:
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
         with self._precision():
-            loss, outputs, cotangents, grads = self._observe(state.params, *map(_owned, batch))
+            loss, outputs, cotangents, grads = self._observe(state.params, state.buffers, _dealt(batch))
             stages = {
-                "batch/x": batch.x,
-                "batch/y": batch.y,
+                **batch.stages(),
                 **{f"forward/{layer.name}": outputs[layer.name] for layer in self._problem.layers},
                 "loss": loss,
                 **{f"cotangent/{layer.name}": cotangents[layer.name] for layer in self._problem.layers[::-1]},
@@ -98,13 +111,22 @@ class JaxTrainer:
             }
             return {name: np.array(value) for name, value in select(stages, wanted).items()}
 
+    def predict(self, state: State, x: Array) -> Array:
+        with self._precision():
+            return np.array(self._predict(state.params, state.buffers, _owned(x)))
+
     def read(self, state: State) -> Snapshot:
         kept = {
             f"{slot}/{name}": value
             for slot, field in self._slots.items()
             for name, value in self._canonical(_field(state.optimizer, field)).items()
         }
-        return Snapshot(self._canonical(state.params), dict(sorted(kept.items())), int(state.step))
+        return Snapshot(
+            self._canonical(state.params),
+            dict(sorted(kept.items())),
+            int(state.step),
+            _canonical(self._buffers, state.buffers),
+        )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
         with self._precision():
@@ -117,7 +139,8 @@ class JaxTrainer:
             if optax.tree_utils.tree_get_all_with_path(optimizer, "count"):
                 fields["count"] = jnp.asarray(snapshot.step, jnp.int32)
             optimizer = optax.tree_utils.tree_set(optimizer, **fields) if fields else optimizer
-            return State(params, optimizer, jnp.asarray(snapshot.step))
+            buffers = _placed(self._buffers, snapshot.buffers)
+            return State(params, optimizer, jnp.asarray(snapshot.step), buffers)
 
     def read_grads(self, grads: Params) -> Arrays:
         return self._canonical(grads)
@@ -131,12 +154,16 @@ class JaxTrainer:
             first = self._canonical(state.params) if recording.parameters else {}
             size = batches.batching.size
             # Row numbers of every epoch; None where all rows are one batch and nothing is gathered.
-            orders = None if size is None else np.stack([batches.order(one) for one in range(batches.epochs)])
+            epochs = range(batches.epochs)
+            orders = None if size is None else np.stack([batches.order(one) for one in epochs])
+            # The masks of all epochs at once: a scan takes what changes from step to step as one array.
+            masks = [batches.masks(one) for one in epochs] if batches.dropped else [{}]
             state, (losses, later) = self._fit(
                 state,
                 _owned(batches.x),
                 _owned(batches.y),
                 orders,
+                {layer: np.stack([one[layer] for one in masks]) for layer in masks[0]},
                 epochs=batches.epochs,
                 size=size,
                 record=recording.parameters,
@@ -147,21 +174,31 @@ class JaxTrainer:
                 history = {name: np.concatenate([first[name][None], rest[name]]) for name in rest}
             return Trace(np.array(losses).ravel(), self.read(state), history)
 
-    def _loss_and_grads(self, params: Params, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Params]:
-        def loss_of(params: Params) -> jax.Array:
-            prediction, _ = self._model.apply(params, x, {})
-            return self._loss(prediction, y)
+    def _loss_and_grads(
+        self, params: Params, buffers: Params, dealt: Dealt
+    ) -> tuple[jax.Array, Params, Params]:
+        """The loss, the buffers after the forward pass, the gradients."""
 
-        result: tuple[jax.Array, Params] = jax.value_and_grad(loss_of)(params)
-        return result
+        def loss_of(params: Params) -> tuple[jax.Array, Params]:
+            (prediction, _), moved = self._model.apply(params, buffers, dealt.x, dealt.masks, {}, True)
+            return self._loss(prediction, dealt.y), moved
+
+        (loss, moved), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+        return loss, moved, grads
+
+    def _evaluate(self, params: Params, buffers: Params, x: jax.Array) -> jax.Array:
+        (prediction, _), _ = self._model.apply(params, buffers, x, {}, {}, False)
+        output: jax.Array = prediction
+        return output
 
     def _update(self, state: State, grads: Params) -> State:
         updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params)
-        return State(optax.apply_updates(state.params, updates), optimizer, state.step + 1)
+        params = optax.apply_updates(state.params, updates)
+        return state._replace(params=params, optimizer=optimizer, step=state.step + 1)
 
-    def _one_step(self, state: State, x: jax.Array, y: jax.Array) -> tuple[State, jax.Array]:
-        loss, grads = self._loss_and_grads(state.params, x, y)
-        return self._update(state, grads), loss
+    def _one_step(self, state: State, dealt: Dealt) -> tuple[State, jax.Array]:
+        loss, buffers, grads = self._loss_and_grads(state.params, state.buffers, dealt)
+        return self._update(state._replace(buffers=buffers), grads), loss
 
     def _scan(
         self,
@@ -169,38 +206,50 @@ class JaxTrainer:
         x: jax.Array,
         y: jax.Array,
         orders: jax.Array | None,
+        masks: dict[str, jax.Array],
         epochs: int,
         size: int | None,
         record: bool,
     ) -> tuple[State, tuple[jax.Array, Params | None]]:
-        def epoch(state: State, rows: jax.Array | None) -> tuple[State, tuple[jax.Array, Params | None]]:
+        def epoch(
+            state: State, dealt: tuple[jax.Array | None, dict[str, jax.Array]]
+        ) -> tuple[State, tuple[jax.Array, Params | None]]:
+            rows, masks = dealt
             if size is None or rows is None:
-                state, losses = self._one_step(state, x, y)
+                state, losses = self._one_step(state, Dealt(x, y, masks))
             else:
-                state, losses = self._one_epoch(state, x, y, rows, size)
+                state, losses = self._one_epoch(state, x, y, rows, masks, size)
             return state, (losses, state.params if record else None)
 
         result: tuple[State, tuple[jax.Array, Params | None]] = jax.lax.scan(
-            epoch, state, orders, length=epochs
+            epoch, state, (orders, masks), length=epochs
         )
         return result
 
     def _one_epoch(
-        self, state: State, x: jax.Array, y: jax.Array, rows: jax.Array, size: int
+        self,
+        state: State,
+        x: jax.Array,
+        y: jax.Array,
+        rows: jax.Array,
+        masks: dict[str, jax.Array],
+        size: int,
     ) -> tuple[State, jax.Array]:
         """Full batches by a scan, a shorter last one after it: a scan's steps have one shape."""
 
-        def step(state: State, rows: jax.Array) -> tuple[State, jax.Array]:
-            return self._one_step(state, x[rows], y[rows])
+        def step(state: State, part: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[State, jax.Array]:
+            rows, masks = part
+            return self._one_step(state, Dealt(x[rows], y[rows], masks))
 
         full = len(rows) // size * size
-        state, losses = jax.lax.scan(step, state, rows[:full].reshape(-1, size))
+        batches = jax.tree.map(lambda one: one[:full].reshape(-1, size, *one.shape[1:]), (rows, masks))
+        state, losses = jax.lax.scan(step, state, batches)
         if full < len(rows):
-            state, last = step(state, rows[full:])
+            state, last = step(state, jax.tree.map(lambda one: one[full:], (rows, masks)))
             losses = jnp.append(losses, last)
         return state, losses
 
-    def _stages(self, params: Params, x: jax.Array, y: jax.Array) -> tuple[Any, Any, Any, Any]:
+    def _stages(self, params: Params, buffers: Params, dealt: Dealt) -> tuple[Any, Any, Any, Any]:
         """Loss, layer outputs, their cotangents and the gradients.
 
         A zero added to each layer's output leaves the value as it is, and the derivative with respect to that
@@ -208,10 +257,10 @@ class JaxTrainer:
         """
 
         def loss_of(params: Params, zeros: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
-            prediction, outputs = self._model.apply(params, x, zeros)
-            return self._loss(prediction, y), outputs
+            (prediction, outputs), _ = self._model.apply(params, buffers, dealt.x, dealt.masks, zeros, True)
+            return self._loss(prediction, dealt.y), outputs
 
-        _, shapes = jax.eval_shape(lambda: self._model.apply(params, x, {}))
+        _, shapes = jax.eval_shape(lambda: loss_of(params, {}))
         zeros = {name: jnp.zeros(like.shape, like.dtype) for name, like in shapes.items()}
         (loss, outputs), (grads, cotangents) = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)(
             params, zeros
@@ -224,14 +273,28 @@ class JaxTrainer:
         return switch
 
     def _haiku(self, arrays: Arrays) -> Params:
-        params: Params = {}
-        for name, value in arrays.items():
-            module, leaf = self._places[name]
-            params.setdefault(module, {})[leaf] = _owned(value)
-        return params
+        return _placed(self._places, arrays)
 
     def _canonical(self, params: Params) -> dict[str, Array]:
-        return {name: np.array(params[module][leaf]) for name, (module, leaf) in sorted(self._places.items())}
+        return _canonical(self._places, params)
+
+
+def _placed(places: Mapping[str, Place], arrays: Arrays) -> Params:
+    """Canonical arrays in Haiku's form, copied."""
+    params: Params = {}
+    for name, value in arrays.items():
+        module, leaf = places[name]
+        params.setdefault(module, {})[leaf] = _owned(value)
+    return params
+
+
+def _canonical(places: Mapping[str, Place], params: Params) -> dict[str, Array]:
+    """The other way."""
+    return {name: np.array(params[module][leaf]) for name, (module, leaf) in places.items()}
+
+
+def _dealt(batch: Batch) -> Dealt:
+    return Dealt(_owned(batch.x), _owned(batch.y), {name: _owned(one) for name, one in batch.masks.items()})
 
 
 def _field(optimizer: optax.OptState, name: str) -> Params:
@@ -243,32 +306,6 @@ def _field(optimizer: optax.OptState, name: str) -> Params:
 def _owned(array: Array) -> jax.Array:
     """The array on the device, copied: device_put may alias the caller's buffer, and ours are donated."""
     return jnp.array(array, copy=True)
-
-
-def _haiku_places(layers: tuple[Placed, ...]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Canonical parameter name -> (Haiku module, Haiku leaf)."""
-    for layer in layers:
-        for parameter in layer.parameters:
-            yield layer.leaf(parameter), (_module_name(layer), FUNCTIONS[layer.op].leaves[parameter])
-
-
-def _module_name(layer: Placed) -> str:
-    """Haiku wants an identifier: ``0.linear`` becomes ``linear_0``."""
-    index, _, op = layer.name.partition(".")
-    return f"{op}_{index}"
-
-
-def _forward(
-    layers: tuple[Placed, ...], x: jax.Array, zeros: Mapping[str, jax.Array]
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The model's output and every layer's; `zeros` are added to the outputs that they name."""
-    outputs = {}
-    for layer in layers:
-        x = FUNCTIONS[layer.op].build(layer.args, _module_name(layer))(x)
-        if layer.name in zeros:
-            x = x + zeros[layer.name]
-        outputs[layer.name] = x
-    return x, outputs
 
 
 class JaxBackend:

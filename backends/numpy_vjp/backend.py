@@ -9,10 +9,11 @@ import numpy as np
 
 from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain, pull_back
 from backends.numpy_vjp.clips import CLIPS
-from backends.numpy_vjp.function import Function, Param
+from backends.numpy_vjp.function import Param
+from backends.numpy_vjp.model import chain_of, masks_of, moved, named, resolve, statistics
 from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
 from backends.numpy_vjp.schedules import SCHEDULES
-from backends.numpy_vjp.tables import FUNCTIONS, LOSSES
+from backends.numpy_vjp.tables import FUNCTIONS, JOINS, LOSSES
 from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 
@@ -21,6 +22,7 @@ class State(NamedTuple):
     parameters: dict[str, Array]
     optimizer: OptimizerState
     step: int
+    buffers: dict[str, Array]
 
 
 class NumPyTrainer:
@@ -33,15 +35,8 @@ class NumPyTrainer:
         self._clip = CLIPS[problem.clip.name](problem.clip.args)
         factor = SCHEDULES[problem.schedule.name](problem.schedule.args)
         self._optimizer = OPTIMIZERS[problem.optimizer.name](problem.optimizer.args, factor)
-        self._funcs: list[Function] = []
-        self._names: list[str | None] = []
-        self._ends: dict[str, int] = {}  # layer -> index of its output among the chain's values
-        for layer in problem.layers:
-            for f, parameter in FUNCTIONS[layer.op](layer.args):
-                self._funcs.append(f)
-                self._names.append(layer.leaf(parameter) if parameter else None)
-            self._ends[layer.name] = len(self._funcs)
-        self._funcs.append(LOSSES[problem.loss.name](problem.loss.args))
+        self._chain = chain_of(problem.layers, training=True)
+        self._funcs = [*self._chain.funcs, LOSSES[problem.loss.name](problem.loss.args)]
 
     def given(self) -> Arrays:
         batches = self._problem.batches()
@@ -54,7 +49,7 @@ class NumPyTrainer:
 
     def init(self) -> State:
         parameters = self._problem.initial_parameters()
-        return State(parameters, self._optimizer.init(parameters), 0)
+        return State(parameters, self._optimizer.init(parameters), 0, self._problem.initial_buffers())
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         state, loss, grads = self.gradients(state, batch)
@@ -63,34 +58,47 @@ class NumPyTrainer:
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, dict[str, Array]]:
         params = self._chain_params(state, batch)
         loss, _, grads = backward_diff_chain(batch.x, self._funcs, params)
-        return state, loss, self._named(grads)
+        return self._moved(state, batch), loss, self._named(grads)
 
     def apply(self, state: State, grads: Arrays) -> State:
         step = state.step + 1
         updates, optimizer = self._optimizer.update(
             self._clip(grads), state.optimizer, state.parameters, step
         )
-        return State(update_params(updates, state.parameters), optimizer, step)
+        return state._replace(
+            parameters=update_params(updates, state.parameters), optimizer=optimizer, step=step
+        )
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
         params = self._chain_params(state, batch)
         values = evaluate_chain(batch.x, self._funcs, params, return_all=True)
         cotangents, grads = pull_back(values, self._funcs, params, np.ones_like(values[-1]))
         stages = {
-            "batch/x": batch.x,
-            "batch/y": batch.y,
-            **{f"forward/{layer}": values[end] for layer, end in self._ends.items()},
+            **batch.stages(),
+            **{f"forward/{layer}": values[end] for layer, end in self._chain.ends.items()},
             "loss": values[-1],
-            **{f"cotangent/{layer}": cotangents[end] for layer, end in reversed(self._ends.items())},
+            **{f"cotangent/{layer}": cotangents[end] for layer, end in reversed(self._chain.ends.items())},
             **{f"gradient/{name}": grad for name, grad in self._named(grads).items()},
         }
         return {name: np.array(value) for name, value in select(stages, wanted).items()}
 
+    def predict(self, state: State, x: Array) -> Array:
+        chain = chain_of(self._problem.layers, training=False)
+        values = {**state.parameters, **statistics(self._problem.layers, state.buffers)}
+        return np.array(evaluate_chain(x, chain.funcs, [resolve(names, values) for names in chain.names]))
+
     def read(self, state: State) -> Snapshot:
-        return Snapshot(_copies(state.parameters), _copies(state.optimizer), state.step)
+        return Snapshot(
+            _copies(state.parameters), _copies(state.optimizer), state.step, _copies(state.buffers)
+        )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        return State(_copies(snapshot.parameters), _copies(snapshot.optimizer), snapshot.step)
+        return State(
+            _copies(snapshot.parameters),
+            _copies(snapshot.optimizer),
+            snapshot.step,
+            _copies(snapshot.buffers),
+        )
 
     def read_grads(self, grads: Arrays) -> Arrays:
         return _copies(grads)
@@ -109,12 +117,19 @@ class NumPyTrainer:
         return Trace(losses, self.read(state), recorded if recording.parameters else None)
 
     def _chain_params(self, state: State, batch: Batch) -> list[Param]:
-        """The parameters in the chain's order; the target is the last function's constant."""
-        return [state.parameters[name] if name else None for name in self._names] + [batch.y]
+        """The parameters and masks in the chain's order; the target is the last function's constant."""
+        values = {**state.parameters, **masks_of(batch.masks)}
+        return [*(resolve(names, values) for names in self._chain.names), batch.y]
 
     def _named(self, grads: list[Param]) -> dict[str, Array]:
-        named = zip(self._names, grads[:-1], strict=True)
-        return dict(sorted((name, grad) for name, grad in named if name))
+        return dict(sorted(named(self._chain.names, grads[:-1])))
+
+    def _moved(self, state: State, batch: Batch) -> State:
+        """The state with its buffers after the forward pass on `batch`."""
+        if not state.buffers:
+            return state
+        values = {**state.parameters, **state.buffers, **masks_of(batch.masks)}
+        return state._replace(buffers=moved(self._problem.layers, batch.x, values))
 
 
 def _copies(arrays: Arrays) -> dict[str, Array]:
@@ -127,7 +142,7 @@ class NumPyBackend:
     name = "numpy"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
+        return unsupported(problem, FUNCTIONS.keys() | JOINS.keys(), LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
 
     def trainer(self, problem: Problem) -> NumPyTrainer:
         return NumPyTrainer(problem)

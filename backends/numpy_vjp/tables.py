@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from backends.numpy_vjp.chain import compose
 from backends.numpy_vjp.function import Function
 from backends.numpy_vjp.ops import elementwise, losses
 from backends.numpy_vjp.ops.add import add
+from backends.numpy_vjp.ops.attention import attend
+from backends.numpy_vjp.ops.branches import parallel, residual
+from backends.numpy_vjp.ops.conv import conv
 from backends.numpy_vjp.ops.dot import dot
+from backends.numpy_vjp.ops.embedding import embedding
+from backends.numpy_vjp.ops.flatten import flatten
+from backends.numpy_vjp.ops.mask import mask
+from backends.numpy_vjp.ops.normalise import normalise, rms_normalise, standardise
+from backends.numpy_vjp.ops.pool import average_pool, max_pool
 from backends.numpy_vjp.ops.scale import scale
 from backends.numpy_vjp.ops.softmax import log_softmax, softmax
 from backends.numpy_vjp.ops.squared_loss import mean_squared_loss, squared_loss
 from backends.ops import Args
 
-Links = tuple[tuple[Function, str | None], ...]
-"""What a layer is made of: functions, each with the name of its parameter (None for none)."""
+Names = str | None | tuple["Names", ...]
+"""The parameter of a function by name; None for none, a tuple for a tuple."""
+
+Links = tuple[tuple[Function, Names], ...]
+"""What a layer is made of: functions, each with the name of its parameter, buffer or mask."""
 
 
 def _plain(f: Function) -> Callable[[Args], Links]:
     """A function without parameters or arguments."""
     return lambda args: ((f, None),)
+
+
+def _rescaled(f: Function) -> Links:
+    """Normalised, then scaled and shifted."""
+    return (f, None), (scale, "scale"), (add, "offset")
+
+
+def _conv(args: Args) -> Links:
+    return (conv(int(args["stride"]), int(args["padding"])), "w"), (add, "b")
+
+
+def _pool(args: Args) -> tuple[int, int, int]:
+    return int(args["window"]), int(args["stride"]), int(args["padding"])
+
+
+def _attention(args: Args) -> Links:
+    """Three projections side by side, the heads, one projection."""
+    inputs = tuple((f"w_{part}", f"b_{part}") for part in ("query", "key", "value"))
+    return (
+        (parallel([compose(dot, add)] * 3), inputs),
+        (attend(int(args["heads"]), bool(args["causal"])), None),
+        (dot, "w_output"),
+        (add, "b_output"),
+    )
 
 
 FUNCTIONS: Mapping[str, Callable[[Args], Links]] = {
@@ -45,7 +81,31 @@ FUNCTIONS: Mapping[str, Callable[[Args], Links]] = {
     "softplus": _plain(elementwise.softplus),
     "softmax": _plain(softmax),
     "log_softmax": _plain(log_softmax),
+    "layer_norm": lambda args: _rescaled(normalise(float(args["epsilon"]), over_batch=False)),
+    "rms_norm": lambda args: ((rms_normalise(float(args["epsilon"])), None), (scale, "scale")),
+    "batch_norm": lambda args: _rescaled(normalise(float(args["epsilon"]), over_batch=True)),
+    "dropout": lambda args: ((mask, "mask"),),
+    "embedding": lambda args: ((embedding, "w"),),
+    "conv1d": _conv,
+    "conv2d": _conv,
+    "max_pool": lambda args: ((max_pool(*_pool(args)), None),),
+    "average_pool": lambda args: ((average_pool(*_pool(args), bool(args["count_padding"])), None),),
+    "flatten": _plain(flatten),
+    "attention": _attention,
 }
+
+JOINS: Mapping[str, Callable[[Sequence[Function]], Function]] = {"residual": residual, "parallel": parallel}
+"""The functions of branches: (the branches' chains) -> function."""
+
+EVALUATED: Mapping[str, Callable[[Args], Links]] = {
+    "batch_norm": lambda args: (
+        (standardise(float(args["epsilon"])), ("mean", "variance")),
+        (scale, "scale"),
+        (add, "offset"),
+    ),
+    "dropout": lambda args: (),
+}
+"""What a layer is made of in evaluation, where that differs; ``mean`` and ``variance`` are what `AVERAGES` reads."""
 
 LOSSES: Mapping[str, Callable[[Args], Function]] = {
     "squared_error": lambda args: squared_loss if args["reduction"] == "sum" else mean_squared_loss,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import EllipsisType
 
@@ -13,8 +13,9 @@ from torch import nn
 from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 from backends.pytorch.clips import CLIPS
-from backends.pytorch.layers import FUNCTIONS, Leaf
+from backends.pytorch.layers import FUNCTIONS, JOINS, Leaf
 from backends.pytorch.losses import LOSSES
+from backends.pytorch.model import build, paths, set_masks
 from backends.pytorch.optimizers import OPTIMIZERS
 from backends.pytorch.schedules import SCHEDULES, Scheduler, scheduler_at
 
@@ -30,6 +31,7 @@ class State:
 
 
 Grads = dict[str, torch.Tensor]
+Masks = Mapping[str, torch.Tensor]
 
 
 class TorchTrainer:
@@ -44,11 +46,7 @@ class TorchTrainer:
         self._clip = CLIPS[problem.clip.name](problem.clip.args)
         self._row = OPTIMIZERS[problem.optimizer.name]
         self._slots = {slot: self._row.state[slot] for slot in problem.optimizer.state}
-        self._leaves = {
-            layer.leaf(parameter): (index, FUNCTIONS[layer.op].leaves[parameter])
-            for index, layer in enumerate(problem.layers)
-            for parameter in layer.parameters
-        }
+        self._paths = paths(problem.layers)
 
     def given(self) -> Arrays:
         batches = self._problem.batches()
@@ -60,14 +58,14 @@ class TorchTrainer:
         }
 
     def init(self) -> State:
-        return self._state(self._problem.initial_parameters())
+        return self._state(self._problem.initial_parameters(), self._problem.initial_buffers())
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
-        loss = self._train(state, _tensor(batch.x), _tensor(batch.y))
+        loss = self._train(state, *_tensors(batch))
         return state, loss
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
-        loss = self._backward(state, _tensor(batch.x), _tensor(batch.y))
+        loss = self._backward(state, *_tensors(batch))
         grads = {name: _gradient(parameter).clone() for name, parameter, _ in self._named(state)}
         return state, loss, grads
 
@@ -77,8 +75,10 @@ class TorchTrainer:
         return self._update(state)
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
-        x, y = _tensor(batch.x), _tensor(batch.y)
+        x, y, masks = _tensors(batch)
         outputs: dict[str, torch.Tensor] = {}
+        kept = self._read_buffers(state)
+        set_masks(state.module, self._paths.masks, masks)
         value = x
         for layer, module in zip(self._problem.layers, state.module, strict=True):
             value = outputs[layer.name] = module(value)
@@ -87,11 +87,11 @@ class TorchTrainer:
         # autograd.grad returns the derivatives without touching the .grad that training uses.
         inputs = [*outputs.values(), *(parameter for _, parameter, _ in named)]
         derivatives = torch.autograd.grad(loss, inputs)
+        self._write_buffers(state, kept)  # the forward pass of training moved them
         cotangents = dict(zip(outputs, derivatives, strict=False))
         grads = zip(named, derivatives[len(outputs) :], strict=True)
         stages = {
-            "batch/x": _array(x),
-            "batch/y": _array(y),
+            **batch.stages(),
             **{f"forward/{name}": _array(output) for name, output in outputs.items()},
             "loss": _array(loss),
             **{f"cotangent/{name}": _array(cotangents[name]) for name in reversed(outputs)},
@@ -99,12 +99,19 @@ class TorchTrainer:
         }
         return select(stages, wanted)
 
+    def predict(self, state: State, x: Array) -> Array:
+        state.module.eval()
+        with torch.no_grad():
+            output = state.module(_tensor(x))
+        state.module.train()
+        return _array(output)
+
     def read(self, state: State) -> Snapshot:
         parameters = {name: _canonical(parameter, leaf) for name, parameter, leaf in self._named(state)}
-        return Snapshot(parameters, self._kept(state), state.step)
+        return Snapshot(parameters, self._kept(state), state.step, self._read_buffers(state))
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        written = self._state(snapshot.parameters, snapshot.step)
+        written = self._state(snapshot.parameters, snapshot.buffers, snapshot.step)
         for name, parameter, leaf in self._named(written):
             if snapshot.step:  # before the first step torch makes its own
                 slots = {
@@ -115,10 +122,10 @@ class TorchTrainer:
         return written
 
     def read_grads(self, grads: Grads) -> Arrays:
-        return {name: _canonical(grad, self._leaves[name][1]) for name, grad in sorted(grads.items())}
+        return {name: _canonical(grad, self._paths.parameters[name]) for name, grad in sorted(grads.items())}
 
     def write_grads(self, arrays: Arrays) -> Grads:
-        return {name: _torch_layout(value, self._leaves[name][1]) for name, value in arrays.items()}
+        return {name: _torch_layout(value, self._paths.parameters[name]) for name, value in arrays.items()}
 
     def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
         x, y = _tensor(batches.x), _tensor(batches.y)
@@ -126,22 +133,25 @@ class TorchTrainer:
         history = [self.read(state).parameters] if recording.parameters else []
         step = 0
         for epoch in range(batches.epochs):
-            for rows in _dealt(batches, epoch):
-                losses[step] = self._train(state, x[rows], y[rows])
+            for rows, masks in _dealt(batches, epoch):
+                losses[step] = self._train(state, x[rows], y[rows], masks)
                 step += 1
             if recording.parameters:
                 history.append(self.read(state).parameters)
-        recorded = {name: np.stack([past[name] for past in history]) for name in self._leaves if history}
+        recorded = {
+            name: np.stack([past[name] for past in history]) for name in self._paths.parameters if history
+        }
         return Trace(_array(losses), self.read(state), recorded or None)
 
-    def _train(self, state: State, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def _train(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
         """One step as torch's users write it; the loss stays on its device."""
-        loss = self._backward(state, x, y)
+        loss = self._backward(state, x, y, masks)
         self._update(state)
         return loss
 
-    def _backward(self, state: State, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def _backward(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
         state.optimizer.zero_grad(set_to_none=True)
+        set_masks(state.module, self._paths.masks, masks)
         loss: torch.Tensor = self._loss(state.module(x), y)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
@@ -154,17 +164,27 @@ class TorchTrainer:
         state.step += 1
         return state
 
-    def _state(self, parameters: Arrays, step: int = 0) -> State:
+    def _state(self, parameters: Arrays, buffers: Arrays, step: int = 0) -> State:
         with torch.random.fork_rng(devices=[]):  # torch's initialisers draw; the user's random state stays
-            modules = [FUNCTIONS[item.op].build(item.input_shape, item.args) for item in self._problem.layers]
-        module = nn.Sequential(*modules).to(self._dtype)
+            module = build(self._problem.layers).to(self._dtype)
         optimizer = self._row.build(module.parameters(), self._problem.optimizer.args)
         schedule = self._problem.schedule
         state = State(module, optimizer, scheduler_at(optimizer, schedule.name, schedule.args, step), step)
         with torch.no_grad():
             for name, parameter, leaf in self._named(state):
                 parameter.copy_(_torch_layout(parameters[name], leaf))
+        self._write_buffers(state, buffers)
         return state
+
+    def _read_buffers(self, state: State) -> Arrays:
+        return {
+            name: _canonical(state.module.get_buffer(leaf.name), leaf)
+            for name, leaf in self._paths.buffers.items()
+        }
+
+    def _write_buffers(self, state: State, buffers: Arrays) -> None:
+        for name, leaf in self._paths.buffers.items():
+            state.module.get_buffer(leaf.name).copy_(_torch_layout(buffers[name], leaf))
 
     def _kept(self, state: State) -> Arrays:
         """The optimizer's state; before the first step, when torch has none yet, the registry's initial one."""
@@ -180,19 +200,25 @@ class TorchTrainer:
         return dict(sorted(kept.items()))
 
     def _named(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf]]:
-        for name, (index, leaf) in sorted(self._leaves.items()):
-            yield name, state.module[index].get_parameter(leaf.name), leaf
+        for name, leaf in self._paths.parameters.items():
+            yield name, state.module.get_parameter(leaf.name), leaf
 
 
-def _dealt(batches: Batches, epoch: int) -> Iterable[torch.Tensor | EllipsisType]:
-    """What to index the data with, step by step: `...` for all rows, which copies nothing."""
-    if batches.batching.size is None:
-        return (...,)
-    order = batches.order(epoch)
-    return [
-        torch.from_numpy(rows)
-        for rows in np.split(order, range(batches.batching.size, len(order), batches.batching.size))
-    ]
+def _dealt(batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor | EllipsisType, Masks]]:
+    """What to index the data with, step by step (`...` for all rows, which copies nothing), and the masks."""
+    masks = {layer: torch.from_numpy(mask) for layer, mask in batches.masks(epoch).items()}
+    size = batches.batching.size
+    if size is None:
+        yield ..., masks
+        return
+    order = torch.from_numpy(batches.order(epoch))
+    for start in range(0, len(order), size):
+        part = slice(start, start + size)
+        yield order[part], {layer: mask[part] for layer, mask in masks.items()}
+
+
+def _tensors(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, Masks]:
+    return _tensor(batch.x), _tensor(batch.y), {name: _tensor(mask) for name, mask in batch.masks.items()}
 
 
 def _tensor(array: Array) -> torch.Tensor:
@@ -206,11 +232,12 @@ def _array(tensor: torch.Tensor) -> Array:
 
 
 def _canonical(tensor: torch.Tensor, leaf: Leaf) -> Array:
-    return np.ascontiguousarray(_array(tensor).T) if leaf.transposed else _array(tensor)
+    array = _array(tensor)
+    return array if leaf.axes is None else np.ascontiguousarray(array.transpose(np.argsort(leaf.axes)))
 
 
 def _torch_layout(array: Array, leaf: Leaf) -> torch.Tensor:
-    return _tensor(np.ascontiguousarray(array.T) if leaf.transposed else array)
+    return _tensor(array if leaf.axes is None else np.ascontiguousarray(array.transpose(leaf.axes)))
 
 
 def _gradient(parameter: nn.Parameter) -> torch.Tensor:
@@ -223,7 +250,7 @@ class TorchBackend:
     name = "torch"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
+        return unsupported(problem, FUNCTIONS.keys() | JOINS.keys(), LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
 
     def trainer(self, problem: Problem) -> TorchTrainer:
         return TorchTrainer(problem)
