@@ -17,6 +17,7 @@ from harness.verdict import Verdict
 
 LOSS = "loss"
 INPUTS = "inputs"
+EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Run:
         given: fingerprints of what the framework was given, read back from it.
         environment: what the backend says of versions, threads and precision.
         seconds: wall time of the training, compilation included.
+        evaluation: the trained model's output for all of x in evaluation mode; None where it has but one mode.
     """
 
     problem: str
@@ -57,6 +59,14 @@ class Run:
     given: Mapping[str, Fingerprint] = field(default_factory=dict)
     environment: Mapping[str, str | int | bool] = field(default_factory=dict)
     seconds: float = 0.0
+    evaluation: Array | None = None
+
+    @property
+    def final(self) -> dict[str, Array]:
+        """What training ended with, by quantity: parameters, buffers, the output in evaluation mode."""
+        assert self.trace is not None
+        state = {**self.trace.final.parameters, **self.trace.final.buffers}
+        return state if self.evaluation is None else {**state, EVALUATION: self.evaluation}
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ class Comparison:
 
     Attributes:
         problem, dtype, left, right: which runs; left is the reference of relative figures.
-        quantity: ``inputs``, ``loss`` or a parameter's canonical name.
+        quantity: ``inputs``, ``loss``, a parameter's or buffer's canonical name, or ``evaluation``.
         unit: what an index counts: ``epoch`` or ``step`` for losses, ``index`` for parameters.
         verdict, reason: what was decided and why, the reason empty for AGREE.
         elements: how many numbers (for inputs: arrays) were compared.
@@ -95,7 +105,7 @@ class Comparison:
 
 
 def compare_runs(problem: Problem, left: Run, right: Run, tolerance: Tolerance) -> list[Comparison]:
-    """Everything of two trained runs: inputs first, then every step's loss, then every parameter.
+    """Everything of two trained runs: inputs first, then every step's loss, then what training ended with.
 
     Args:
         problem: what both were to train, in the runs' dtype.
@@ -118,8 +128,15 @@ def compare_runs(problem: Problem, left: Run, right: Run, tolerance: Tolerance) 
         (problem.steps,),
         problem.dtype,
     )
-    parameters = list(_compare_parameters(problem, left.trace, right.trace, tolerance, blank))
-    return [inputs, *_without_vacuous([loss], {LOSS: left.trace.losses}), *parameters]
+    final = list(_compare_final(final_shapes(problem), left.final, right.final, tolerance, blank))
+    return [inputs, *_without_vacuous([loss], {LOSS: left.trace.losses}), *final]
+
+
+def final_shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
+    """The shape of everything that a run of `problem` must end with, by quantity."""
+    buffers = {name: one.shape for name, one in problem.buffers.items()}
+    output = {EVALUATION: problem.y.shape} if problem.has_modes else {}
+    return {**problem.parameter_shapes, **buffers, **output}
 
 
 def expected_inputs(problem: Problem) -> dict[str, Fingerprint]:
@@ -168,24 +185,22 @@ def _mismatch(expected: Fingerprint | None, given: Fingerprint | None) -> str:
     return "other values than the problem's"
 
 
-def _compare_parameters(
-    problem: Problem, left: Trace, right: Trace, tolerance: Tolerance, blank: Comparison
+def _compare_final(
+    shapes: Mapping[str, tuple[int, ...]], a: Arrays, b: Arrays, tolerance: Tolerance, blank: Comparison
 ) -> Iterator[Comparison]:
-    shapes = problem.parameter_shapes
-    a, b = left.final.parameters, right.final.parameters
     found = []
     for name in sorted(shapes.keys() | a.keys() | b.keys()):
         one = dataclasses.replace(blank, quantity=name, tolerance=tolerance)
         if name not in shapes or name not in a or name not in b:
             yield _differ(one, _absence(name, shapes, a, b, one))
         else:
-            found.append(compare_arrays(one, a[name], b[name], shapes[name], problem.dtype))
+            found.append(compare_arrays(one, a[name], b[name], shapes[name], blank.dtype))
     yield from _without_vacuous(found, a)
 
 
 def _absence(name: str, shapes: Mapping[str, tuple[int, ...]], a: Arrays, b: Arrays, one: Comparison) -> str:
     if name not in shapes:
-        return "no parameter of the problem"
+        return "no parameter or buffer of the problem"
     sides = [side for side, arrays in ((one.left, a), (one.right, b)) if name not in arrays]
     return f"missing from {' and '.join(sides)}"
 

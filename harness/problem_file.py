@@ -103,7 +103,7 @@ def _shortened(value: object) -> str:
 
 def _build(folder: Path, document: dict[str, Any]) -> Problem:
     x, y = (_values(folder, document["data"], axis) for axis in ("x", "y"))
-    model = tuple(Layer(one["op"], **_without(one, "op")) for one in document["model"])
+    model = tuple(map(_layer, document["model"]))
     loss, optimizer = document["loss"], document["optimizer"]
     schedule = document.get("schedule", {"name": CONSTANT.name})
     clip = document.get("clip", {"name": UNCLIPPED.name})
@@ -122,6 +122,11 @@ def _build(folder: Path, document: dict[str, Any]) -> Problem:
         schedule=Schedule(schedule["name"], **_without(schedule, "name")),
         clip=Clip(clip["name"], **_without(clip, "name")),
     )
+
+
+def _layer(table: dict[str, Any]) -> Layer:
+    branches = [[_layer(one) for one in branch] for branch in table.get("branches", ())]
+    return Layer(table["op"], branches=branches, **_without(_without(table, "op"), "branches"))
 
 
 def _drawn(model: tuple[Layer, ...], input_shape: tuple[int, ...], seed: int) -> dict[str, Array]:

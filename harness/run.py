@@ -42,6 +42,9 @@ def _train(backend: Backend, problem: Problem, recording: Recording) -> Run:
     with np.errstate(over="ignore", invalid="ignore"):
         trace = fit(trainer.init(), batches, recording)
     seconds = time.perf_counter() - started
+    evaluation = None
+    if problem.has_modes:
+        evaluation = trainer.predict(trainer.write(trainer.init(), trace.final), batches.x)
     return Run(
         problem.name,
         problem.dtype,
@@ -50,6 +53,7 @@ def _train(backend: Backend, problem: Problem, recording: Recording) -> Run:
         given=given,
         environment=backend.environment(),
         seconds=seconds,
+        evaluation=evaluation,
     )
 
 

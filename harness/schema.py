@@ -55,7 +55,7 @@ def problem_schema() -> Schema:
                 "type": "array",
                 "minItems": 1,
                 "description": "the layers, applied in order",
-                "items": _member_schema("op", FUNCTIONS),
+                "items": {"$ref": "#/$defs/layer"},
             },
             "loss": _member_schema("name", LOSSES),
             "optimizer": _member_schema("name", OPTIMIZERS),
@@ -88,7 +88,10 @@ def problem_schema() -> Schema:
                 "additionalProperties": {"$ref": "#/$defs/numbers"},
             },
         },
-        "$defs": {"numbers": {**_NUMBERS, "description": "a list of numbers, or of equally long rows"}},
+        "$defs": {
+            "numbers": {**_NUMBERS, "description": "a list of numbers, or of equally long rows"},
+            "layer": _member_schema("op", FUNCTIONS),
+        },
     }
 
 
@@ -114,25 +117,32 @@ def _data_schema() -> Schema:
     }
 
 
-def _member_schema(
-    key: str,
-    table: Mapping[str, Op]
-    | Mapping[str, LossRule]
-    | Mapping[str, OptimizerRule]
-    | Mapping[str, ScheduleRule]
-    | Mapping[str, ClipRule],
-) -> Schema:
+_BRANCHES: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "array", "items": {"$ref": "#/$defs/layer"}},
+    "description": "chains of layers over the same input, as [[{ op = ... }, ...], ...]",
+}
+
+Rule = Op | LossRule | OptimizerRule | ScheduleRule | ClipRule
+
+
+def _fields(member: Rule) -> dict[str, Schema]:
+    """What may stand beside a member's name."""
+    fields = {name: _argument_schema(one) for name, one in member.arguments.items()}
+    has_branches = isinstance(member, Op) and member.join is not None
+    return {**fields, "branches": _BRANCHES} if has_branches else fields
+
+
+def _member_schema(key: str, table: Mapping[str, Rule]) -> Schema:
     """A table that names one member under `key` and gives its arguments beside it."""
     branches = [
         {
             "if": {"required": [key], "properties": {key: {"const": name}}},
             "then": {
-                "required": [name for name, one in member.arguments.items() if one.default is None],
+                "required": [name for name, one in _fields(member).items() if "default" not in one],
                 "additionalProperties": False,
-                "properties": {
-                    key: {"description": member.doc},
-                    **{name: _argument_schema(one) for name, one in member.arguments.items()},
-                },
+                "properties": {key: {"description": member.doc}, **_fields(member)},
             },
         }
         for name, member in table.items()

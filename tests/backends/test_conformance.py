@@ -6,8 +6,9 @@ import inspect
 import numpy as np
 import pytest
 
-from backends.problem import Batch, Batching
+from backends.problem import Batch, Batching, Layer
 from backends.protocol import CAPABILITIES, LOSSES_ONLY, STAGES, Backend, Recording, Trainer, is_wanted
+from harness.initial import draw
 from harness.problems import find
 from tests.conftest import advance, square_problem
 
@@ -15,7 +16,19 @@ PROBLEMS = {
     "seed": lambda: find("seed"),
     "square": square_problem,
     "minibatches": lambda: square_problem(batching=Batching(size=5, shuffle=3)),
+    "modes": lambda: with_modes(),
 }
+
+
+def with_modes():
+    """Buffers, a mask and a branch: a dot, batch norm beside dropout, a linear layer."""
+    rng = np.random.default_rng(8)
+    branches = [[Layer("batch_norm")], [Layer("dropout", rate=0.3)]]
+    model = (Layer("dot", size=3), Layer("parallel", branches=branches), Layer("linear", size=2))
+    x, y = rng.standard_normal((2, 12, 3))
+    return square_problem(
+        x=x, y=y[:, :2], model=model, initial=draw(model, (3,), 9), batching=Batching(size=5)
+    )
 
 
 @pytest.fixture(params=PROBLEMS)
@@ -128,6 +141,7 @@ def test_read_write_continue_is_uninterrupted_training(trainer, batch):
     resumed = trainer.read(advance(trainer, trainer.write(trainer.init(), snapshot), batch, 3))
     assert_same(resumed.parameters, straight.parameters)
     assert_same(resumed.optimizer, straight.optimizer)
+    assert_same(resumed.buffers, straight.buffers)
     assert resumed.step == straight.step == 5
 
 
@@ -192,6 +206,7 @@ def test_stages_are_complete_ordered_and_selected(trainer, batch, problem):
     assert list(stages) == [
         "batch/x",
         "batch/y",
+        *(f"batch/mask/{name}" for name in batch.masks),
         *(f"forward/{name}" for name in layers),
         "loss",
         *(f"cotangent/{name}" for name in reversed(layers)),
@@ -221,14 +236,18 @@ def test_observing_moves_nothing(trainer, batch):
     watched, unwatched = trainer.init(), trainer.init()
     for _ in range(3):
         trainer.observe(watched, batch, STAGES)
+        trainer.predict(watched, batch.x)
         watched, _ = trainer.step(watched, batch)
         unwatched, _ = trainer.step(unwatched, batch)
-    assert_same(trainer.read(watched).parameters, trainer.read(unwatched).parameters)
+    left, right = trainer.read(watched), trainer.read(unwatched)
+    assert_same(left.parameters, right.parameters)
+    assert_same(left.buffers, right.buffers)
 
 
 def test_a_short_batch_can_be_stepped(trainer, batch):
     """Nothing about the first batch's length is remembered."""
     state, _ = trainer.step(trainer.init(), batch)
-    state, loss = trainer.step(state, Batch(batch.x[:5], batch.y[:5]))
+    masks = {name: mask[:4] for name, mask in batch.masks.items()}
+    state, loss = trainer.step(state, Batch(batch.x[:4], batch.y[:4], masks))
     assert np.isfinite(np.asarray(loss))
     assert trainer.read(state).step == 2
