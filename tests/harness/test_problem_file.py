@@ -294,3 +294,26 @@ def test_batching_and_schedule_are_read(write):
         read(write(GOOD + "batching = { size = 4 }"))
     with pytest.raises(ProblemError, match="lacks factor"):
         read(write(GOOD + 'schedule = { name = "step", steps = 2 }'))
+
+
+def test_branches_are_read_and_faults_inside_them_are_named(write):
+    text = """
+        name = "deep"
+        epochs = 2
+        data = {{ x = [[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]], y = [1.0, 2.0, 3.0] }}
+        model = [
+          {{ op = "residual", branches = [[{{ op = "tanh" }}, {{ op = "linear", size = {size} }}], []] }},
+          {{ op = "linear", size = 1 }},
+        ]
+        loss = {{ name = "squared_error" }}
+        optimizer = {{ name = "sgd", learning_rate = 0.1 }}
+    """
+    problem = read(write(text.format(size=2)))
+    assert "0.residual/0/1.linear/w" in problem.initial
+    with pytest.raises(ProblemError, match=r"branches of layer '0.residual' do not go together"):
+        read(write(text.format(size=3)))
+    with pytest.raises(ProblemError, match=r"model.0.branches.0.1.size: is not valid"):
+        read(write(text.format(size='"two"')))
+    without = text.replace(", branches = [[", ", x = [[").format(size=2)
+    with pytest.raises(ProblemError, match=r"model.0: (lacks branches|does not take x)"):
+        read(write(without))
