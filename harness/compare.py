@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backends.problem import Array, Arrays, Problem
-from backends.protocol import Trace
+from backends.problem import UNAVERAGED, Array, Arrays, Problem
+from backends.protocol import Snapshot, Trace
 from harness.distance import Place, place, ratio
 from harness.tolerance import Tolerance
 from harness.verdict import Verdict
@@ -65,7 +65,7 @@ class Comparison:
 
     Attributes:
         problem, dtype, left, right: which runs; left is the reference of relative figures.
-        quantity: ``inputs``, ``loss`` or a parameter's canonical name.
+        quantity: ``inputs``, ``loss``, a parameter's canonical name, or ``average/`` and that.
         unit: what an index counts: ``epoch`` or ``step`` for losses, ``index`` for parameters.
         verdict, reason: what was decided and why, the reason empty for AGREE.
         elements: how many numbers (for inputs: arrays) were compared.
@@ -95,7 +95,7 @@ class Comparison:
 
 
 def compare_runs(problem: Problem, left: Run, right: Run, tolerance: Tolerance) -> list[Comparison]:
-    """Everything of two trained runs: inputs first, then every step's loss, then every parameter.
+    """Everything of two trained runs: inputs, every step's loss, every parameter and, if any, its average.
 
     Args:
         problem: what both were to train, in the runs' dtype.
@@ -118,8 +118,10 @@ def compare_runs(problem: Problem, left: Run, right: Run, tolerance: Tolerance) 
         (problem.steps,),
         problem.dtype,
     )
-    parameters = list(_compare_parameters(problem, left.trace, right.trace, tolerance, blank))
-    return [inputs, *_without_vacuous([loss], {LOSS: left.trace.losses}), *parameters]
+    named = dataclasses.replace(blank, tolerance=tolerance)
+    parameters = _compare_named(problem, left.trace.final.parameters, right.trace.final.parameters, named)
+    averages = _compare_averages(problem, left.trace.final, right.trace.final, named)
+    return [inputs, *_without_vacuous([loss], {LOSS: left.trace.losses}), *parameters, *averages]
 
 
 def expected_inputs(problem: Problem) -> dict[str, Fingerprint]:
@@ -168,19 +170,30 @@ def _mismatch(expected: Fingerprint | None, given: Fingerprint | None) -> str:
     return "other values than the problem's"
 
 
-def _compare_parameters(
-    problem: Problem, left: Trace, right: Trace, tolerance: Tolerance, blank: Comparison
+def _compare_averages(
+    problem: Problem, left: Snapshot, right: Snapshot, blank: Comparison
 ) -> Iterator[Comparison]:
+    """The averages as they are reported, if the problem keeps any."""
+    if problem.average == UNAVERAGED:
+        return iter(())
+    updates = problem.steps // problem.accumulation
+    a, b = (problem.average.reported(one.average, updates) for one in (left, right))
+    return _compare_named(problem, a, b, blank, "average/")
+
+
+def _compare_named(
+    problem: Problem, left: Arrays, right: Arrays, blank: Comparison, prefix: str = ""
+) -> Iterator[Comparison]:
+    """Arrays that must be there for every parameter and for nothing else; their quantities begin with `prefix`."""
     shapes = problem.parameter_shapes
-    a, b = left.final.parameters, right.final.parameters
     found = []
-    for name in sorted(shapes.keys() | a.keys() | b.keys()):
-        one = dataclasses.replace(blank, quantity=name, tolerance=tolerance)
-        if name not in shapes or name not in a or name not in b:
-            yield _differ(one, _absence(name, shapes, a, b, one))
+    for name in sorted(shapes.keys() | left.keys() | right.keys()):
+        one = dataclasses.replace(blank, quantity=prefix + name)
+        if name not in shapes or name not in left or name not in right:
+            yield _differ(one, _absence(name, shapes, left, right, one))
         else:
-            found.append(compare_arrays(one, a[name], b[name], shapes[name], problem.dtype))
-    yield from _without_vacuous(found, a)
+            found.append(compare_arrays(one, left[name], right[name], shapes[name], problem.dtype))
+    yield from _without_vacuous(found, {prefix + name: value for name, value in left.items()})
 
 
 def _absence(name: str, shapes: Mapping[str, tuple[int, ...]], a: Arrays, b: Arrays, one: Comparison) -> str:

@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from backends.ops import (
+    AVERAGES,
     CLIPS,
     FUNCTIONS,
     LOSSES,
     OPTIMIZERS,
+    PENALTIES,
     SCHEDULES,
     Argument,
-    ClipRule,
-    LossRule,
-    Op,
-    OptimizerRule,
-    ScheduleRule,
+    Rule,
 )
 
 Schema = dict[str, Any]
@@ -61,6 +59,18 @@ def problem_schema() -> Schema:
             "optimizer": _member_schema("name", OPTIMIZERS),
             "schedule": _member_schema("name", SCHEDULES),
             "clip": _member_schema("name", CLIPS),
+            "penalties": {
+                "type": "array",
+                "description": "a list of what the parameters add to the loss",
+                "items": _member_schema("name", PENALTIES),
+            },
+            "accumulation": {
+                "type": "integer",
+                "minimum": 1,
+                "default": 1,
+                "description": "batches an update, their gradients averaged, an int >= 1",
+            },
+            "average": _member_schema("name", AVERAGES),
             "batching": {
                 "type": "object",
                 "description": "how the rows are dealt to steps; without it all at once",
@@ -114,14 +124,7 @@ def _data_schema() -> Schema:
     }
 
 
-def _member_schema(
-    key: str,
-    table: Mapping[str, Op]
-    | Mapping[str, LossRule]
-    | Mapping[str, OptimizerRule]
-    | Mapping[str, ScheduleRule]
-    | Mapping[str, ClipRule],
-) -> Schema:
+def _member_schema(key: str, table: Mapping[str, Rule]) -> Schema:
     """A table that names one member under `key` and gives its arguments beside it."""
     branches = [
         {

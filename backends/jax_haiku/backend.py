@@ -13,21 +13,35 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from backends.jax_haiku.accumulation import accumulating
+from backends.jax_haiku.averages import AVERAGES
 from backends.jax_haiku.clips import CLIPS
 from backends.jax_haiku.layers import FUNCTIONS
 from backends.jax_haiku.losses import LOSSES
 from backends.jax_haiku.optimizers import OPTIMIZERS
+from backends.jax_haiku.penalties import PENALTIES, adding
 from backends.jax_haiku.schedules import SCHEDULES, scheduled
 from backends.problem import Array, Arrays, Batch, Batches, Placed, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 
 Params = dict[str, dict[str, jax.Array]]
 
+TABLES = {
+    "layer": FUNCTIONS,
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "clip": CLIPS,
+    "penalty": PENALTIES,
+    "average": AVERAGES,
+}
+
 
 class State(NamedTuple):
     params: Params
     optimizer: optax.OptState
     step: jax.Array
+    average: Params
 
 
 class JaxTrainer:
@@ -42,7 +56,14 @@ class JaxTrainer:
         base = float(problem.optimizer.args["learning_rate"])
         rate = scheduled(base, problem.schedule.name, problem.schedule.args)
         clip = CLIPS[problem.clip.name](problem.clip.args)
-        self._optimizer = optax.chain(clip, row.build(problem.optimizer.args, rate))
+        with self._precision():  # without it float64 accumulators would become float32
+            self._optimizer = accumulating(
+                optax.chain(clip, row.build(problem.optimizer.args, rate)),
+                problem.accumulation,
+                problem.dtype,
+            )
+        self._average = AVERAGES[problem.average.name](problem.average.args)
+        self._penalise = adding(problem)
         self._slots = {slot: row.state[slot] for slot in problem.optimizer.state}
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._places = dict(_haiku_places(problem.layers))
@@ -68,7 +89,7 @@ class JaxTrainer:
     def init(self) -> State:
         with self._precision():
             params = self._haiku(self._problem.initial_parameters())
-            return State(params, self._optimizer.init(params), jnp.asarray(0))
+            return State(params, self._optimizer.init(params), jnp.asarray(0), self._average.init(params))
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         with self._precision():
@@ -104,7 +125,14 @@ class JaxTrainer:
             for slot, field in self._slots.items()
             for name, value in self._canonical(_field(state.optimizer, field)).items()
         }
-        return Snapshot(self._canonical(state.params), dict(sorted(kept.items())), int(state.step))
+        accumulator = _field(state.optimizer, "acc_grads") if self._problem.accumulation > 1 else {}
+        return Snapshot(
+            self._canonical(state.params),
+            dict(sorted(kept.items())),
+            int(state.step),
+            accumulator=self._canonical(accumulator),
+            average=self._canonical(state.average),
+        )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
         with self._precision():
@@ -114,10 +142,15 @@ class JaxTrainer:
                 for slot, field in self._slots.items()
             }
             optimizer = self._optimizer.init(params)
+            updates, batches = divmod(snapshot.step, self._problem.accumulation)
             if optax.tree_utils.tree_get_all_with_path(optimizer, "count"):
-                fields["count"] = jnp.asarray(snapshot.step, jnp.int32)
+                fields["count"] = jnp.asarray(updates, jnp.int32)
+            if self._problem.accumulation > 1:
+                fields["acc_grads"] = self._haiku(snapshot.accumulator)
+                fields["mini_step"] = jnp.asarray(batches, jnp.int32)
+                fields["gradient_step"] = jnp.asarray(updates, jnp.int32)
             optimizer = optax.tree_utils.tree_set(optimizer, **fields) if fields else optimizer
-            return State(params, optimizer, jnp.asarray(snapshot.step))
+            return State(params, optimizer, jnp.asarray(snapshot.step), self._haiku(snapshot.average))
 
     def read_grads(self, grads: Params) -> Arrays:
         return self._canonical(grads)
@@ -150,14 +183,18 @@ class JaxTrainer:
     def _loss_and_grads(self, params: Params, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Params]:
         def loss_of(params: Params) -> jax.Array:
             prediction, _ = self._model.apply(params, x, {})
-            return self._loss(prediction, y)
+            return self._penalise(self._loss(prediction, y), self._named(params))
 
         result: tuple[jax.Array, Params] = jax.value_and_grad(loss_of)(params)
         return result
 
     def _update(self, state: State, grads: Params) -> State:
         updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params)
-        return State(optax.apply_updates(state.params, updates), optimizer, state.step + 1)
+        params, step = optax.apply_updates(state.params, updates), state.step + 1
+        averaged = self._average.update(state.average, params, step // self._problem.accumulation)
+        updated = step % self._problem.accumulation == 0
+        average = jax.tree.map(lambda new, old: jnp.where(updated, new, old), averaged, state.average)
+        return State(params, optimizer, step, average)
 
     def _one_step(self, state: State, x: jax.Array, y: jax.Array) -> tuple[State, jax.Array]:
         loss, grads = self._loss_and_grads(state.params, x, y)
@@ -209,7 +246,7 @@ class JaxTrainer:
 
         def loss_of(params: Params, zeros: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
             prediction, outputs = self._model.apply(params, x, zeros)
-            return self._loss(prediction, y), outputs
+            return self._penalise(self._loss(prediction, y), self._named(params)), outputs
 
         _, shapes = jax.eval_shape(lambda: self._model.apply(params, x, {}))
         zeros = {name: jnp.zeros(like.shape, like.dtype) for name, like in shapes.items()}
@@ -231,7 +268,12 @@ class JaxTrainer:
         return params
 
     def _canonical(self, params: Params) -> dict[str, Array]:
-        return {name: np.array(params[module][leaf]) for name, (module, leaf) in sorted(self._places.items())}
+        return {name: np.array(value) for name, value in sorted(self._named(params).items())}
+
+    def _named(self, params: Params) -> dict[str, jax.Array]:
+        """By canonical name; nothing where nothing is kept."""
+        places = self._places.items() if params else ()
+        return {name: params[module][leaf] for name, (module, leaf) in places}
 
 
 def _field(optimizer: optax.OptState, name: str) -> Params:
@@ -277,7 +319,7 @@ class JaxBackend:
     name = "jax"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
+        return unsupported(problem, TABLES)
 
     def trainer(self, problem: Problem) -> JaxTrainer:
         return JaxTrainer(problem)

@@ -7,20 +7,34 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backends.numpy_vjp.averages import AVERAGES
 from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain, pull_back
 from backends.numpy_vjp.clips import CLIPS
 from backends.numpy_vjp.function import Function, Param
 from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
+from backends.numpy_vjp.penalties import PENALTIES, adding
 from backends.numpy_vjp.schedules import SCHEDULES
 from backends.numpy_vjp.tables import FUNCTIONS, LOSSES
 from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+
+TABLES = {
+    "layer": FUNCTIONS,
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "clip": CLIPS,
+    "penalty": PENALTIES,
+    "average": AVERAGES,
+}
 
 
 class State(NamedTuple):
     parameters: dict[str, Array]
     optimizer: OptimizerState
     step: int
+    accumulator: Arrays
+    average: Arrays
 
 
 class NumPyTrainer:
@@ -33,6 +47,8 @@ class NumPyTrainer:
         self._clip = CLIPS[problem.clip.name](problem.clip.args)
         factor = SCHEDULES[problem.schedule.name](problem.schedule.args)
         self._optimizer = OPTIMIZERS[problem.optimizer.name](problem.optimizer.args, factor)
+        self._average = AVERAGES[problem.average.name](problem.average.args)
+        self._penalise = adding(problem)
         self._funcs: list[Function] = []
         self._names: list[str | None] = []
         self._ends: dict[str, int] = {}  # layer -> index of its output among the chain's values
@@ -54,7 +70,8 @@ class NumPyTrainer:
 
     def init(self) -> State:
         parameters = self._problem.initial_parameters()
-        return State(parameters, self._optimizer.init(parameters), 0)
+        optimizer, average = self._optimizer.init(parameters), self._average.init(parameters)
+        return State(parameters, optimizer, 0, self._accumulator(parameters), average)
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         state, loss, grads = self.gradients(state, batch)
@@ -63,34 +80,48 @@ class NumPyTrainer:
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, dict[str, Array]]:
         params = self._chain_params(state, batch)
         loss, _, grads = backward_diff_chain(batch.x, self._funcs, params)
-        return state, loss, self._named(grads)
+        return state, *self._penalise(loss, self._named(grads), state.parameters)
 
     def apply(self, state: State, grads: Arrays) -> State:
-        step = state.step + 1
+        step, every = state.step + 1, self._problem.accumulation
+        if every > 1:
+            grads = {name: total + grads[name] / every for name, total in state.accumulator.items()}
+        if step % every:
+            return state._replace(step=step, accumulator=grads)
         updates, optimizer = self._optimizer.update(
-            self._clip(grads), state.optimizer, state.parameters, step
+            self._clip(grads), state.optimizer, state.parameters, step // every
         )
-        return State(update_params(updates, state.parameters), optimizer, step)
+        parameters = update_params(updates, state.parameters)
+        average = self._average.update(state.average, parameters, step // every)
+        return State(parameters, optimizer, step, self._accumulator(parameters), average)
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
         params = self._chain_params(state, batch)
         values = evaluate_chain(batch.x, self._funcs, params, return_all=True)
-        cotangents, grads = pull_back(values, self._funcs, params, np.ones_like(values[-1]))
+        cotangents, chain_grads = pull_back(values, self._funcs, params, np.ones_like(values[-1]))
+        loss, grads = self._penalise(values[-1], self._named(chain_grads), state.parameters)
         stages = {
             "batch/x": batch.x,
             "batch/y": batch.y,
             **{f"forward/{layer}": values[end] for layer, end in self._ends.items()},
-            "loss": values[-1],
+            "loss": loss,
             **{f"cotangent/{layer}": cotangents[end] for layer, end in reversed(self._ends.items())},
-            **{f"gradient/{name}": grad for name, grad in self._named(grads).items()},
+            **{f"gradient/{name}": grad for name, grad in grads.items()},
         }
         return {name: np.array(value) for name, value in select(stages, wanted).items()}
 
     def read(self, state: State) -> Snapshot:
-        return Snapshot(_copies(state.parameters), _copies(state.optimizer), state.step)
+        parameters, optimizer, step, accumulator, average = state
+        return Snapshot(_copies(parameters), _copies(optimizer), step, _copies(accumulator), _copies(average))
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        return State(_copies(snapshot.parameters), _copies(snapshot.optimizer), snapshot.step)
+        return State(
+            _copies(snapshot.parameters),
+            _copies(snapshot.optimizer),
+            snapshot.step,
+            _copies(snapshot.accumulator),
+            _copies(snapshot.average),
+        )
 
     def read_grads(self, grads: Arrays) -> Arrays:
         return _copies(grads)
@@ -112,6 +143,12 @@ class NumPyTrainer:
         """The parameters in the chain's order; the target is the last function's constant."""
         return [state.parameters[name] if name else None for name in self._names] + [batch.y]
 
+    def _accumulator(self, parameters: Arrays) -> dict[str, Array]:
+        """Gradients of no batch yet; nothing at all where each batch updates."""
+        if self._problem.accumulation == 1:
+            return {}
+        return {name: np.zeros_like(value) for name, value in parameters.items()}
+
     def _named(self, grads: list[Param]) -> dict[str, Array]:
         named = zip(self._names, grads[:-1], strict=True)
         return dict(sorted((name, grad) for name, grad in named if name))
@@ -127,7 +164,7 @@ class NumPyBackend:
     name = "numpy"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
+        return unsupported(problem, TABLES)
 
     def trainer(self, problem: Problem) -> NumPyTrainer:
         return NumPyTrainer(problem)
