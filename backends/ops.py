@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from backends import shapes
 from backends.errors import ProblemError, UnknownNameError, did_you_mean
@@ -104,6 +104,18 @@ def _no_buffers(shape: Shape, args: Args) -> dict[str, Buffer]:
     return {}
 
 
+class Rule(Protocol):
+    """What is said of every member of every table."""
+
+    @property
+    def doc(self) -> str:
+        """The formula and the convention."""
+
+    @property
+    def arguments(self) -> Mapping[str, Argument]:
+        """What may be said about it in a problem."""
+
+
 @dataclass(frozen=True)
 class Op:
     """A function of the model. Shapes are those of one example: without the leading batch axis.
@@ -138,10 +150,17 @@ class Op:
 
 @dataclass(frozen=True)
 class LossRule:
-    """A loss of prediction and target, both (n, ...)."""
+    """A loss of prediction and target, both (n, ...).
+
+    Attributes:
+        doc: the formula and the convention.
+        arguments: what may be said about it in a problem.
+        prediction: target shape -> prediction shape, both of one example.
+    """
 
     doc: str
     arguments: Mapping[str, Argument] = field(default_factory=dict)
+    prediction: Callable[[Shape], Shape] = lambda target: target
 
 
 @dataclass(frozen=True)
@@ -373,6 +392,17 @@ LOSSES: Mapping[str, LossRule] = MappingProxyType(
             "−Σ y log softmax(p) over the last axis, y a distribution; the mean is over examples",
             {"reduction": _REDUCTION},
         ),
+        # torch's GaussianNLLLoss of v = eˢ; its derivative passes through the clamp as if v were not clamped.
+        "gaussian": LossRule(
+            "(log v + (y − m)²/v)/2 with v = max(eˢ, ε), at any s, for a prediction of means m, then log "
+            "variances s, along the last axis; the derivative in v is 1/(2v) − (y − m)²/(2v²) below ε too; the "
+            "mean is over the elements of y",
+            {
+                "epsilon": Argument(float, "ε, the smallest variance", 1e-6, above=0.0),
+                "reduction": _REDUCTION,
+            },
+            prediction=lambda target: (*target[:-1], 2 * target[-1]),
+        ),
     }
 )
 
@@ -563,6 +593,54 @@ CLIPS: Mapping[str, ClipRule] = MappingProxyType(
             },
         ),
         "value": ClipRule("each element to [−L, L]", {"limit": _LIMIT}),
+    }
+)
+
+
+@dataclass(frozen=True)
+class PenaltyRule:
+    """What the parameters themselves add to the loss."""
+
+    doc: str
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+
+
+_PENALTY: Mapping[str, Argument] = {
+    "weight": Argument(float, "λ", at_least=0.0),
+    "parameters": Argument(
+        str, "whose: those of two or more axes, or all", "weights", choices=("weights", "all")
+    ),
+}
+
+PENALTIES: Mapping[str, PenaltyRule] = MappingProxyType(
+    {
+        "l1": PenaltyRule("λ Σ |w|; the derivative at 0 is 0", _PENALTY),  # jnp.abs takes +1 there
+        # Under plain gradient descent this is coupled weight decay λ, and unlike it part of the loss.
+        "l2": PenaltyRule("(λ/2) Σ w², whose derivative is λ w", _PENALTY),
+    }
+)
+
+
+@dataclass(frozen=True)
+class AverageRule:
+    """What is kept of the parameters' past, beside training, to be used in their place afterwards."""
+
+    doc: str
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+
+
+AVERAGES: Mapping[str, AverageRule] = MappingProxyType(
+    {
+        "none": AverageRule("nothing is kept"),
+        # torch's AveragedModel with get_ema_multi_avg_fn starts from a copy, optax.ema from zero.
+        "ema": AverageRule(
+            "a ← d a + (1 − d) w after each update; at the first a ← w, or debiased a ← (1 − d) w and reported "
+            "as a / (1 − dᵗ) after t updates",
+            {
+                "decay": Argument(float, "d", at_least=0.0, below=1.0),
+                "debias": Argument(bool, "start from zero, as optax.ema, instead of from a copy", False),
+            },
+        ),
     }
 )
 

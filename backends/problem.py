@@ -15,18 +15,17 @@ import numpy.typing as npt
 
 from backends.errors import ProblemError
 from backends.ops import (
+    AVERAGES,
     CLIPS,
     FUNCTIONS,
     LOSSES,
     OPTIMIZERS,
+    PENALTIES,
     SCHEDULES,
     Args,
     Buffer,
-    ClipRule,
-    LossRule,
     Op,
-    OptimizerRule,
-    ScheduleRule,
+    Rule,
     checked_args,
     checked_name,
 )
@@ -42,13 +41,7 @@ class Member:
     """A named member of a registry with its arguments, checked and completed by defaults."""
 
     kind: ClassVar[str]
-    table: ClassVar[
-        Mapping[str, Op]
-        | Mapping[str, LossRule]
-        | Mapping[str, OptimizerRule]
-        | Mapping[str, ScheduleRule]
-        | Mapping[str, ClipRule]
-    ]
+    table: ClassVar[Mapping[str, Rule]]
 
     def __init__(self, name: str, /, **args: object) -> None:
         self.name = checked_name(self.kind, name, self.table)
@@ -148,8 +141,28 @@ class Clip(Member):
     kind, table = "clip", CLIPS
 
 
+class Penalty(Member):
+    """What the parameters add to the loss: ``Penalty("l1", weight=0.1)``."""
+
+    kind, table = "penalty", PENALTIES
+
+
+class Average(Member):
+    """What is kept of the parameters' past: ``Average("ema", decay=0.99)``."""
+
+    kind, table = "average", AVERAGES
+
+    def reported(self, kept: Arrays, updates: int) -> dict[str, Array]:
+        """What stands for the parameters after so many updates: `kept`, debiased (in double) where that is asked."""
+        if not self.args.get("debias") or not updates:
+            return dict(kept)
+        factor = 1 - float(self.args["decay"]) ** updates
+        return {name: value / factor for name, value in kept.items()}
+
+
 CONSTANT = Schedule("constant")
 UNCLIPPED = Clip("none")
+UNAVERAGED = Average("none")
 
 
 class Placed(NamedTuple):
@@ -332,6 +345,10 @@ class Problem:
         batching: how the rows are dealt to steps; by default all at once.
         schedule: the course of the learning rate; by default constant.
         clip: what is done to the gradients before the optimizer sees them; by default nothing.
+        penalties: what the parameters add to the loss, of every batch in full.
+        accumulation: batches an update: their gradients are averaged, then clipped, and the optimizer and the
+            schedule count updates. Batches left over at the run's end update nothing.
+        average: what is kept of the parameters after each update; by default nothing.
 
     Raises:
         ProblemError: a part is missing, ill-typed, ill-shaped, empty or not finite.
@@ -349,18 +366,24 @@ class Problem:
     batching: Batching = WHOLE
     schedule: Schedule = CONSTANT
     clip: Clip = UNCLIPPED
+    penalties: tuple[Penalty, ...] = ()
+    accumulation: int = 1
+    average: Average = UNAVERAGED
 
     def __post_init__(self) -> None:
-        _check_scalars(self)
         set_field = functools.partial(object.__setattr__, self)
+        set_field("penalties", tuple(self.penalties))
+        _check_scalars(self)
         set_field("model", tuple(self.model))
         set_field("x", _frozen("x", self.x, self.dtype))
         set_field("y", _frozen("y", self.y, self.dtype))
         _check_rows(self.x, self.y)
         self.batching.check(len(self.x))
+        _check_accumulation(self)
         _check_output(self)
         _check_ids(self)
         _check_statistics(self)
+        _check_penalties(self)
         given = {key: _frozen(f"initial {key!r}", self.initial[key], self.dtype) for key in self.initial}
         _check_initial(given, self.parameter_shapes)
         set_field("initial", MappingProxyType(dict(sorted(given.items()))))
@@ -387,9 +410,19 @@ class Problem:
         return any(layer.buffers or layer.masked for layer in walk(self.layers))
 
     @property
+    def parts(self) -> tuple[Member, ...]:
+        """Everything but the layers that a backend has in a table."""
+        return (self.loss, self.optimizer, self.schedule, self.clip, self.average, *self.penalties)
+
+    @property
     def steps(self) -> int:
-        """Updates in the whole run."""
+        """Batches in the whole run."""
         return self.epochs * self.batching.steps(len(self.x))
+
+    def penalised(self, penalty: Penalty) -> tuple[str, ...]:
+        """The parameters that a penalty is of, by canonical name, sorted."""
+        smallest = 2 if penalty.args["parameters"] == "weights" else 0
+        return tuple(name for name, shape in self.parameter_shapes.items() if len(shape) >= smallest)
 
     def batches(self) -> Batches:
         """The batches of the whole run, rounded to the dtype; fresh arrays on every call."""
@@ -422,8 +455,9 @@ def _check_scalars(problem: Problem) -> None:
     epochs: object = problem.epochs
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         raise ProblemError("epochs must be a positive integer", repr(epochs), "use 1 or more")
-    parts = (*problem.model, problem.loss, problem.optimizer, problem.schedule, problem.clip)
-    kinds = (*(Layer for _ in problem.model), Loss, Optimizer, Schedule, Clip)
+    parts = (*problem.model, *problem.parts)
+    after = (Loss, Optimizer, Schedule, Clip, Average, *(Penalty for _ in problem.penalties))
+    kinds = (*(Layer for _ in problem.model), *after)
     for part, kind in zip(parts, kinds, strict=True):
         _check_kind(part, kind)
     if not problem.model:
@@ -582,13 +616,39 @@ def _check_statistics(problem: Problem) -> None:
 
 
 def _check_output(problem: Problem) -> None:
-    output = problem.layers[-1].output_shape
-    if output != problem.y.shape[1:]:
+    output, target = problem.layers[-1].output_shape, problem.y.shape[1:]
+    wanted = LOSSES[problem.loss.name].prediction(target)
+    if output != wanted:
+        loss = "" if wanted == target else f", for loss {problem.loss.name!r} otherwise than they must"
         raise ProblemError(
-            "the model's output and y differ in shape",
-            f"{output} and {problem.y.shape[1:]} for one example",
-            "change the last layer's size or the columns of y",
+            f"the model's output and y differ in shape{loss}",
+            f"{output} and {target} for one example",
+            f"change the last layer's size or the columns of y: to this y belongs an output {wanted}",
         )
+
+
+def _check_accumulation(problem: Problem) -> None:
+    given: object = problem.accumulation
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise ProblemError(
+            "accumulation is not valid", repr(given), "give an int >= 1, the batches an update"
+        )
+    if given > problem.steps:
+        raise ProblemError(
+            "accumulation is longer than the run, nothing would be updated",
+            f"{given} batches an update, {problem.steps} batches in all",
+            "accumulate fewer, or train for more epochs",
+        )
+
+
+def _check_penalties(problem: Problem) -> None:
+    for penalty in problem.penalties:
+        if not problem.penalised(penalty):
+            raise ProblemError(
+                f"penalty {penalty.name!r} is of no parameter",
+                ", ".join(f"{name} {shape}" for name, shape in problem.parameter_shapes.items()) or "none",
+                "give parameters='all', or leave the penalty out",
+            )
 
 
 def _check_initial(initial: Arrays, shapes: Mapping[str, Shape]) -> None:

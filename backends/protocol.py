@@ -12,7 +12,8 @@ The rules:
   the caller goes on with the state that comes back. To keep one, `read` it (reading does not consume). The
   problem, the batch and a snapshot are never changed.
 - *`step` is the real path*: one whole training step, as the framework's users write it. `gradients` and `apply`
-  are its two halves. `fit` is the whole run, as fast as the framework can, and must train what `step` trains.
+  are its two halves: loss and gradients, penalties included, of this batch alone; then accumulate and, when that
+  many batches were seen, clip, update, average. `fit` is the whole run, as fast as the framework can, and must train what `step` trains.
 - *read, write, continue equals uninterrupted training*: a snapshot holds everything that the next step needs.
 - *Observing changes nothing*: `observe` recomputes stages beside the trajectory and does not consume the state.
 - *Say what you cannot do.* `capabilities` names the optional methods that work; `supports` gives a reason for
@@ -79,14 +80,20 @@ class Snapshot:
     Attributes:
         parameters: by canonical name.
         optimizer: the optimizer's state by canonical name (``momentum/0.linear/w``); empty where it keeps none.
-        step: how many updates have been made.
+        step: how many batches have been seen. With accumulation over k batches, step // k updates have been made.
         buffers: what the forward pass of training moves (running averages), by canonical name.
+        accumulator: with accumulation over k > 1 batches, by name of the parameter, the sum of g/k over the
+            step % k batches since the last update (zeros if there is none); else empty.
+        average: the parameters' average by name, where the problem keeps one; not debiased (`Average.reported`
+            does that). Before the first update it is the parameters, or zeros where it will be debiased.
     """
 
     parameters: Arrays
     optimizer: Arrays = field(default_factory=dict)
     step: int = 0
     buffers: Arrays = field(default_factory=dict)
+    accumulator: Arrays = field(default_factory=dict)
+    average: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ class Trainer(Protocol):
         """The first half of a step: loss and gradients, no parameter updated; buffers move with the state."""
 
     def apply(self, state: State, grads: Grads) -> State:
-        """The second half of a step: the optimizer's update."""
+        """The second half of a step: accumulate, clip, update, average."""
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
         """The stages named or of the kinds named in `wanted`, of a step from `state`; nothing is updated."""
@@ -187,23 +194,10 @@ def select(stages: Arrays, wanted: Collection[str]) -> dict[str, Array]:
     return {name: value for name, value in stages.items() if is_wanted(name, wanted)}
 
 
-def unsupported(
-    problem: Problem,
-    functions: Collection[str],
-    losses: Collection[str],
-    optimizers: Collection[str],
-    schedules: Collection[str],
-    clips: Collection[str],
-) -> Unsupported | None:
-    """None if the members of `problem` are all in a backend's tables, else the first that is not."""
-    for kind, names, table in (
-        ("layer", [layer.op for layer in walk(problem.layers)], functions),
-        ("loss", [problem.loss.name], losses),
-        ("optimizer", [problem.optimizer.name], optimizers),
-        ("schedule", [problem.schedule.name], schedules),
-        ("clip", [problem.clip.name], clips),
-    ):
-        for name in names:
-            if name not in table:
-                return Unsupported(f"it has no {kind} {name!r}")
+def unsupported(problem: Problem, tables: Mapping[str, Collection[str]]) -> Unsupported | None:
+    """None if the members of `problem` are all in a backend's tables (by `Member.kind`), else the first that is not."""
+    layers = [("layer", layer.op) for layer in walk(problem.layers)]
+    for kind, name in layers + [(part.kind, part.name) for part in problem.parts]:
+        if name not in tables.get(kind, ()):
+            return Unsupported(f"it has no {kind} {name!r}")
     return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backends.problem import Array, Arrays, Problem
+from backends.problem import UNAVERAGED, Array, Arrays, Problem
 from backends.protocol import Trace
 from harness.distance import Place, place, ratio
 from harness.tolerance import Tolerance
@@ -18,6 +18,7 @@ from harness.verdict import Verdict
 LOSS = "loss"
 INPUTS = "inputs"
 EVALUATION = "evaluation"
+AVERAGE = "average"
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,6 @@ class Run:
     seconds: float = 0.0
     evaluation: Array | None = None
 
-    @property
-    def final(self) -> dict[str, Array]:
-        """What training ended with, by quantity: parameters, buffers, the output in evaluation mode."""
-        assert self.trace is not None
-        state = {**self.trace.final.parameters, **self.trace.final.buffers}
-        return state if self.evaluation is None else {**state, EVALUATION: self.evaluation}
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -75,7 +69,8 @@ class Comparison:
 
     Attributes:
         problem, dtype, left, right: which runs; left is the reference of relative figures.
-        quantity: ``inputs``, ``loss``, a parameter's or buffer's canonical name, or ``evaluation``.
+        quantity: ``inputs``, ``loss``, a parameter's or buffer's canonical name, ``average/`` and a parameter's
+            name, or ``evaluation``.
         unit: what an index counts: ``epoch`` or ``step`` for losses, ``index`` for parameters.
         verdict, reason: what was decided and why, the reason empty for AGREE.
         elements: how many numbers (for inputs: arrays) were compared.
@@ -128,15 +123,33 @@ def compare_runs(problem: Problem, left: Run, right: Run, tolerance: Tolerance) 
         (problem.steps,),
         problem.dtype,
     )
-    final = list(_compare_final(final_shapes(problem), left.final, right.final, tolerance, blank))
-    return [inputs, *_without_vacuous([loss], {LOSS: left.trace.losses}), *final]
+    names = dataclasses.replace(blank, tolerance=tolerance)
+    ended = _compare_final(final_shapes(problem), final(problem, left), final(problem, right), names)
+    return [inputs, *_without_vacuous([loss], {LOSS: left.trace.losses}), *ended]
 
 
 def final_shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
     """The shape of everything that a run of `problem` must end with, by quantity."""
-    buffers = {name: one.shape for name, one in problem.buffers.items()}
-    output = {EVALUATION: problem.y.shape} if problem.has_modes else {}
-    return {**problem.parameter_shapes, **buffers, **output}
+    averages = {} if problem.average == UNAVERAGED else problem.parameter_shapes
+    return {
+        **problem.parameter_shapes,
+        **{name: one.shape for name, one in problem.buffers.items()},
+        **{f"{AVERAGE}/{name}": shape for name, shape in averages.items()},
+        **({EVALUATION: problem.y.shape} if problem.has_modes else {}),
+    }
+
+
+def final(problem: Problem, run: Run) -> dict[str, Array]:
+    """What a run ended with, by quantity: parameters, buffers, averages as they are reported, evaluation."""
+    assert run.trace is not None
+    last = run.trace.final
+    averages = problem.average.reported(last.average, problem.steps // problem.accumulation)
+    return {
+        **last.parameters,
+        **last.buffers,
+        **{f"{AVERAGE}/{name}": value for name, value in averages.items()},
+        **({} if run.evaluation is None else {EVALUATION: run.evaluation}),
+    }
 
 
 def expected_inputs(problem: Problem) -> dict[str, Fingerprint]:
@@ -186,16 +199,16 @@ def _mismatch(expected: Fingerprint | None, given: Fingerprint | None) -> str:
 
 
 def _compare_final(
-    shapes: Mapping[str, tuple[int, ...]], a: Arrays, b: Arrays, tolerance: Tolerance, blank: Comparison
+    shapes: Mapping[str, tuple[int, ...]], left: Arrays, right: Arrays, blank: Comparison
 ) -> Iterator[Comparison]:
     found = []
-    for name in sorted(shapes.keys() | a.keys() | b.keys()):
-        one = dataclasses.replace(blank, quantity=name, tolerance=tolerance)
-        if name not in shapes or name not in a or name not in b:
-            yield _differ(one, _absence(name, shapes, a, b, one))
+    for name in sorted(shapes.keys() | left.keys() | right.keys()):
+        one = dataclasses.replace(blank, quantity=name)
+        if name not in shapes or name not in left or name not in right:
+            yield _differ(one, _absence(name, shapes, left, right, one))
         else:
-            found.append(compare_arrays(one, a[name], b[name], shapes[name], blank.dtype))
-    yield from _without_vacuous(found, a)
+            found.append(compare_arrays(one, left[name], right[name], shapes[name], blank.dtype))
+    yield from _without_vacuous(found, left)
 
 
 def _absence(name: str, shapes: Mapping[str, tuple[int, ...]], a: Arrays, b: Arrays, one: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""What there is: backends, problems, functions, losses, optimizers, schedules, clips. Imports no framework."""
+"""What there is: backends, problems and what problems are made of, kind by kind. Imports no framework."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import backends
-from backends.ops import CLIPS, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, Argument
+from backends.ops import AVERAGES, CLIPS, FUNCTIONS, LOSSES, OPTIMIZERS, PENALTIES, SCHEDULES, Argument
 from harness.problems import catalogue
 
 SCHEMA_VERSION = 1
@@ -40,6 +40,8 @@ def listing() -> dict[str, Any]:
                 ("optimizers", OPTIMIZERS),
                 ("schedules", SCHEDULES),
                 ("clips", CLIPS),
+                ("penalties", PENALTIES),
+                ("averages", AVERAGES),
             )
         },
     }

@@ -16,13 +16,16 @@ from jsonschema.validators import extend
 from backends.errors import LockstepError, ProblemError
 from backends.problem import (
     CONSTANT,
+    UNAVERAGED,
     UNCLIPPED,
     Array,
+    Average,
     Batching,
     Clip,
     Layer,
     Loss,
     Optimizer,
+    Penalty,
     Problem,
     Schedule,
 )
@@ -107,6 +110,7 @@ def _build(folder: Path, document: dict[str, Any]) -> Problem:
     loss, optimizer = document["loss"], document["optimizer"]
     schedule = document.get("schedule", {"name": CONSTANT.name})
     clip = document.get("clip", {"name": UNCLIPPED.name})
+    average = document.get("average", {"name": UNAVERAGED.name})
     initial = dict(document.get("initial", {}))
     drawn = _drawn(model, x.shape[1:], initial.pop("seed", 0))
     return Problem(
@@ -121,6 +125,11 @@ def _build(folder: Path, document: dict[str, Any]) -> Problem:
         batching=Batching(**document.get("batching", {})),
         schedule=Schedule(schedule["name"], **_without(schedule, "name")),
         clip=Clip(clip["name"], **_without(clip, "name")),
+        penalties=tuple(
+            Penalty(one["name"], **_without(one, "name")) for one in document.get("penalties", [])
+        ),
+        accumulation=document.get("accumulation", 1),
+        average=Average(average["name"], **_without(average, "name")),
     )
 
 

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from backends.ops import (
+    AVERAGES,
     CLIPS,
     FUNCTIONS,
     LOSSES,
     OPTIMIZERS,
+    PENALTIES,
     SCHEDULES,
     Argument,
-    ClipRule,
-    LossRule,
     Op,
-    OptimizerRule,
-    ScheduleRule,
+    Rule,
 )
 
 Schema = dict[str, Any]
@@ -61,6 +60,18 @@ def problem_schema() -> Schema:
             "optimizer": _member_schema("name", OPTIMIZERS),
             "schedule": _member_schema("name", SCHEDULES),
             "clip": _member_schema("name", CLIPS),
+            "penalties": {
+                "type": "array",
+                "description": "a list of what the parameters add to the loss",
+                "items": _member_schema("name", PENALTIES),
+            },
+            "accumulation": {
+                "type": "integer",
+                "minimum": 1,
+                "default": 1,
+                "description": "batches an update, their gradients averaged, an int >= 1",
+            },
+            "average": _member_schema("name", AVERAGES),
             "batching": {
                 "type": "object",
                 "description": "how the rows are dealt to steps; without it all at once",
@@ -123,8 +134,6 @@ _BRANCHES: Schema = {
     "items": {"type": "array", "items": {"$ref": "#/$defs/layer"}},
     "description": "chains of layers over the same input, as [[{ op = ... }, ...], ...]",
 }
-
-Rule = Op | LossRule | OptimizerRule | ScheduleRule | ClipRule
 
 
 def _fields(member: Rule) -> dict[str, Schema]:

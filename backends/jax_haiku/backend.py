@@ -13,11 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from backends.jax_haiku.accumulation import accumulating
+from backends.jax_haiku.averages import AVERAGES
 from backends.jax_haiku.clips import CLIPS
 from backends.jax_haiku.layers import FUNCTIONS
 from backends.jax_haiku.losses import LOSSES
 from backends.jax_haiku.model import Place, buffer_places, forward, parameter_places
 from backends.jax_haiku.optimizers import OPTIMIZERS
+from backends.jax_haiku.penalties import PENALTIES, adding
 from backends.jax_haiku.schedules import SCHEDULES, scheduled
 from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
@@ -25,12 +28,23 @@ from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, s
 Params = dict[str, dict[str, jax.Array]]
 """Haiku's own form of parameters and of state: module, leaf."""
 
+TABLES = {
+    "layer": FUNCTIONS,
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "clip": CLIPS,
+    "penalty": PENALTIES,
+    "average": AVERAGES,
+}
+
 
 class State(NamedTuple):
     params: Params
     optimizer: optax.OptState
     step: jax.Array
     buffers: Params
+    average: Params
 
 
 class Dealt(NamedTuple):
@@ -53,7 +67,14 @@ class JaxTrainer:
         base = float(problem.optimizer.args["learning_rate"])
         rate = scheduled(base, problem.schedule.name, problem.schedule.args)
         clip = CLIPS[problem.clip.name](problem.clip.args)
-        self._optimizer = optax.chain(clip, row.build(problem.optimizer.args, rate))
+        with self._precision():  # without it float64 accumulators would become float32
+            self._optimizer = accumulating(
+                optax.chain(clip, row.build(problem.optimizer.args, rate)),
+                problem.accumulation,
+                problem.dtype,
+            )
+        self._average = AVERAGES[problem.average.name](problem.average.args)
+        self._penalise = adding(problem)
         self._slots = {slot: row.state[slot] for slot in problem.optimizer.state}
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._places = parameter_places(problem.layers)
@@ -82,7 +103,8 @@ class JaxTrainer:
         with self._precision():
             params = self._haiku(self._problem.initial_parameters())
             buffers = _placed(self._buffers, self._problem.initial_buffers())
-            return State(params, self._optimizer.init(params), jnp.asarray(0), buffers)
+            optimizer, average = self._optimizer.init(params), self._average.init(params)
+            return State(params, optimizer, jnp.asarray(0), buffers, average)
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         with self._precision():
@@ -121,11 +143,14 @@ class JaxTrainer:
             for slot, field in self._slots.items()
             for name, value in self._canonical(_field(state.optimizer, field)).items()
         }
+        accumulator = _field(state.optimizer, "acc_grads") if self._problem.accumulation > 1 else {}
         return Snapshot(
             self._canonical(state.params),
             dict(sorted(kept.items())),
             int(state.step),
-            _canonical(self._buffers, state.buffers),
+            {name: np.array(value) for name, value in _named(self._buffers, state.buffers).items()},
+            accumulator=self._canonical(accumulator),
+            average=self._canonical(state.average),
         )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
@@ -136,11 +161,16 @@ class JaxTrainer:
                 for slot, field in self._slots.items()
             }
             optimizer = self._optimizer.init(params)
+            updates, batches = divmod(snapshot.step, self._problem.accumulation)
             if optax.tree_utils.tree_get_all_with_path(optimizer, "count"):
-                fields["count"] = jnp.asarray(snapshot.step, jnp.int32)
+                fields["count"] = jnp.asarray(updates, jnp.int32)
+            if self._problem.accumulation > 1:
+                fields["acc_grads"] = self._haiku(snapshot.accumulator)
+                fields["mini_step"] = jnp.asarray(batches, jnp.int32)
+                fields["gradient_step"] = jnp.asarray(updates, jnp.int32)
             optimizer = optax.tree_utils.tree_set(optimizer, **fields) if fields else optimizer
-            buffers = _placed(self._buffers, snapshot.buffers)
-            return State(params, optimizer, jnp.asarray(snapshot.step), buffers)
+            buffers, average = _placed(self._buffers, snapshot.buffers), self._haiku(snapshot.average)
+            return State(params, optimizer, jnp.asarray(snapshot.step), buffers, average)
 
     def read_grads(self, grads: Params) -> Arrays:
         return self._canonical(grads)
@@ -181,7 +211,7 @@ class JaxTrainer:
 
         def loss_of(params: Params) -> tuple[jax.Array, Params]:
             (prediction, _), moved = self._model.apply(params, buffers, dealt.x, dealt.masks, {}, True)
-            return self._loss(prediction, dealt.y), moved
+            return self._penalise(self._loss(prediction, dealt.y), self._named(params)), moved
 
         (loss, moved), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
         return loss, moved, grads
@@ -193,8 +223,11 @@ class JaxTrainer:
 
     def _update(self, state: State, grads: Params) -> State:
         updates, optimizer = self._optimizer.update(grads, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state._replace(params=params, optimizer=optimizer, step=state.step + 1)
+        params, step = optax.apply_updates(state.params, updates), state.step + 1
+        averaged = self._average.update(state.average, params, step // self._problem.accumulation)
+        updated = step % self._problem.accumulation == 0
+        average = jax.tree.map(lambda new, old: jnp.where(updated, new, old), averaged, state.average)
+        return state._replace(params=params, optimizer=optimizer, step=step, average=average)
 
     def _one_step(self, state: State, dealt: Dealt) -> tuple[State, jax.Array]:
         loss, buffers, grads = self._loss_and_grads(state.params, state.buffers, dealt)
@@ -258,7 +291,7 @@ class JaxTrainer:
 
         def loss_of(params: Params, zeros: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
             (prediction, outputs), _ = self._model.apply(params, buffers, dealt.x, dealt.masks, zeros, True)
-            return self._loss(prediction, dealt.y), outputs
+            return self._penalise(self._loss(prediction, dealt.y), self._named(params)), outputs
 
         _, shapes = jax.eval_shape(lambda: loss_of(params, {}))
         zeros = {name: jnp.zeros(like.shape, like.dtype) for name, like in shapes.items()}
@@ -276,7 +309,10 @@ class JaxTrainer:
         return _placed(self._places, arrays)
 
     def _canonical(self, params: Params) -> dict[str, Array]:
-        return _canonical(self._places, params)
+        return {name: np.array(value) for name, value in self._named(params).items()}
+
+    def _named(self, params: Params) -> dict[str, jax.Array]:
+        return _named(self._places, params)
 
 
 def _placed(places: Mapping[str, Place], arrays: Arrays) -> Params:
@@ -288,9 +324,9 @@ def _placed(places: Mapping[str, Place], arrays: Arrays) -> Params:
     return params
 
 
-def _canonical(places: Mapping[str, Place], params: Params) -> dict[str, Array]:
-    """The other way."""
-    return {name: np.array(params[module][leaf]) for name, (module, leaf) in places.items()}
+def _named(places: Mapping[str, Place], params: Params) -> dict[str, jax.Array]:
+    """By canonical name; nothing where nothing is kept."""
+    return {name: params[module][leaf] for name, (module, leaf) in places.items()} if params else {}
 
 
 def _dealt(batch: Batch) -> Dealt:
@@ -314,7 +350,7 @@ class JaxBackend:
     name = "jax"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
+        return unsupported(problem, TABLES)
 
     def trainer(self, problem: Problem) -> JaxTrainer:
         return JaxTrainer(problem)

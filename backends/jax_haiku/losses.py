@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import jax
@@ -34,6 +35,19 @@ def _quantile(q: float) -> Loss:
     return lambda p, y: jnp.maximum(q * (y - p), (q - 1) * (y - p))
 
 
+def _gaussian(epsilon: float) -> Loss:
+    """Optax has none. Log v is clamped, and its derivative in s is eˢ/v, as if v alone had been clamped."""
+    floor = math.log(epsilon)
+
+    def loss(prediction: jax.Array, y: jax.Array) -> jax.Array:
+        m, s = jnp.split(prediction, 2, axis=-1)
+        through = jax.lax.stop_gradient(jnp.exp(jnp.minimum(0.0, s - floor)))
+        t = jax.lax.stop_gradient(jnp.maximum(s, floor)) + through * (s - jax.lax.stop_gradient(s))
+        return 0.5 * (t + (y - m) ** 2 * jnp.exp(-t))
+
+    return loss
+
+
 LOSSES: Mapping[str, Callable[[Args], Loss]] = {
     "squared_error": lambda args: _reduced(optax.squared_error, args),
     "half_squared_error": lambda args: _reduced(optax.l2_loss, args),
@@ -47,4 +61,5 @@ LOSSES: Mapping[str, Callable[[Args], Loss]] = {
     "poisson": lambda args: _reduced(lambda p, y: jnp.exp(p) - y * p, args),  # optax has none
     "logistic": lambda args: _reduced(optax.sigmoid_binary_cross_entropy, args),
     "softmax_cross_entropy": lambda args: _reduced(optax.softmax_cross_entropy, args),
+    "gaussian": lambda args: _reduced(_gaussian(float(args["epsilon"])), args),
 }

@@ -7,15 +7,27 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backends.numpy_vjp.averages import AVERAGES
 from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain, pull_back
 from backends.numpy_vjp.clips import CLIPS
 from backends.numpy_vjp.function import Param
 from backends.numpy_vjp.model import chain_of, masks_of, moved, named, resolve, statistics
 from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
+from backends.numpy_vjp.penalties import PENALTIES, adding
 from backends.numpy_vjp.schedules import SCHEDULES
 from backends.numpy_vjp.tables import FUNCTIONS, JOINS, LOSSES
 from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+
+TABLES = {
+    "layer": FUNCTIONS.keys() | JOINS.keys(),
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "clip": CLIPS,
+    "penalty": PENALTIES,
+    "average": AVERAGES,
+}
 
 
 class State(NamedTuple):
@@ -23,6 +35,8 @@ class State(NamedTuple):
     optimizer: OptimizerState
     step: int
     buffers: dict[str, Array]
+    accumulator: Arrays
+    average: Arrays
 
 
 class NumPyTrainer:
@@ -35,6 +49,8 @@ class NumPyTrainer:
         self._clip = CLIPS[problem.clip.name](problem.clip.args)
         factor = SCHEDULES[problem.schedule.name](problem.schedule.args)
         self._optimizer = OPTIMIZERS[problem.optimizer.name](problem.optimizer.args, factor)
+        self._average = AVERAGES[problem.average.name](problem.average.args)
+        self._penalise = adding(problem)
         self._chain = chain_of(problem.layers, training=True)
         self._funcs = [*self._chain.funcs, LOSSES[problem.loss.name](problem.loss.args)]
 
@@ -49,7 +65,14 @@ class NumPyTrainer:
 
     def init(self) -> State:
         parameters = self._problem.initial_parameters()
-        return State(parameters, self._optimizer.init(parameters), 0, self._problem.initial_buffers())
+        return State(
+            parameters,
+            self._optimizer.init(parameters),
+            0,
+            self._problem.initial_buffers(),
+            self._accumulator(parameters),
+            self._average.init(parameters),
+        )
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         state, loss, grads = self.gradients(state, batch)
@@ -58,27 +81,37 @@ class NumPyTrainer:
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, dict[str, Array]]:
         params = self._chain_params(state, batch)
         loss, _, grads = backward_diff_chain(batch.x, self._funcs, params)
-        return self._moved(state, batch), loss, self._named(grads)
+        return self._moved(state, batch), *self._penalise(loss, self._named(grads), state.parameters)
 
     def apply(self, state: State, grads: Arrays) -> State:
-        step = state.step + 1
+        step, every = state.step + 1, self._problem.accumulation
+        if every > 1:
+            grads = {name: total + grads[name] / every for name, total in state.accumulator.items()}
+        if step % every:
+            return state._replace(step=step, accumulator=grads)
         updates, optimizer = self._optimizer.update(
-            self._clip(grads), state.optimizer, state.parameters, step
+            self._clip(grads), state.optimizer, state.parameters, step // every
         )
+        parameters = update_params(updates, state.parameters)
         return state._replace(
-            parameters=update_params(updates, state.parameters), optimizer=optimizer, step=step
+            parameters=parameters,
+            optimizer=optimizer,
+            step=step,
+            accumulator=self._accumulator(parameters),
+            average=self._average.update(state.average, parameters, step // every),
         )
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
         params = self._chain_params(state, batch)
         values = evaluate_chain(batch.x, self._funcs, params, return_all=True)
-        cotangents, grads = pull_back(values, self._funcs, params, np.ones_like(values[-1]))
+        cotangents, chain_grads = pull_back(values, self._funcs, params, np.ones_like(values[-1]))
+        loss, grads = self._penalise(values[-1], self._named(chain_grads), state.parameters)
         stages = {
             **batch.stages(),
             **{f"forward/{layer}": values[end] for layer, end in self._chain.ends.items()},
-            "loss": values[-1],
+            "loss": loss,
             **{f"cotangent/{layer}": cotangents[end] for layer, end in reversed(self._chain.ends.items())},
-            **{f"gradient/{name}": grad for name, grad in self._named(grads).items()},
+            **{f"gradient/{name}": grad for name, grad in grads.items()},
         }
         return {name: np.array(value) for name, value in select(stages, wanted).items()}
 
@@ -89,7 +122,12 @@ class NumPyTrainer:
 
     def read(self, state: State) -> Snapshot:
         return Snapshot(
-            _copies(state.parameters), _copies(state.optimizer), state.step, _copies(state.buffers)
+            _copies(state.parameters),
+            _copies(state.optimizer),
+            state.step,
+            _copies(state.buffers),
+            _copies(state.accumulator),
+            _copies(state.average),
         )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
@@ -98,6 +136,8 @@ class NumPyTrainer:
             _copies(snapshot.optimizer),
             snapshot.step,
             _copies(snapshot.buffers),
+            _copies(snapshot.accumulator),
+            _copies(snapshot.average),
         )
 
     def read_grads(self, grads: Arrays) -> Arrays:
@@ -121,6 +161,12 @@ class NumPyTrainer:
         values = {**state.parameters, **masks_of(batch.masks)}
         return [*(resolve(names, values) for names in self._chain.names), batch.y]
 
+    def _accumulator(self, parameters: Arrays) -> dict[str, Array]:
+        """Gradients of no batch yet; nothing at all where each batch updates."""
+        if self._problem.accumulation == 1:
+            return {}
+        return {name: np.zeros_like(value) for name, value in parameters.items()}
+
     def _named(self, grads: list[Param]) -> dict[str, Array]:
         return dict(sorted(named(self._chain.names, grads[:-1])))
 
@@ -142,7 +188,7 @@ class NumPyBackend:
     name = "numpy"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS.keys() | JOINS.keys(), LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
+        return unsupported(problem, TABLES)
 
     def trainer(self, problem: Problem) -> NumPyTrainer:
         return NumPyTrainer(problem)

@@ -118,4 +118,5 @@ LOSSES: Mapping[str, Callable[[Args], Function]] = {
     "poisson": lambda args: losses.poisson(str(args["reduction"])),
     "logistic": lambda args: losses.logistic(str(args["reduction"])),
     "softmax_cross_entropy": lambda args: losses.softmax_cross_entropy(str(args["reduction"])),
+    "gaussian": lambda args: losses.gaussian(float(args["epsilon"]), str(args["reduction"])),
 }

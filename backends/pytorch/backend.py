@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import EllipsisType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+from backends.pytorch.averages import AVERAGES
 from backends.pytorch.clips import CLIPS
 from backends.pytorch.layers import FUNCTIONS, JOINS, Leaf
 from backends.pytorch.losses import LOSSES
 from backends.pytorch.model import build, paths, set_masks
 from backends.pytorch.optimizers import OPTIMIZERS
+from backends.pytorch.penalties import PENALTIES, adding
 from backends.pytorch.schedules import SCHEDULES, Scheduler, scheduler_at
+
+TABLES = {
+    "layer": FUNCTIONS.keys() | JOINS.keys(),
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "clip": CLIPS,
+    "penalty": PENALTIES,
+    "average": AVERAGES,
+}
 
 
 @dataclass
 class State:
-    """Live torch objects, changed in place by every step."""
+    """Live torch objects, changed in place by every step; between updates the gradients accumulate in .grad."""
 
     module: nn.Sequential
     optimizer: torch.optim.Optimizer
     scheduler: Scheduler | None
     step: int = 0
+    average: AveragedModel | None = None
 
 
 Grads = dict[str, torch.Tensor]
@@ -44,6 +59,8 @@ class TorchTrainer:
         self._dtype = {"float64": torch.float64, "float32": torch.float32}[problem.dtype]
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._clip = CLIPS[problem.clip.name](problem.clip.args)
+        self._average = AVERAGES[problem.average.name](problem.average.args)
+        self._penalise = adding(problem)
         self._row = OPTIMIZERS[problem.optimizer.name]
         self._slots = {slot: self._row.state[slot] for slot in problem.optimizer.state}
         self._paths = paths(problem.layers)
@@ -65,13 +82,16 @@ class TorchTrainer:
         return state, loss
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
-        loss = self._backward(state, *_tensors(batch))
-        grads = {name: _gradient(parameter).clone() for name, parameter, _ in self._named(state)}
-        return state, loss, grads
+        loss = self._loss_of(state, *_tensors(batch))
+        names, parameters, _ = zip(*self._named(state), strict=True)
+        # autograd.grad leaves .grad alone, where other batches' gradients may have accumulated.
+        grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        return state, loss.detach(), {name: grad.clone() for name, grad in zip(names, grads, strict=True)}
 
     def apply(self, state: State, grads: Grads) -> State:
         for name, parameter, _ in self._named(state):
-            parameter.grad = grads[name].clone()
+            part = grads[name] / self._problem.accumulation
+            parameter.grad = part if parameter.grad is None else parameter.grad + part
         return self._update(state)
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
@@ -82,7 +102,7 @@ class TorchTrainer:
         value = x
         for layer, module in zip(self._problem.layers, state.module, strict=True):
             value = outputs[layer.name] = module(value)
-        loss = self._loss(value, y)
+        loss = self._penalised(self._loss(value, y), state)
         named = list(self._named(state))
         # autograd.grad returns the derivatives without touching the .grad that training uses.
         inputs = [*outputs.values(), *(parameter for _, parameter, _ in named)]
@@ -107,18 +127,34 @@ class TorchTrainer:
         return _array(output)
 
     def read(self, state: State) -> Snapshot:
-        parameters = {name: _canonical(parameter, leaf) for name, parameter, leaf in self._named(state)}
-        return Snapshot(parameters, self._kept(state), state.step, self._read_buffers(state))
+        return Snapshot(
+            {name: _canonical(parameter, leaf) for name, parameter, leaf in self._named(state)},
+            self._kept(state),
+            state.step,
+            self._read_buffers(state),
+            accumulator={
+                name: _canonical(_gradient(parameter), leaf)
+                for name, parameter, leaf in self._named(state)
+                if self._problem.accumulation > 1
+            },
+            average={name: _canonical(value, leaf) for name, value, leaf in self._averaged(state)},
+        )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
         written = self._state(snapshot.parameters, snapshot.buffers, snapshot.step)
+        updates = snapshot.step // self._problem.accumulation
         for name, parameter, leaf in self._named(written):
-            if snapshot.step:  # before the first step torch makes its own
+            if snapshot.accumulator:
+                parameter.grad = _torch_layout(snapshot.accumulator[name], leaf)
+            if updates:  # before the first update torch makes its own
                 slots = {
                     key: _torch_layout(snapshot.optimizer[f"{slot}/{name}"], leaf)
                     for slot, key in self._slots.items()
                 }
-                written.optimizer.state[parameter] = {"step": torch.tensor(float(snapshot.step)), **slots}
+                written.optimizer.state[parameter] = {"step": torch.tensor(float(updates)), **slots}
+        with torch.no_grad():
+            for name, value, leaf in self._averaged(written):
+                value.copy_(_torch_layout(snapshot.average[name], leaf))
         return written
 
     def read_grads(self, grads: Grads) -> Arrays:
@@ -145,35 +181,46 @@ class TorchTrainer:
 
     def _train(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
         """One step as torch's users write it; the loss stays on its device."""
-        loss = self._backward(state, x, y, masks)
+        loss = self._loss_of(state, x, y, masks)
+        every = self._problem.accumulation
+        (loss / every if every > 1 else loss).backward()  # type: ignore[no-untyped-call]
         self._update(state)
-        return loss
-
-    def _backward(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
-        state.optimizer.zero_grad(set_to_none=True)
-        set_masks(state.module, self._paths.masks, masks)
-        loss: torch.Tensor = self._loss(state.module(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
+    def _loss_of(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
+        set_masks(state.module, self._paths.masks, masks)
+        return self._penalised(self._loss(state.module(x), y), state)
+
+    def _penalised(self, loss: torch.Tensor, state: State) -> torch.Tensor:
+        if not self._problem.penalties:
+            return loss
+        return self._penalise(loss, {name: parameter for name, parameter, _ in self._named(state)})
+
     def _update(self, state: State) -> State:
+        """The update that is due after `accumulation` batches; until then only the step is counted."""
+        state.step += 1
+        if state.step % self._problem.accumulation:
+            return state
         self._clip(state.module.parameters())
         state.optimizer.step()
         if state.scheduler is not None:
             state.scheduler.step()
-        state.step += 1
+        if state.average is not None:
+            state.average.update_parameters(state.module)
+        state.optimizer.zero_grad(set_to_none=True)
         return state
 
     def _state(self, parameters: Arrays, buffers: Arrays, step: int = 0) -> State:
         with torch.random.fork_rng(devices=[]):  # torch's initialisers draw; the user's random state stays
             module = build(self._problem.layers).to(self._dtype)
         optimizer = self._row.build(module.parameters(), self._problem.optimizer.args)
-        schedule = self._problem.schedule
-        state = State(module, optimizer, scheduler_at(optimizer, schedule.name, schedule.args, step), step)
+        schedule, updates = self._problem.schedule, step // self._problem.accumulation
+        state = State(module, optimizer, scheduler_at(optimizer, schedule.name, schedule.args, updates), step)
         with torch.no_grad():
             for name, parameter, leaf in self._named(state):
                 parameter.copy_(_torch_layout(parameters[name], leaf))
         self._write_buffers(state, buffers)
+        state.average = self._average(module, updates)
         return state
 
     def _read_buffers(self, state: State) -> Arrays:
@@ -202,6 +249,12 @@ class TorchTrainer:
     def _named(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf]]:
         for name, leaf in self._paths.parameters.items():
             yield name, state.module.get_parameter(leaf.name), leaf
+
+    def _averaged(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf]]:
+        """The averaged parameters; none where the problem keeps no average."""
+        if state.average is not None:
+            module: Any = state.average.module
+            yield from self._named(replace(state, module=module))
 
 
 def _dealt(batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor | EllipsisType, Masks]]:
@@ -250,7 +303,7 @@ class TorchBackend:
     name = "torch"
 
     def supports(self, problem: Problem) -> Unsupported | None:
-        return unsupported(problem, FUNCTIONS.keys() | JOINS.keys(), LOSSES, OPTIMIZERS, SCHEDULES, CLIPS)
+        return unsupported(problem, TABLES)
 
     def trainer(self, problem: Problem) -> TorchTrainer:
         return TorchTrainer(problem)

@@ -36,6 +36,19 @@ def _quantile(q: float) -> Loss:
     return lambda p, y: torch.maximum(q * (y - p), (q - 1) * (y - p))
 
 
+def _gaussian(epsilon: float) -> Loss:
+    """nn.GaussianNLLLoss of eˢ, which would overflow. Log v is clamped, its derivative in s is eˢ/v, as theirs."""
+    floor = math.log(epsilon)
+
+    def loss(prediction: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        m, s = prediction.chunk(2, dim=-1)
+        through = (s.detach() - floor).clamp(max=0.0).exp()
+        t = s.detach().clamp(min=floor) + through * (s - s.detach())
+        return 0.5 * (t + (y - m) ** 2 * torch.exp(-t))
+
+    return loss
+
+
 LOSSES: Mapping[str, Callable[[Args], Loss]] = {
     "squared_error": lambda args: nn.MSELoss(reduction=str(args["reduction"])),
     "half_squared_error": lambda args: _reduced(_half_squared_error, args),
@@ -47,4 +60,5 @@ LOSSES: Mapping[str, Callable[[Args], Loss]] = {
     "poisson": lambda args: nn.PoissonNLLLoss(log_input=True, full=False, reduction=str(args["reduction"])),
     "logistic": lambda args: nn.BCEWithLogitsLoss(reduction=str(args["reduction"])),
     "softmax_cross_entropy": lambda args: nn.CrossEntropyLoss(reduction=str(args["reduction"])),
+    "gaussian": lambda args: _reduced(_gaussian(float(args["epsilon"])), args),
 }

@@ -13,7 +13,17 @@ from backends.errors import UnknownNameError, did_you_mean
 if TYPE_CHECKING:
     from backends.problem import Problem
 
-FAMILIES = ("seed", "regression", "optimizers", "schedules", "clips", "batches", "networks")
+FAMILIES = (
+    "seed",
+    "regression",
+    "optimizers",
+    "schedules",
+    "clips",
+    "penalties",
+    "batches",
+    "averages",
+    "networks",
+)
 
 
 class Entry(NamedTuple):

@@ -1,8 +1,8 @@
-"""Minibatches: the order that the problem fixes, and a last batch kept or dropped."""
+"""Minibatches: the order that the problem fixes, a last batch kept or dropped, gradients accumulated."""
 
 from __future__ import annotations
 
-from backends.problem import Batching, Optimizer, Problem
+from backends.problem import Batching, Optimizer, Problem, Schedule
 from harness.problems import Entry
 from harness.problems.optimizers import network
 
@@ -24,7 +24,16 @@ def minibatches_dropped() -> Problem:
     return _shuffled("minibatches-dropped", keep_last=False)
 
 
+def accumulated() -> Problem:
+    """100 batches, three an update, the rate halved each 10 updates; the last batch is left over."""
+    problem = _shuffled("accumulated", keep_last=True)
+    return problem.replace(accumulation=3, schedule=Schedule("step", steps=10, factor=0.5))
+
+
 PROBLEMS = {
     "minibatches": Entry(minibatches, "shuffled batches with a short last one: its mean weighs fewer rows"),
     "minibatches-dropped": Entry(minibatches_dropped, "the short last batch is dropped"),
+    "accumulated": Entry(
+        accumulated, "gradients of three batches averaged before an update, and a remainder"
+    ),
 }

@@ -69,6 +69,15 @@ def softmax() -> Problem:
     return _problem("softmax", x, np.eye(3)[classes], Loss("softmax_cross_entropy"), 0.5)
 
 
+def gaussian() -> Problem:
+    """Means and log variances, both linear in x, by a noise that grows with one input."""
+    x, signal = _data()
+    y = signal + np.exp(x[:, :1]) * np.random.RandomState(6).randn(40, 1)
+    model = (Layer("linear", size=2),)
+    optimizer = Optimizer("sgd", learning_rate=0.1)
+    return Problem("gaussian", x, y, model, Loss("gaussian"), optimizer, 100, draw(model, (3,), seed=3))
+
+
 PROBLEMS = {
     "ridge": Entry(ridge, "an L2 penalty through the optimizer's coupled decay"),
     "polynomial": Entry(polynomial, "powers of one variable: correlated, badly scaled columns"),
@@ -77,4 +86,5 @@ PROBLEMS = {
     "poisson": Entry(poisson, "an exponential in the loss"),
     "logistic": Entry(logistic, "the loss that overflows when written naively"),
     "softmax": Entry(softmax, "several outputs, normalised together"),
+    "gaussian": Entry(gaussian, "a prediction wider than y: means and log variances"),
 }

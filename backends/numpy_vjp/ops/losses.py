@@ -114,3 +114,26 @@ def softmax_cross_entropy(reduction: str) -> Function:
         reduction,
         count=len,
     )
+
+
+def gaussian(epsilon: float, reduction: str) -> Function:
+    """(log v + e²/v)/2 with p = (m, s) along the last axis, e = y − m and v = max(eˢ, ε) = eᵗ, t = max(s, log ε).
+
+    In t no exponential overflows. The derivative in v is that of the formula, clamped or not, and dv/ds = eˢ:
+    dJ/dm = −e/v and dJ/ds = (1 − e²/v)(eˢ/v)/2, with eˢ/v = exp(min(0, s − log ε)).
+    """
+    floor = math.log(epsilon)
+
+    def formula(p: Array, y: Array) -> Array:
+        m, s = np.split(p, 2, axis=-1)
+        t = np.maximum(s, floor)
+        return 0.5 * (t + (y - m) ** 2 * np.exp(-t))
+
+    def derivative(p: Array, y: Array) -> Array:
+        m, s = np.split(p, 2, axis=-1)
+        precision = np.exp(-np.maximum(s, floor))
+        through = np.exp(np.minimum(0.0, s - floor))
+        in_s = 0.5 * (1 - (y - m) ** 2 * precision) * through
+        return np.concatenate([(m - y) * precision, in_s], axis=-1)
+
+    return reduced("gaussian", formula, derivative, reduction, count=lambda p: np.size(p) // 2)
