@@ -34,7 +34,7 @@ INITIAL = dict(square_problem().initial)
         ({"x": np.ones((11, 3))}, "11 rows of x, 12 of y"),
         ({"x": np.full((12, 3), np.nan)}, r"nan at index \(0, 0\)"),
         ({"x": np.full((12, 3), 1e39), "dtype": "float32"}, "x is not finite in float32"),
-        ({"x": np.ones((12, 3, 2))}, "cannot take its input"),
+        ({"model": (Layer("conv1d", size=2, window=1),)}, "cannot take its input"),
         ({"y": np.ones((12, 3))}, "the model's output and y differ in shape"),
         ({"initial": {}}, "missing: 0.linear/b"),
         ({"initial": INITIAL | {"0.linear/c": [1.0]}}, "missing: none; unknown: 0.linear/c"),
