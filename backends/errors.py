@@ -37,6 +37,10 @@ class BackendUnavailableError(LockstepError):
     """A backend is known but its framework cannot be imported here."""
 
 
+class DatasetUnavailableError(LockstepError):
+    """A problem's data come with a package that is not installed here."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean 'torch'? `` if a known name is close to `name`, else nothing; to begin a fix with."""
     close = difflib.get_close_matches(name, known, n=1)

@@ -99,18 +99,25 @@ class Comparison:
     tolerance: Tolerance | None = None
 
 
-def compare_runs(problem: Problem, left: Run, right: Run, tolerance: Tolerance) -> list[Comparison]:
+def compare_runs(
+    problem: Problem,
+    left: Run,
+    right: Run,
+    tolerance: Tolerance,
+    expected: Mapping[str, Fingerprint] | None = None,
+) -> list[Comparison]:
     """Everything of two trained runs: inputs first, then every step's loss, then what training ended with.
 
     Args:
         problem: what both were to train, in the runs' dtype.
         left, right: two runs that trained.
         tolerance: how far apart is still equal.
+        expected: `expected_inputs` of the problem, where they are known already.
     """
     assert left.trace is not None
     assert right.trace is not None
     blank = Comparison(problem.name, problem.dtype, left.backend, right.backend, INPUTS, Verdict.AGREE)
-    inputs = compare_inputs(blank, expected_inputs(problem), left, right)
+    inputs = compare_inputs(blank, expected or expected_inputs(problem), left, right)
     loss = compare_arrays(
         dataclasses.replace(
             blank,

@@ -13,7 +13,7 @@ import numpy as np
 import backends as registry
 from backends.errors import ProblemError
 from backends.problem import DTYPES, Array, Problem
-from harness.compare import INPUTS, Comparison, Run, compare_runs
+from harness.compare import INPUTS, Comparison, Run, compare_runs, expected_inputs
 from harness.distance import ratio
 from harness.problems import find
 from harness.tolerance import Tolerance, choose
@@ -231,5 +231,6 @@ def _judge(problem: Problem, runs: Sequence[Run], tolerance: Tolerance) -> Case:
 
 def _pairs(problem: Problem, runs: Sequence[Run], tolerance: Tolerance) -> Iterator[Comparison]:
     trained = [run for run in runs if run.trace is not None]
+    expected = expected_inputs(problem)  # once: hashing a million rows costs what an epoch does
     for left, right in itertools.combinations(trained, 2):
-        yield from compare_runs(problem, left, right, tolerance)
+        yield from compare_runs(problem, left, right, tolerance, expected)

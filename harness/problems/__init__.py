@@ -23,6 +23,9 @@ FAMILIES = (
     "batches",
     "averages",
     "networks",
+    "sizes",
+    "nist",
+    "datasets",
 )
 
 
