@@ -652,6 +652,10 @@ def _check_penalties(problem: Problem) -> None:
 
 
 def _check_initial(initial: Arrays, shapes: Mapping[str, Shape]) -> None:
+    if not shapes:
+        raise ProblemError(
+            "the model has no parameters", "nothing to train", "add a layer that has some, such as linear"
+        )
     missing, unknown = sorted(shapes.keys() - initial.keys()), sorted(initial.keys() - shapes.keys())
     if missing or unknown:
         raise ProblemError(
