@@ -145,11 +145,16 @@ class JaxTrainer:
             updates, batches = divmod(snapshot.step, self._problem.accumulation)
             if optax.tree_utils.tree_get_all_with_path(optimizer, "count"):
                 fields["count"] = jnp.asarray(updates, jnp.int32)
-            if self._problem.accumulation > 1:
-                fields["acc_grads"] = self._haiku(snapshot.accumulator)
-                fields["mini_step"] = jnp.asarray(batches, jnp.int32)
-                fields["gradient_step"] = jnp.asarray(updates, jnp.int32)
             optimizer = optax.tree_utils.tree_set(optimizer, **fields) if fields else optimizer
+            if (
+                self._problem.accumulation > 1
+            ):  # in a call of its own: tree_set looks no further into what it sets
+                optimizer = optax.tree_utils.tree_set(
+                    optimizer,
+                    acc_grads=self._haiku(snapshot.accumulator),
+                    mini_step=jnp.asarray(batches, jnp.int32),
+                    gradient_step=jnp.asarray(updates, jnp.int32),
+                )
             return State(params, optimizer, jnp.asarray(snapshot.step), self._haiku(snapshot.average))
 
     def read_grads(self, grads: Params) -> Arrays:
