@@ -619,9 +619,9 @@ def _check_output(problem: Problem) -> None:
     output, target = problem.layers[-1].output_shape, problem.y.shape[1:]
     wanted = LOSSES[problem.loss.name].prediction(target)
     if output != wanted:
-        loss = "" if wanted == target else f", for loss {problem.loss.name!r} otherwise than they must"
+        fault = "differ in shape" if wanted == target else f"do not fit loss {problem.loss.name!r}"
         raise ProblemError(
-            f"the model's output and y differ in shape{loss}",
+            f"the model's output and y {fault}",
             f"{output} and {target} for one example",
             f"change the last layer's size or the columns of y: to this y belongs an output {wanted}",
         )

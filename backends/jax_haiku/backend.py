@@ -164,11 +164,15 @@ class JaxTrainer:
             updates, batches = divmod(snapshot.step, self._problem.accumulation)
             if optax.tree_utils.tree_get_all_with_path(optimizer, "count"):
                 fields["count"] = jnp.asarray(updates, jnp.int32)
-            if self._problem.accumulation > 1:
-                fields["acc_grads"] = self._haiku(snapshot.accumulator)
-                fields["mini_step"] = jnp.asarray(batches, jnp.int32)
-                fields["gradient_step"] = jnp.asarray(updates, jnp.int32)
             optimizer = optax.tree_utils.tree_set(optimizer, **fields) if fields else optimizer
+            if self._problem.accumulation > 1:
+                # In a call of its own: tree_set looks no further into what it sets.
+                optimizer = optax.tree_utils.tree_set(
+                    optimizer,
+                    acc_grads=self._haiku(snapshot.accumulator),
+                    mini_step=jnp.asarray(batches, jnp.int32),
+                    gradient_step=jnp.asarray(updates, jnp.int32),
+                )
             buffers, average = _placed(self._buffers, snapshot.buffers), self._haiku(snapshot.average)
             return State(params, optimizer, jnp.asarray(snapshot.step), buffers, average)
 

@@ -6,7 +6,7 @@ import inspect
 import numpy as np
 import pytest
 
-from backends.problem import Batch, Batching, Layer
+from backends.problem import UNAVERAGED, Average, Batch, Batching, Layer, Optimizer, Penalty
 from backends.protocol import CAPABILITIES, LOSSES_ONLY, STAGES, Backend, Recording, Trainer, is_wanted
 from harness.initial import draw
 from harness.problems import find
@@ -17,6 +17,7 @@ PROBLEMS = {
     "square": square_problem,
     "minibatches": lambda: square_problem(batching=Batching(size=5, shuffle=3)),
     "modes": lambda: with_modes(),
+    "surrounded": lambda: surrounded_problem(),
 }
 
 
@@ -28,6 +29,17 @@ def with_modes():
     x, y = rng.standard_normal((2, 12, 3))
     return square_problem(
         x=x, y=y[:, :2], model=model, initial=draw(model, (3,), 9), batching=Batching(size=5)
+    )
+
+
+def surrounded_problem():
+    """All that can stand around the optimizer: 18 batches, four an update, of which two are left over."""
+    return square_problem(
+        optimizer=Optimizer("adam", learning_rate=0.05),
+        batching=Batching(size=5, shuffle=3),
+        penalties=(Penalty("l1", weight=0.1), Penalty("l2", weight=0.2, parameters="all")),
+        accumulation=4,
+        average=Average("ema", decay=0.7, debias=True),
     )
 
 
@@ -51,6 +63,14 @@ def assert_same(left, right):
     assert list(left) == list(right)
     for name in left:
         np.testing.assert_array_equal(left[name], right[name], err_msg=name, strict=True)
+
+
+def assert_near(left, right, dtype):
+    """Equal within `close` of each array's largest magnitude."""
+    assert list(left) == list(right)
+    for name in left:
+        room = close(dtype) * np.abs(right[name]).max()
+        np.testing.assert_allclose(left[name], right[name], rtol=0, atol=room, err_msg=name)
 
 
 def close(dtype):
@@ -135,14 +155,17 @@ def test_what_was_handed_over_is_not_aliased(trainer, batch):
 
 
 def test_read_write_continue_is_uninterrupted_training(trainer, batch):
-    state = advance(trainer, trainer.init(), batch, 2)
+    # Where four batches make an update: after two updates, within the third.
+    state = advance(trainer, trainer.init(), batch, 10)
     snapshot = trainer.read(state)
     straight = trainer.read(advance(trainer, state, batch, 3))
     resumed = trainer.read(advance(trainer, trainer.write(trainer.init(), snapshot), batch, 3))
     assert_same(resumed.parameters, straight.parameters)
     assert_same(resumed.optimizer, straight.optimizer)
     assert_same(resumed.buffers, straight.buffers)
-    assert resumed.step == straight.step == 5
+    assert_same(resumed.accumulator, straight.accumulator)
+    assert_same(resumed.average, straight.average)
+    assert resumed.step == straight.step == 13
 
 
 def test_a_step_is_its_two_halves(trainer, batch, problem):
@@ -152,13 +175,32 @@ def test_a_step_is_its_two_halves(trainer, batch, problem):
     assert np.asarray(loss) == pytest.approx(np.asarray(half_loss), rel=close(problem.dtype))
     left, right = trainer.read(whole), trainer.read(halves)
     assert left.step == right.step == 1
+    assert_near(left.accumulator, right.accumulator, problem.dtype)
+    assert_near(left.average, right.average, problem.dtype)
     for name in left.parameters:
         np.testing.assert_allclose(left.parameters[name], right.parameters[name], rtol=close(problem.dtype))
 
 
+def test_accumulator_and_average_are_canonical(trainer, problem, batch):
+    snapshot = trainer.read(advance(trainer, trainer.init(), batch, 2))
+    for kept, wanted in (
+        (snapshot.accumulator, problem.accumulation > 1),
+        (snapshot.average, problem.average != UNAVERAGED),
+    ):
+        assert list(kept) == (list(snapshot.parameters) if wanted else [])
+        for name, value in kept.items():
+            assert (value.dtype, value.shape) == (problem.dtype, problem.parameter_shapes[name])
+            assert value.flags.c_contiguous
+
+
 def test_gradients_update_nothing(trainer, batch, problem):
-    state, _, grads = trainer.gradients(trainer.init(), batch)
-    assert_same(trainer.read(state).parameters, problem.initial_parameters())
+    state = advance(trainer, trainer.init(), batch, 6)
+    before = trainer.read(state)
+    state, _, grads = trainer.gradients(state, batch)
+    after = trainer.read(state)
+    assert after.step == before.step
+    for kind in ("parameters", "optimizer", "accumulator", "average"):
+        assert_same(getattr(after, kind), getattr(before, kind))
     shapes = {name: value.shape for name, value in trainer.read_grads(grads).items()}
     assert shapes == problem.parameter_shapes
 
@@ -172,7 +214,10 @@ def test_fit_trains_what_step_trains(trainer, problem):
     assert trace.losses.shape == (problem.steps,)
     assert trace.losses.dtype == problem.dtype
     np.testing.assert_allclose(trace.losses, losses, rtol=close(problem.dtype))
-    for name, value in trainer.read(state).parameters.items():
+    stepped = trainer.read(state)
+    assert_near(trace.final.accumulator, stepped.accumulator, problem.dtype)
+    assert_near(trace.final.average, stepped.average, problem.dtype)
+    for name, value in stepped.parameters.items():
         np.testing.assert_allclose(trace.final.parameters[name], value, rtol=close(problem.dtype))
         assert trace.parameters[name].shape == (problem.epochs + 1, *value.shape)
         np.testing.assert_array_equal(trace.parameters[name][-1], trace.final.parameters[name])

@@ -73,9 +73,9 @@ def test_every_backend_has_every_member():
             sized = {"size": 3} if op in SIZED else {}
             assert backends.load(name).supports(problem(op, {**args, **sized}, np.ones((2, 3)))) is None
         for loss, args in LOSS_MEMBERS:
-            assert (
-                backends.load(name).supports(problem("add", {}, np.ones((2, 3)), Loss(loss, **args))) is None
-            )
+            x = np.ones((2, *LOSS_RULES[loss].prediction((3,))))
+            one = problem("add", {}, x, Loss(loss, **args), np.ones((2, 3)))
+            assert backends.load(name).supports(one) is None
 
 
 def problem(op, args, x, loss=None, y=None, dtype="float64", parameters=None):
@@ -151,7 +151,7 @@ def test_conventions_at_kinks_and_ties_are_equal(member):
 def test_losses_agree(member, dtype):
     name, args = member
     rng = np.random.default_rng(4)
-    x, y = rng.standard_normal((5, 3)), rng.random((5, 3))
+    x, y = rng.standard_normal((5, *LOSS_RULES[name].prediction((3,)))), rng.random((5, 3))
     if name == "softmax_cross_entropy":
         y /= y.sum(-1, keepdims=True)
     assert_close_stages(problem("add", {}, x, Loss(name, **args), y, dtype, np.zeros), x)
@@ -162,6 +162,7 @@ def test_losses_agree_at_zero_error_and_at_large_arguments(name):
     large = 600.0 if name == "poisson" else 1e3
     x = np.array([[0.0, 1.0, -1.0], [large, -large, 0.5]])
     y = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    x = np.tile(x, LOSS_RULES[name].prediction((3,))[0] // 3)
     one = problem("add", {}, x, Loss(name, reduction="mean"), y, parameters=np.zeros)
     np.testing.assert_array_equal(stages("numpy", one)["forward/1.add"], x)  # so that zero errors are zero
     assert np.isfinite(stages("numpy", one)["loss"])
@@ -181,7 +182,8 @@ def test_torchs_gradcheck_passes_every_loss(member):
     name, args = member
     rng = np.random.default_rng(3)
     f = LOSSES[name](arguments(name, args))
-    p = torch.tensor(rng.standard_normal((4, 3)) * 2, requires_grad=True)
+    shape = (4, *LOSS_RULES[name].prediction((3,)))
+    p = torch.tensor(rng.standard_normal(shape) * 2, requires_grad=True)
     assert torch.autograd.gradcheck(wrap_torch(f), (p, torch.tensor(rng.random((4, 3)))))
 
 
@@ -201,7 +203,7 @@ def test_jaxs_check_grads_passes_every_loss(member):
     rng = np.random.default_rng(3)
     with jax.enable_x64(True):
         y = jax.numpy.asarray(rng.random((4, 3)))
-        p = jax.numpy.asarray(rng.standard_normal((4, 3)) * 2)
+        p = jax.numpy.asarray(rng.standard_normal((4, *LOSS_RULES[name].prediction((3,)))) * 2)
         check_grads(lambda p: wrap_jax(f)(p, y), (p,), order=1, modes=["rev"], rtol=1e-6, atol=1e-6)
 
 

@@ -12,6 +12,10 @@ import pytest
 
 import backends
 from backends.errors import BackendUnavailableError, UnknownNameError
+from backends.numpy_vjp.backend import TABLES
+from backends.problem import Average, Penalty
+from backends.protocol import unsupported
+from tests.conftest import square_problem
 
 ROOT = Path(backends.__file__).parent.parent
 FRAMEWORKS = {"jax", "jaxlib", "haiku", "optax", "torch"}
@@ -112,6 +116,16 @@ def test_the_harness_knows_no_framework(path):
     for module in imports_of(path):
         assert module.partition(".")[0] not in FRAMEWORKS
         assert not module.startswith("backends") or module in shared, module
+
+
+def test_a_backend_without_a_table_does_not_support_what_is_in_it():
+    """A kind that a backend has never heard of is refused, not ignored."""
+    problem = square_problem(penalties=(Penalty("l1", weight=0.1),), average=Average("ema", decay=0.9))
+    tables = dict(TABLES)
+    assert unsupported(problem, tables) is None
+    for kind, name in (("penalty", "l1"), ("average", "ema"), ("clip", "none"), ("layer", "linear")):
+        rest = {other: table for other, table in tables.items() if other != kind}
+        assert unsupported(problem, rest).reason == f"it has no {kind} {name!r}"
 
 
 @pytest.mark.parametrize("folder", ["backends", "harness"])

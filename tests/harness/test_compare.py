@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from backends.problem import Average
 from backends.protocol import Snapshot, Trace
 from harness.compare import Comparison, Fingerprint, Run, compare_arrays, compare_runs, expected_inputs
 from harness.tolerance import Tolerance, choose
@@ -190,6 +191,41 @@ def test_unmatched_parameters_differ_on_either_side():
         assert verdicts(left, right)["2.add/b"] is Verdict.DIFFER
     assert verdicts(run(), run("right", parameters=more))["3.extra/w"] is Verdict.DIFFER
     assert verdicts(run(parameters=short), run("right", parameters=short))["2.add/b"] is Verdict.DIFFER
+
+
+def average_of(problem, side, **changes):
+    """A run that also kept an average: the parameters it was made with, and what is changed of them."""
+    snapshot = side.trace.final
+    kept = {name: value for name, value in {**snapshot.parameters, **changes}.items() if value is not None}
+    final = dataclasses.replace(snapshot, average=kept)
+    return dataclasses.replace(side, trace=dataclasses.replace(side.trace, final=final))
+
+
+@pytest.mark.parametrize("debias", [False, True])
+def test_averages_are_compared_where_the_problem_keeps_them(debias):
+    problem = PROBLEM.replace(average=Average("ema", decay=0.9, debias=debias))
+    moved = run().trace.final.parameters["2.add/b"] * (1 + 1e-12)
+
+    def found(left, right):
+        return {one.quantity: one for one in compare_runs(problem, left, right, FIXED)}
+
+    whole = average_of(problem, run())
+    assert {one.verdict for one in found(whole, average_of(problem, run("right"))).values()} == {
+        Verdict.AGREE
+    }
+    assert set(found(whole, whole)) == {
+        *("inputs", "loss"),
+        *(prefix + name for prefix in ("", "average/") for name in PROBLEM.parameter_shapes),
+    }
+    for other in (moved, None, np.ones(3), moved.astype(np.float32)):
+        one = found(whole, average_of(problem, run("right"), **{"2.add/b": other}))
+        differing = [name for name in one if one[name].verdict is Verdict.DIFFER]
+        assert differing == ["average/2.add/b"]
+    missing = found(run(), run("right"))
+    assert missing["average/0.linear/w"].reason == "missing from left and right"
+    factor = 1 - 0.9**problem.steps if debias else 1
+    expected = run().trace.final.parameters["2.add/b"] / factor
+    assert found(whole, whole)["average/2.add/b"].worst.left in expected
 
 
 def test_a_tolerance_that_lets_zeros_pass_is_inconclusive():

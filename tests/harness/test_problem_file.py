@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backends.errors import LockstepError, ProblemError
+from backends.problem import UNAVERAGED, Average, Penalty
 from harness.problem_file import read
 
 GOOD = """
@@ -80,6 +81,20 @@ def test_initial_parameters_are_drawn_from_the_seed_or_given(write):
     np.testing.assert_array_equal(part["0.linear/w"], drawn[0]["0.linear/w"])
 
 
+def test_penalties_accumulation_and_average_are_read_or_left_out(write):
+    plain = read(write(GOOD))
+    assert (plain.penalties, plain.accumulation, plain.average) == ((), 1, UNAVERAGED)
+    found = read(write(GOOD + SURROUNDED))
+    assert found.penalties == (Penalty("l1", weight=0.1), Penalty("l2", weight=1.0, parameters="all"))
+    assert (found.accumulation, found.average) == (2, Average("ema", decay=0.9, debias=True))
+
+
+SURROUNDED = """
+penalties = [{ name = "l1", weight = 0.1 }, { name = "l2", weight = 1, parameters = "all" }]
+accumulation = 2
+average = { name = "ema", decay = 0.9, debias = true }
+"""
+
 FAULTS = {
     "not toml": (GOOD.replace("epochs = 3", "epochs = ?"), "is not TOML", "line 3"),
     "endless number": (GOOD.replace("epochs = 3", "epochs = " + "1" * 5000), "is not TOML", "digits"),
@@ -103,6 +118,13 @@ FAULTS = {
     "negative rate": (GOOD.replace("0.01", "-1"), "optimizer.learning_rate", "-1"),
     "nan rate": (GOOD.replace("0.01", "nan"), "learning_rate is out of range", "nan"),
     "infinite rate": (GOOD.replace("0.01", "inf"), "learning_rate is out of range", "inf"),
+    "penalty": (GOOD + 'penalties = [{ name = "l3" }]', "penalties.0.name: is not valid", "'l1', 'l2'"),
+    "one penalty": (GOOD + 'penalties = { name = "l1", weight = 1 }', "penalties: is not valid (type)", "a list"),
+    "negative weight": (GOOD + 'penalties = [{ name = "l1", weight = -1 }]', "penalties.0.weight", "a float >= 0"),
+    "no accumulation": (GOOD + "accumulation = 0", "accumulation: is not valid", "an int >= 1"),
+    "accumulation": (GOOD + "accumulation = 4", "nothing would be updated", "3 batches in all"),
+    "average": (GOOD + 'average = { name = "ema", decay = 1.0 }', "average.decay", "and < 1"),
+    "lost decay": (GOOD + 'average = { name = "ema" }', "average: lacks decay", "debias"),
     "no layers": (GOOD.replace('[{ op = "linear", size = 1 }]', "[]"), "model: is not valid", "the layers"),
     "zero size": (GOOD.replace("size = 1", "size = 0"), "model.0.size", "an int >= 1"),
     "size off": (GOOD.replace("size = 1", "size = 2"), "output and y differ in shape", "(2,) and (1,)"),
