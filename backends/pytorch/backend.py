@@ -43,7 +43,7 @@ class TorchTrainer:
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._clip = CLIPS[problem.clip.name](problem.clip.args)
         self._row = OPTIMIZERS[problem.optimizer.name]
-        self._slots = {slot: self._row.state[slot] for slot in problem.optimizer.state}
+        self._start = problem.optimizer.initial_state(problem.initial_parameters())
         self._leaves = {
             layer.leaf(parameter): (index, FUNCTIONS[layer.op].leaves[parameter])
             for index, layer in enumerate(problem.layers)
@@ -60,7 +60,7 @@ class TorchTrainer:
         }
 
     def init(self) -> State:
-        return self._state(self._problem.initial_parameters())
+        return self._state(Snapshot(self._problem.initial_parameters(), self._start))
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         loss = self._train(state, _tensor(batch.x), _tensor(batch.y))
@@ -104,15 +104,7 @@ class TorchTrainer:
         return Snapshot(parameters, self._kept(state), state.step)
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        written = self._state(snapshot.parameters, snapshot.step)
-        for name, parameter, leaf in self._named(written):
-            if snapshot.step:  # before the first step torch makes its own
-                slots = {
-                    key: _torch_layout(snapshot.optimizer[f"{slot}/{name}"], leaf)
-                    for slot, key in self._slots.items()
-                }
-                written.optimizer.state[parameter] = {"step": torch.tensor(float(snapshot.step)), **slots}
-        return written
+        return self._state(snapshot)
 
     def read_grads(self, grads: Grads) -> Arrays:
         return {name: _canonical(grad, self._leaves[name][1]) for name, grad in sorted(grads.items())}
@@ -154,30 +146,46 @@ class TorchTrainer:
         state.step += 1
         return state
 
-    def _state(self, parameters: Arrays, step: int = 0) -> State:
+    def _state(self, snapshot: Snapshot) -> State:
         with torch.random.fork_rng(devices=[]):  # torch's initialisers draw; the user's random state stays
             modules = [FUNCTIONS[item.op].build(item.input_shape, item.args) for item in self._problem.layers]
         module = nn.Sequential(*modules).to(self._dtype)
         optimizer = self._row.build(module.parameters(), self._problem.optimizer.args)
         schedule = self._problem.schedule
-        state = State(module, optimizer, scheduler_at(optimizer, schedule.name, schedule.args, step), step)
+        scheduler = scheduler_at(optimizer, schedule.name, schedule.args, snapshot.step)
+        state = State(module, optimizer, scheduler, snapshot.step)
         with torch.no_grad():
             for name, parameter, leaf in self._named(state):
-                parameter.copy_(_torch_layout(parameters[name], leaf))
+                parameter.copy_(_torch_layout(snapshot.parameters[name], leaf))
+        self._load(state, snapshot)
         return state
 
+    def _load(self, state: State, snapshot: Snapshot) -> None:
+        """The optimizer's state from a snapshot, unless it is one that torch must make by itself."""
+        args = self._problem.optimizer.args
+        if not snapshot.step and self._row.starts_itself(args):
+            return
+        for _, parameter, _ in self._named(state):
+            scalars = self._row.scalars(args, snapshot.step, self._dtype)
+            state.optimizer.state[parameter] = {"step": torch.tensor(float(snapshot.step)), **scalars}
+        for key, parameter, leaf, theirs in self._places(state):
+            state.optimizer.state[parameter][theirs] = _torch_layout(snapshot.optimizer[key], leaf)
+
     def _kept(self, state: State) -> Arrays:
-        """The optimizer's state; before the first step, when torch has none yet, the registry's initial one."""
-        start = {"sum": float(self._problem.optimizer.args.get("initial_accumulator", 0.0))}
+        """The optimizer's state; before the first step, when torch may have none yet, the registry's initial one."""
         kept = {}
-        for name, parameter, leaf in self._named(state):
-            slots = state.optimizer.state.get(parameter, {})
-            for slot, key in self._slots.items():
-                value = slots.get(key)
-                if value is None:
-                    value = torch.full_like(parameter, start.get(slot, 0.0))
-                kept[f"{slot}/{name}"] = _canonical(value, leaf)
-        return dict(sorted(kept.items()))
+        for key, parameter, leaf, theirs in self._places(state):
+            value = state.optimizer.state.get(parameter, {}).get(theirs)
+            kept[key] = self._start[key].copy() if value is None else _canonical(value, leaf)
+        return kept
+
+    def _places(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf, str]]:
+        """``<slot>/<parameter>``, the parameter with its leaf, and torch's key for the slot."""
+        named = {name: (parameter, leaf) for name, parameter, leaf in self._named(state)}
+        for key in self._start:
+            slot, _, name = key.partition("/")
+            parameter, leaf = named[name]
+            yield key, parameter, leaf, self._row.key(slot, leaf.transposed)
 
     def _named(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf]]:
         for name, (index, leaf) in sorted(self._leaves.items()):
