@@ -219,7 +219,10 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
         "square": Op("x²"),
         "sqrt": Op("√x; the derivative at 0 is infinite"),
         "abs": Op("|x|; the derivative at 0 is 0", conventions="at 0 jnp.abs has derivative 1, torch.abs 0"),
-        "relu": Op("max(x, 0); the derivative at 0 is 0"),
+        "relu": Op(
+            "max(x, 0); the derivative at 0 is 0",
+            conventions="at 0 torch.relu and jax.nn.relu have derivative 0, maximum(x, 0) has 0.5 in both",
+        ),
         "leaky_relu": Op(
             "x where x > 0, else slope·x; the derivative at 0 is the slope",
             {"slope": Argument(float, "derivative on the left", 0.01, at_least=0.0)},
@@ -277,10 +280,12 @@ LOSSES: Mapping[str, LossRule] = MappingProxyType(
         "poisson": LossRule(
             "eᵖ − y p: the negative log likelihood of counts y whose log rate is p, without its log(y!) term",
             {"reduction": _REDUCTION},
+            conventions="torch's PoissonNLLLoss of the rate itself (log_input=False) adds 1e-8 to it",
         ),
         "logistic": LossRule(
             "log(1 + eᵖ) − y p: cross-entropy of y in [0, 1] with logit p, at any p",
             {"reduction": _REDUCTION},
+            conventions="of probabilities torch's BCELoss clamps the logarithm at −100, jnp.log(0) is infinite",
         ),
         "softmax_cross_entropy": LossRule(
             "−Σ y log softmax(p) over the last axis, y a distribution; the mean is over examples",

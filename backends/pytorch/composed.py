@@ -149,12 +149,13 @@ def adafactor(args: Args) -> Direction:
         square, floor = (g * g + least, 0.0) if added else (g * g, least)
         weight = t ** -float(args["decay"])
         if "variance" in kept:
-            estimate: torch.Tensor = kept["variance"].lerp_(square, weight)
+            estimate = kept["variance"].lerp_(square, weight)
         else:
             row = kept["row_var"].lerp_(square.mean(dim=-1, keepdim=True), weight)
             column = kept["col_var"].lerp_(square.mean(dim=-2, keepdim=True), weight)
             estimate = row * column / row.mean().clamp(min=floor)
-        return estimate.clamp(min=floor * floor)
+        bounded: torch.Tensor = estimate.clamp(min=floor * floor)
+        return bounded
 
     def direction(g: torch.Tensor, w: torch.Tensor, kept: Kept, t: int, rate: float) -> torch.Tensor:
         update = g * estimated(g, kept, t).rsqrt()
@@ -169,7 +170,7 @@ def lion(args: Args) -> Direction:
     beta1, beta2 = float(args["beta1"]), float(args["beta2"])
 
     def direction(g: torch.Tensor, w: torch.Tensor, kept: Kept, t: int, rate: float) -> torch.Tensor:
-        sign = (beta1 * kept["exp_avg"] + (1 - beta1) * g).sign()
+        sign: torch.Tensor = (beta1 * kept["exp_avg"] + (1 - beta1) * g).sign()
         _averaged(kept["exp_avg"], g, beta2)
         return rate * sign
 
@@ -187,4 +188,4 @@ def _averaged(average: torch.Tensor, value: torch.Tensor, beta: float) -> torch.
 
 
 def _rms(values: torch.Tensor) -> float:
-    return values.square().mean().sqrt().item()
+    return float(values.square().mean().sqrt())
