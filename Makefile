@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test check bench schemas clean
+.PHONY: help verify test check bench schemas conventions clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench: $(STAMP)  ## time what the documentation claims (minutes)
 
 schemas: $(STAMP)  ## write harness/schemas/ anew after a change of the tables
 	$(BIN)/python -m harness.schema
+
+conventions: $(STAMP)  ## write docs/conventions.md anew after a change of the tables
+	$(BIN)/python -m harness.conventions
 
 clean:  ## remove .venv and everything generated
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -8,18 +8,21 @@ over them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from backends import shapes
 from backends.errors import ProblemError, UnknownNameError, did_you_mean
 from backends.shapes import Shape
 
-Value = bool | int | float | str
-Args = Mapping[str, Value]
+Scalar = bool | int | float | str
+Value = Scalar | tuple[Scalar, ...]
+Args = Mapping[str, Any]
+"""Checked arguments by name; which type each has is said by its `Argument`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Argument:
         at_least: inclusive lower bound.
         below: exclusive upper bound.
         choices: the words that a str argument may be.
+        many: whether it is a list of such values, one at least; it is kept as a tuple.
     """
 
     kind: type[bool] | type[int] | type[float] | type[str]
@@ -43,9 +47,21 @@ class Argument:
     at_least: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
+    many: bool = False
 
     def check(self, where: str, value: object) -> Value:
         """The value, converted to `kind`, or a ProblemError that names the field `where`."""
+        if not self.many:
+            return self._check_one(where, value)
+        if not isinstance(value, (list, tuple)) or not value:
+            raise ProblemError(
+                f"{where} is not a list of values",
+                f"{value!r} ({type(value).__name__})",
+                f"give {self.describe()}",
+            )
+        return tuple(self._check_one(f"{where}[{index}]", one) for index, one in enumerate(value))
+
+    def _check_one(self, where: str, value: object) -> Scalar:
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, self.kind) or (self.kind is not bool and isinstance(value, bool)):
@@ -58,7 +74,7 @@ class Argument:
             raise ProblemError(f"{where} is out of range", repr(value), f"give {self.describe()}")
         return value
 
-    def _in_range(self, value: Value) -> bool:
+    def _in_range(self, value: Scalar) -> bool:
         if isinstance(value, str):
             return not self.choices or value in self.choices
         return (
@@ -69,7 +85,7 @@ class Argument:
         )
 
     def describe(self) -> str:
-        """The values it may take, as words: ``a float > 0``."""
+        """The values it may take, as words: ``a float > 0``; of a list: ``one or more of int >= 1``."""
         if self.choices:
             return "one of " + ", ".join(map(repr, self.choices))
         bounds = [
@@ -77,7 +93,7 @@ class Argument:
             for sign, bound in ((">", self.above), (">=", self.at_least), ("<", self.below))
             if bound is not None
         ]
-        article = "an" if self.kind is int else "a"
+        article = "one or more of" if self.many else "an" if self.kind is int else "a"
         return " ".join([article, self.kind.__name__, " and ".join(bounds)]).rstrip()
 
 
@@ -104,25 +120,29 @@ def _no_buffers(shape: Shape, args: Args) -> dict[str, Buffer]:
     return {}
 
 
-class Rule(Protocol):
-    """What is said of every member of every table."""
-
-    @property
-    def doc(self) -> str:
-        """The formula and the convention."""
-
-    @property
-    def arguments(self) -> Mapping[str, Argument]:
-        """What may be said about it in a problem."""
-
-
 @dataclass(frozen=True)
-class Op:
-    """A function of the model. Shapes are those of one example: without the leading batch axis.
+class Rule:
+    """A row of a table: what is true of one member, whichever framework computes it.
 
     Attributes:
         doc: the formula and the convention.
         arguments: what may be said about it in a problem.
+        presets: framework -> the default arguments of that framework's own member, where they are not ours. A
+            framework that has no such member has no preset.
+        conventions: where the frameworks part in a way that no argument reaches, in words.
+    """
+
+    doc: str
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    presets: Mapping[str, Args] = field(default_factory=dict, kw_only=True)
+    conventions: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class Op(Rule):
+    """A function of the model. Shapes are those of one example: without the leading batch axis.
+
+    Attributes:
         parameters: (input shape, arguments) -> shape of each parameter, in the canonical layout.
         output: (input shape, arguments) -> output shape.
         refuses: (input shape, arguments) -> why this input cannot be taken, or None.
@@ -135,8 +155,6 @@ class Op:
             together; given for functions of branches, which are chains of layers over the same input.
     """
 
-    doc: str
-    arguments: Mapping[str, Argument] = field(default_factory=dict)
     parameters: Callable[[Shape, Args], dict[str, Shape]] = _no_parameters
     output: Callable[[Shape, Args], Shape] = _same_shape
     refuses: Callable[[Shape, Args], str | None] = _any_shape
@@ -149,37 +167,45 @@ class Op:
 
 
 @dataclass(frozen=True)
-class LossRule:
+class LossRule(Rule):
     """A loss of prediction and target, both (n, ...).
 
     Attributes:
-        doc: the formula and the convention.
-        arguments: what may be said about it in a problem.
         prediction: target shape -> prediction shape, both of one example.
     """
 
-    doc: str
-    arguments: Mapping[str, Argument] = field(default_factory=dict)
     prediction: Callable[[Shape], Shape] = lambda target: target
 
 
 @dataclass(frozen=True)
-class OptimizerRule:
-    """An optimizer: its update, its arguments and the state that it carries.
+class Slot:
+    """One array that an optimizer keeps for a parameter between steps.
 
     Attributes:
-        doc: the update in the field's symbols.
-        arguments: hyperparameters; they stay float64 and each framework rounds them as it does for its users.
-        state: arguments -> what it keeps per parameter between steps; ``momentum`` of ``0.linear/w`` is the
-            array ``momentum/0.linear/w`` of a snapshot. Before the first step its value is that of the
-            reference; no framework reads it before it has written it.
-        refuses: arguments -> why they do not go together, or None.
+        initial: every element before the first step.
+        shape: the parameter's shape -> the array's, or None where such a parameter has none.
     """
 
-    doc: str
-    arguments: Mapping[str, Argument] = field(default_factory=dict)
-    state: Callable[[Args], tuple[str, ...]] = lambda args: ()
+    initial: float = 0.0
+    shape: Callable[[Shape], Shape | None] = lambda shape: shape
+
+
+@dataclass(frozen=True)
+class OptimizerRule(Rule):
+    """An optimizer: its update, its arguments and the state that it carries.
+
+    Its hyperparameters stay float64 and each framework rounds them as it does for its users.
+
+    Attributes:
+        state: arguments -> what it keeps per parameter between steps; ``momentum`` of ``0.linear/w`` is the
+            array ``momentum/0.linear/w`` of a snapshot.
+        refuses: arguments -> why they do not go together, or None.
+        refuses_parameter: (shape, arguments) -> why a parameter of that shape cannot be trained, or None.
+    """
+
+    state: Callable[[Args], Mapping[str, Slot]] = lambda args: {}
     refuses: Callable[[Args], str | None] = lambda args: None
+    refuses_parameter: Callable[[Shape, Args], str | None] = _any_shape
 
 
 def _width(args: Args) -> int:
@@ -256,28 +282,33 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
         "log": Op("log x; not finite for x ≤ 0"),
         "square": Op("x²"),
         "sqrt": Op("√x; the derivative at 0 is infinite"),
-        "abs": Op("|x|; the derivative at 0 is 0"),  # jnp.abs takes +1 there
-        "relu": Op("max(x, 0); the derivative at 0 is 0"),
-        # jax.nn.leaky_relu takes derivative 1 at 0, torch the slope.
+        "abs": Op("|x|; the derivative at 0 is 0", conventions="at 0 jnp.abs has derivative 1, torch.abs 0"),
+        "relu": Op(
+            "max(x, 0); the derivative at 0 is 0",
+            conventions="at 0 torch.relu and jax.nn.relu have derivative 0, maximum(x, 0) has 0.5 in both",
+        ),
         "leaky_relu": Op(
             "x where x > 0, else slope·x; the derivative at 0 is the slope",
             {"slope": Argument(float, "derivative on the left", 0.01, at_least=0.0)},
+            conventions="at 0 jax.nn.leaky_relu has derivative 1, torch's the slope",
         ),
         "elu": Op(
             "x where x > 0, else α(eˣ − 1); the derivative at 0 is α",
             {"alpha": Argument(float, "α", 1.0, above=0.0)},
         ),
         "selu": Op("λ·elu(x, α) with the λ and α under which activations keep mean 0 and variance 1"),
-        # torch's default is the exact form, jax.nn.gelu's the tanh form.
         "gelu": Op(
             "x Φ(x), Φ the normal distribution function, or its tanh approximation",
             {"approximate": Argument(str, "which form", "none", choices=("none", "tanh"))},
+            presets={"torch": {"approximate": "none"}, "jax": {"approximate": "tanh"}},
         ),
         "silu": Op("x σ(x)"),
         "sigmoid": Op("σ(x) = 1 / (1 + e⁻ˣ)"),
         "tanh": Op("tanh x"),
-        # torch's Softplus returns x beyond a threshold of 20, an error of 1e-10 there.
-        "softplus": Op("log(1 + eˣ), at any x"),
+        "softplus": Op(
+            "log(1 + eˣ), at any x",
+            conventions="torch's Softplus returns x beyond its threshold of 20, an error of 2e-9 there",
+        ),
         "softmax": Op("eˣ / Σ eˣ over the last axis"),
         "log_softmax": Op("x − log Σ eˣ over the last axis"),
         "layer_norm": Op(
@@ -359,21 +390,25 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
 
 LOSSES: Mapping[str, LossRule] = MappingProxyType(
     {
-        # torch's MSELoss and optax' squared_error agree on e²; optax' l2_loss is e²/2.
         "squared_error": LossRule(
             "e² with e = prediction − target, summed or averaged over all elements",
             {"reduction": _REDUCTION},
+            conventions="torch's MSELoss and optax.squared_error are e²; optax.l2_loss is half_squared_error",
         ),
         "half_squared_error": LossRule("e²/2: optax' l2_loss", {"reduction": _REDUCTION}),
-        "absolute_error": LossRule("|e|; the derivative at 0 is 0", {"reduction": _REDUCTION}),
+        "absolute_error": LossRule(
+            "|e|; the derivative at 0 is 0",
+            {"reduction": _REDUCTION},
+            conventions="at an exact fit jnp.abs has derivative 1, torch's L1Loss 0",
+        ),
         "huber": LossRule(
             "e²/2 where |e| ≤ δ, else δ(|e| − δ/2)",
             {"delta": Argument(float, "δ", 1.0, above=0.0), "reduction": _REDUCTION},
         ),
-        # torch's SmoothL1Loss is its HuberLoss divided by β.
         "smooth_l1": LossRule(
             "e²/(2β) where |e| ≤ β, else |e| − β/2",
             {"beta": Argument(float, "β", 1.0, above=0.0), "reduction": _REDUCTION},
+            conventions="torch's SmoothL1Loss is its HuberLoss, and optax.huber_loss, divided by β",
         ),
         "log_cosh": LossRule("log cosh e, at any e", {"reduction": _REDUCTION}),
         "quantile": LossRule(
@@ -383,10 +418,12 @@ LOSSES: Mapping[str, LossRule] = MappingProxyType(
         "poisson": LossRule(
             "eᵖ − y p: the negative log likelihood of counts y whose log rate is p, without its log(y!) term",
             {"reduction": _REDUCTION},
+            conventions="torch's PoissonNLLLoss of the rate itself (log_input=False) adds 1e-8 to it",
         ),
         "logistic": LossRule(
             "log(1 + eᵖ) − y p: cross-entropy of y in [0, 1] with logit p, at any p",
             {"reduction": _REDUCTION},
+            conventions="of probabilities torch's BCELoss clamps the logarithm at −100, jnp.log(0) is infinite",
         ),
         "softmax_cross_entropy": LossRule(
             "−Σ y log softmax(p) over the last axis, y a distribution; the mean is over examples",
@@ -407,7 +444,15 @@ LOSSES: Mapping[str, LossRule] = MappingProxyType(
 )
 
 _RATE = Argument(float, "η", above=0.0)
-_DECAY = Argument(float, "λ, added to the gradient as λ w (coupled)", 0.0, at_least=0.0)
+_DECAY = {
+    "weight_decay": Argument(float, "λ", 0.0, at_least=0.0),
+    "decoupled": Argument(bool, "−η λ w added to the update, not λ w to the gradient", False),
+}
+_ALWAYS_DECOUPLED = "λ, decoupled: −η λ w is added to the update"
+
+
+def _decoupled(default: float) -> dict[str, Argument]:
+    return {"weight_decay": Argument(float, _ALWAYS_DECOUPLED, default, at_least=0.0)}
 
 
 def _epsilon(default: float, where: str) -> Argument:
@@ -418,15 +463,60 @@ def _fraction(symbol: str, default: float) -> Argument:
     return Argument(float, symbol, default, at_least=0.0, below=1.0)
 
 
-def _kept(*named: tuple[str, bool]) -> tuple[str, ...]:
-    """The names whose condition holds."""
-    return tuple(name for name, condition in named if condition)
+_INSIDE = Argument(bool, "ε inside the root: √(s + ε)", False)
+_MOMENTS = {
+    "beta1": _fraction("β₁", 0.9),
+    "beta2": _fraction("β₂", 0.999),
+    "epsilon": _epsilon(1e-8, "outside the root"),
+}
+_EPSILON_ROOT = {"epsilon_root": Argument(float, "ε added inside the root: √(v̂ + ε)", 0.0, at_least=0.0)}
+
+
+def _kept(**named: object) -> dict[str, Slot]:
+    """Zeros of the parameter's shape, under the names whose condition holds."""
+    return {name: Slot() for name, condition in named.items() if condition}
 
 
 def _refuse_nesterov(args: Args) -> str | None:
     if args["nesterov"] and (not args["momentum"] or args["dampening"]):
         return "nesterov needs a momentum above 0 and no dampening"
     return None
+
+
+def _refuse_step_sizes(args: Args) -> str | None:
+    if not args["smallest"] <= args["learning_rate"] <= args["largest"]:
+        return "the learning rate, with which the step sizes begin, must lie between smallest and largest"
+    return None
+
+
+def _refuse_nothing_added(args: Args) -> str | None:
+    return "epsilon_added needs an epsilon above 0" if args["epsilon_added"] and not args["epsilon"] else None
+
+
+def _is_factored(shape: Shape, args: Args) -> bool:
+    return len(shape) == 2 and min(shape) >= args["factored_from"]
+
+
+def _factors(args: Args) -> dict[str, Slot]:
+    """Means of the squares over the last axis and over the first; of what is not factored, the squares."""
+
+    def factored(shape: Shape, kept: Shape) -> Shape | None:
+        return kept if _is_factored(shape, args) else None
+
+    return {
+        "row": Slot(shape=lambda shape: factored(shape, (*shape[:-1], 1))),
+        "column": Slot(shape=lambda shape: factored(shape, (1, *shape[1:]))),
+        "square": Slot(shape=lambda shape: None if _is_factored(shape, args) else shape),
+    }
+
+
+def _refuse_many_axes(shape: Shape, args: Args) -> str | None:
+    # torch factors the last two axes of its layout, optax the two longest: of a matrix, the same two.
+    return (
+        None
+        if len(shape) <= 2
+        else "its frameworks factor tensors over different axes; use another optimizer"
+    )
 
 
 OPTIMIZERS: Mapping[str, OptimizerRule] = MappingProxyType(
@@ -438,22 +528,29 @@ OPTIMIZERS: Mapping[str, OptimizerRule] = MappingProxyType(
                 "learning_rate": _RATE,
                 "momentum": _fraction("μ", 0.0),
                 "dampening": _fraction("τ", 0.0),
+                "first_damped": Argument(bool, "b ← (1 − τ) g at the first step, too", False),
                 "nesterov": Argument(bool, "look ahead", False),
-                "weight_decay": _DECAY,
+                **_DECAY,
             },
-            state=lambda args: _kept(("momentum", bool(args["momentum"]))),
+            state=lambda args: _kept(momentum=args["momentum"]),
             refuses=_refuse_nesterov,
+            presets={"torch": {"learning_rate": 1e-3}, "optax": {}},
+            conventions="dampening: torch leaves the first buffer undamped, optax.ema damps it (first_damped)",
         ),
-        # optax' adagrad has ε inside the root and starts its accumulator at 0.1.
         "adagrad": OptimizerRule(
             "s ← s + g²; w ← w − η g / (√s + ε)",
             {
                 "learning_rate": _RATE,
                 "initial_accumulator": Argument(float, "s before the first step", 0.0, at_least=0.0),
                 "epsilon": _epsilon(1e-10, "outside the root"),
-                "weight_decay": _DECAY,
+                "epsilon_inside": _INSIDE,
+                **_DECAY,
             },
-            state=lambda args: ("sum",),
+            state=lambda args: {"sum": Slot(args["initial_accumulator"])},
+            presets={
+                "torch": {"learning_rate": 1e-2},
+                "optax": {"initial_accumulator": 0.1, "epsilon": 1e-7, "epsilon_inside": True},
+            },
         ),
         "adadelta": OptimizerRule(
             "s ← ρ s + (1 − ρ) g²; d = g √(a + ε) / √(s + ε); a ← ρ a + (1 − ρ) d²; w ← w − η d",
@@ -461,63 +558,139 @@ OPTIMIZERS: Mapping[str, OptimizerRule] = MappingProxyType(
                 "learning_rate": _RATE,
                 "rho": _fraction("ρ", 0.9),
                 "epsilon": _epsilon(1e-6, "inside both roots"),
-                "weight_decay": _DECAY,
+                **_DECAY,
             },
-            state=lambda args: ("square", "delta"),
+            state=lambda args: _kept(square=True, delta=True),
+            presets={"torch": {"learning_rate": 1.0}, "optax": {}},
+            conventions="optax.adadelta without a learning rate adds d instead of subtracting it",
         ),
-        # optax' rmsprop decays by 0.9 where torch's decays by 0.99, has ε inside the root, and its alias puts the
-        # rate inside the momentum's trace.
         "rmsprop": OptimizerRule(
             "s ← α s + (1 − α) g²; d = g / (√s + ε), centered g / (√(s − m²) + ε) with m the average of g; "
-            "b ← μ b + d; w ← w − η b",
+            "b ← μ b + d, w ← w − η b; with the rate in the trace b ← μ b + η d, w ← w − b",
             {
                 "learning_rate": _RATE,
                 "decay": _fraction("α", 0.99),
                 "epsilon": _epsilon(1e-8, "outside the root"),
+                "epsilon_inside": _INSIDE,
                 "centered": Argument(bool, "subtract the squared average", False),
                 "momentum": _fraction("μ", 0.0),
-                "weight_decay": _DECAY,
+                "rate_in_trace": Argument(bool, "b sums η d: a new rate does not rescale old steps", False),
+                **_DECAY,
             },
-            state=lambda args: _kept(
-                ("square", True), ("mean", bool(args["centered"])), ("momentum", bool(args["momentum"]))
-            ),
+            state=lambda args: _kept(square=True, mean=args["centered"], momentum=args["momentum"]),
+            presets={
+                "torch": {"learning_rate": 1e-2},
+                "optax": {"decay": 0.9, "epsilon_inside": True, "rate_in_trace": True},
+            },
+            conventions="rate_in_trace shows only with momentum and a schedule",
         ),
-        # torch's AMSGrad corrects the bias after the maximum, optax' before it.
         "adam": OptimizerRule(
             "m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; w ← w − η m̂ / (√v̂ + ε) with m̂ = m / (1 − β₁ᵗ), "
             "v̂ = v / (1 − β₂ᵗ); AMSGrad takes the largest v so far",
             {
                 "learning_rate": _RATE,
-                "beta1": _fraction("β₁", 0.9),
-                "beta2": _fraction("β₂", 0.999),
-                "epsilon": _epsilon(1e-8, "outside the root"),
+                **_MOMENTS,
+                **_EPSILON_ROOT,
                 "amsgrad": Argument(bool, "take the largest v", False),
-                "weight_decay": _DECAY,
+                "amsgrad_corrected": Argument(bool, "AMSGrad takes the largest v̂ instead", False),
+                **_DECAY,
             },
-            state=lambda args: _kept(("mean", True), ("square", True), ("largest", bool(args["amsgrad"]))),
+            state=lambda args: _kept(mean=True, square=True, largest=args["amsgrad"]),
+            presets={"torch": {"learning_rate": 1e-3}, "optax": {"amsgrad_corrected": True}},
+            conventions="amsgrad_corrected shows only with amsgrad; without x64 optax forms 1 − βᵗ in float32",
         ),
-        # torch's default decay is 1e-2, optax' 1e-4; both scale it by the rate.
         "adamw": OptimizerRule(
             "Adam's update and, decoupled from it, w ← w − η λ w",
-            {
-                "learning_rate": _RATE,
-                "beta1": _fraction("β₁", 0.9),
-                "beta2": _fraction("β₂", 0.999),
-                "epsilon": _epsilon(1e-8, "outside the root"),
-                "weight_decay": Argument(float, "λ", 1e-2, at_least=0.0),
-            },
-            state=lambda args: ("mean", "square"),
+            {"learning_rate": _RATE, **_MOMENTS, **_EPSILON_ROOT, **_decoupled(1e-2)},
+            state=lambda args: _kept(mean=True, square=True),
+            presets={"torch": {"learning_rate": 1e-3}, "optax": {"weight_decay": 1e-4}},
         ),
         "adamax": OptimizerRule(
             "m as Adam's; v ← max(β₂ v, |g| + ε); w ← w − η m / ((1 − β₁ᵗ) v)",
             {
                 "learning_rate": _RATE,
-                "beta1": _fraction("β₁", 0.9),
-                "beta2": _fraction("β₂", 0.999),
+                **_MOMENTS,
                 "epsilon": _epsilon(1e-8, "added to |g|"),
-                "weight_decay": _DECAY,
+                **_DECAY,
             },
-            state=lambda args: ("mean", "largest"),
+            state=lambda args: _kept(mean=True, largest=True),
+            presets={"torch": {"learning_rate": 2e-3}, "optax": {}},
+        ),
+        "nadam": OptimizerRule(
+            "m, v as Adam's; μₜ = β₁(1 − 0.96^(ψ t)/2), Πₜ = μ₁ ⋯ μₜ; "
+            "w ← w − η ((1 − μₜ) g / (1 − Πₜ) + μₜ₊₁ m / (1 − Πₜ₊₁)) / (√v̂ + ε)",
+            {
+                "learning_rate": _RATE,
+                **_MOMENTS,
+                "momentum_decay": Argument(float, "ψ", 4e-3, at_least=0.0),
+                "constant_momentum": Argument(bool, "μₜ = β₁ at every step", False),
+                **_DECAY,
+            },
+            state=lambda args: _kept(mean=True, square=True),
+            presets={"torch": {"learning_rate": 2e-3}, "optax": {"constant_momentum": True}},
+            conventions="torch keeps Πₜ in float32 unless the default dtype is float64",
+        ),
+        "radam": OptimizerRule(
+            "m, v as Adam's; ρₜ = ρ − 2t β₂ᵗ/(1 − β₂ᵗ) with ρ = 2/(1 − β₂) − 1; while ρₜ ≤ threshold w ← w − η m̂, "
+            "then w ← w − η m̂ r √(1 − β₂ᵗ) / (√v + ε) with r² = (ρₜ − 4)(ρₜ − 2)ρ / ((ρ − 4)(ρ − 2)ρₜ)",
+            {
+                "learning_rate": _RATE,
+                **_MOMENTS,
+                "epsilon": _epsilon(1e-8, "added to √v"),
+                "epsilon_corrected": Argument(bool, "ε added to √v̂ instead", False),
+                "threshold": Argument(float, "from which ρₜ on the variance is trusted", 5.0, at_least=4.0),
+                **_DECAY,
+            },
+            state=lambda args: _kept(mean=True, square=True),
+            presets={"torch": {"learning_rate": 1e-3}, "optax": {"epsilon_corrected": True}},
+            conventions="at ρₜ = threshold itself optax already rectifies",
+        ),
+        "rprop": OptimizerRule(
+            "each element's step size s, first η, is multiplied with η⁺ where g kept its sign and with η⁻ where it "
+            "changed; w ← w − s sign(g), but not where it changed; η is read once: no schedule changes it",
+            {
+                "learning_rate": Argument(float, "η, the first step size", above=0.0),
+                "shrink": Argument(float, "η⁻", 0.5, above=0.0, below=1.0),
+                "grow": Argument(float, "η⁺", 1.2, above=1.0),
+                "smallest": Argument(float, "least step size", 1e-6, above=0.0),
+                "largest": Argument(float, "largest step size", 50.0, above=0.0),
+                "stale": Argument(
+                    bool, "each update is that of the step before, where g kept its sign", False
+                ),
+            },
+            state=lambda args: {"previous": Slot(), "size": Slot(args["learning_rate"])},
+            refuses=_refuse_step_sizes,
+            presets={"torch": {"learning_rate": 1e-2}, "optax": {"stale": True}},
+            conventions="after a warm-up's rate of 0 torch would start from the least step size; optax takes no schedule",
+        ),
+        "adafactor": OptimizerRule(
+            "v ← (1 − t^−c) v + t^−c g², of a matrix the outer product of its rows' and columns' means over the "
+            "mean of all; u = g / √v, u ← u / max(1, rms(u)/d); w ← w − η max(ε₂, rms(w)) u",
+            {
+                "learning_rate": _RATE,
+                "decay": Argument(float, "c", 0.8, above=0.0),
+                "epsilon": Argument(float, "ε: √v is at least ε; 0 for the dtype's own", 0.0, at_least=0.0),
+                "epsilon_added": Argument(bool, "ε added to g² instead", False),
+                "epsilon_scale": _epsilon(1e-3, "ε₂: least scale of an update"),
+                "clip": Argument(float, "d", 1.0, at_least=1.0),
+                "relative_step": Argument(bool, "at most 1/√t in the place of η", True),
+                "factored_from": Argument(int, "shorter side from which a matrix is factored", 1, at_least=1),
+                **_decoupled(0.0),
+            },
+            state=_factors,
+            refuses=_refuse_nothing_added,
+            refuses_parameter=_refuse_many_axes,
+            presets={
+                "torch": {"learning_rate": 1e-2},
+                "optax": {
+                    "learning_rate": 1.0,
+                    "epsilon": 1e-30,
+                    "epsilon_added": True,
+                    "relative_step": False,
+                    "factored_from": 128,
+                },
+            },
+            conventions="optax.adafactor forms t^−c in float32, even under x64, and does not scale its decay by η",
         ),
         "lion": OptimizerRule(
             "w ← w − η (sign(β₁ m + (1 − β₁) g) + λ w); m ← β₂ m + (1 − β₂) g",
@@ -525,20 +698,20 @@ OPTIMIZERS: Mapping[str, OptimizerRule] = MappingProxyType(
                 "learning_rate": _RATE,
                 "beta1": _fraction("β₁", 0.9),
                 "beta2": _fraction("β₂", 0.99),
-                "weight_decay": Argument(float, "λ, decoupled", 0.0, at_least=0.0),
+                **_decoupled(0.0),
             },
-            state=lambda args: ("mean",),
+            state=lambda args: _kept(mean=True),
+            presets={"optax": {"weight_decay": 1e-3}},
+            conventions="torch.optim has no Lion",
         ),
     }
 )
 
 
 @dataclass(frozen=True)
-class ScheduleRule:
+class ScheduleRule(Rule):
     """A schedule: what the learning rate η is multiplied with at update t = 0, 1, 2, ..."""
 
-    doc: str
-    arguments: Mapping[str, Argument] = field(default_factory=dict)
     refuses: Callable[[Args], str | None] = lambda args: None
 
 
@@ -548,35 +721,51 @@ _FINAL = Argument(float, "f, the fraction of η that is left at the end", 0.0, a
 
 
 def _refuse_warmup(args: Args) -> str | None:
-    return None if int(args["warmup"]) < int(args["steps"]) else "the warm-up must be shorter than steps"
+    return None if args["warmup"] < args["steps"] else "the warm-up must be shorter than steps"
+
+
+def _refuse_boundaries(args: Args) -> str | None:
+    boundaries, factors = args["boundaries"], args["factors"]
+    if any(later <= earlier for earlier, later in itertools.pairwise(boundaries)):
+        return "the boundaries must increase"
+    return None if len(boundaries) == len(factors) else "give as many factors as boundaries"
 
 
 SCHEDULES: Mapping[str, ScheduleRule] = MappingProxyType(
     {
         "constant": ScheduleRule("1"),
         "step": ScheduleRule("γ^⌊t/T⌋", {"steps": _STEPS, "factor": _FACTOR}),
+        # torch's MultiStepLR has one factor for all its boundaries.
+        "piecewise": ScheduleRule(
+            "Π γᵢ over the boundaries Tᵢ ≤ t",
+            {
+                "boundaries": Argument(int, "Tᵢ, increasing, counted in updates", at_least=1, many=True),
+                "factors": Argument(float, "γᵢ, one for each boundary", above=0.0, many=True),
+            },
+            refuses=_refuse_boundaries,
+        ),
         "exponential": ScheduleRule("γᵗ", {"factor": _FACTOR}),
         "polynomial": ScheduleRule(
             "(1 − min(t, T)/T)ᵖ", {"steps": _STEPS, "power": Argument(float, "p", 1.0, above=0.0)}
         ),
-        # torch's CosineAnnealingLR rises again after T, optax' stays, as here.
-        "cosine": ScheduleRule("f + (1 − f)(1 + cos(π min(t, T)/T))/2", {"steps": _STEPS, "final": _FINAL}),
-        # optax' decay_steps include the warm-up, as T does here.
+        "cosine": ScheduleRule(
+            "f + (1 − f)(1 + cos(π min(t, T)/T))/2",
+            {"steps": _STEPS, "final": _FINAL},
+            conventions="torch's CosineAnnealingLR rises again after T, optax' stays, as here; torch's end is a rate",
+        ),
         "warmup_cosine": ScheduleRule(
             "t/W up to W, then f + (1 − f)(1 + cos(π (min(t, T) − W)/(T − W)))/2",
             {"warmup": Argument(int, "W, counted in updates", at_least=1), "steps": _STEPS, "final": _FINAL},
             refuses=_refuse_warmup,
+            conventions="optax' decay_steps count the warm-up in, as T does here; torch chains two schedules",
         ),
     }
 )
 
 
 @dataclass(frozen=True)
-class ClipRule:
+class ClipRule(Rule):
     """What is done to the gradients of all parameters before the optimizer sees them."""
-
-    doc: str
-    arguments: Mapping[str, Argument] = field(default_factory=dict)
 
 
 _LIMIT = Argument(float, "L", above=0.0)
@@ -584,13 +773,14 @@ _LIMIT = Argument(float, "L", above=0.0)
 CLIPS: Mapping[str, ClipRule] = MappingProxyType(
     {
         "none": ClipRule("g"),
-        # torch's clip_grad_norm_ has ε = 1e-6 and cannot change it; optax' clip_by_global_norm has none.
         "norm": ClipRule(
             "g min(1, L / (‖g‖ + ε)), with ‖g‖ over all parameters together",
             {
                 "limit": _LIMIT,
                 "epsilon": Argument(float, "ε: 1e-6 is torch's, 0 is optax'", 1e-6, at_least=0.0),
             },
+            presets={"torch": {"epsilon": 1e-6}, "optax": {"epsilon": 0.0}},
+            conventions="neither clip_grad_norm_ nor clip_by_global_norm can change its ε",
         ),
         "value": ClipRule("each element to [−L, L]", {"limit": _LIMIT}),
     }
@@ -598,7 +788,7 @@ CLIPS: Mapping[str, ClipRule] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class PenaltyRule:
+class PenaltyRule(Rule):
     """What the parameters themselves add to the loss."""
 
     doc: str
@@ -622,11 +812,8 @@ PENALTIES: Mapping[str, PenaltyRule] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class AverageRule:
+class AverageRule(Rule):
     """What is kept of the parameters' past, beside training, to be used in their place afterwards."""
-
-    doc: str
-    arguments: Mapping[str, Argument] = field(default_factory=dict)
 
 
 AVERAGES: Mapping[str, AverageRule] = MappingProxyType(
@@ -658,6 +845,20 @@ def checked_name(kind: str, name: object, table: Mapping[str, object]) -> str:
         hint = did_you_mean(name, table)
         raise UnknownNameError(f"unknown {kind}", repr(name), f"{hint}known: {', '.join(table)}")
     return name
+
+
+def preset_args(where: str, preset: str | None, presets: Mapping[str, Args]) -> Args:
+    """The arguments of a preset; none where none is asked for.
+
+    Raises:
+        ProblemError: there is no such preset; the message lists those that exist.
+    """
+    if preset is None:
+        return {}
+    if not isinstance(preset, str) or preset not in presets:
+        fix = f"use {' or '.join(map(repr, presets))}, or none" if presets else "give its arguments"
+        raise ProblemError(f"{where} has no such preset", repr(preset), fix)
+    return presets[preset]
 
 
 def checked_args(

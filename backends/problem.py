@@ -26,8 +26,10 @@ from backends.ops import (
     Buffer,
     Op,
     Rule,
+    Slot,
     checked_args,
     checked_name,
+    preset_args,
 )
 from backends.shapes import Shape
 
@@ -38,14 +40,25 @@ DTYPES = ("float64", "float32")
 
 
 class Member:
-    """A named member of a registry with its arguments, checked and completed by defaults."""
+    """A named member of a registry with its arguments, checked and completed by defaults.
+
+    Args:
+        name: of the member.
+        preset: a framework whose default arguments come before ours; what is given comes before both.
+        args: the arguments.
+
+    Raises:
+        LockstepError: the name or the preset is unknown, or an argument is not valid.
+    """
 
     kind: ClassVar[str]
     table: ClassVar[Mapping[str, Rule]]
 
-    def __init__(self, name: str, /, **args: object) -> None:
+    def __init__(self, name: str, /, *, preset: str | None = None, **args: object) -> None:
         self.name = checked_name(self.kind, name, self.table)
-        self.args: Args = checked_args(f"{self.kind} {name!r}", args, self.table[name].arguments)
+        where, rule = f"{self.kind} {name!r}", self.table[name]
+        given = {**preset_args(where, preset, rule.presets), **args}
+        self.args: Args = checked_args(where, given, rule.arguments)
 
     def __repr__(self) -> str:
         args = "".join(f", {key}={value!r}" for key, value in self.args.items())
@@ -69,8 +82,16 @@ class Layer(Member):
 
     kind, table = "layer", FUNCTIONS
 
-    def __init__(self, name: str, /, *, branches: Iterable[Iterable[Layer]] = (), **args: object) -> None:
-        super().__init__(name, **args)
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        branches: Iterable[Iterable[Layer]] = (),
+        preset: str | None = None,
+        **args: object,
+    ) -> None:
+        super().__init__(name, preset=preset, **args)
         self.branches = tuple(map(tuple, branches))
         if (FUNCTIONS[name].join is None) == bool(self.branches):
             wanted = (
@@ -105,18 +126,36 @@ class Loss(Member):
 
 
 class Optimizer(Member):
-    """The optimizer: ``Optimizer("sgd", learning_rate=1e-2)``."""
+    """The optimizer: ``Optimizer("sgd", learning_rate=1e-2)``, ``Optimizer("adam", preset="torch")``."""
 
     kind, table = "optimizer", OPTIMIZERS
 
-    def __init__(self, name: str, /, **args: object) -> None:
-        super().__init__(name, **args)
+    def __init__(self, name: str, /, *, preset: str | None = None, **args: object) -> None:
+        super().__init__(name, preset=preset, **args)
         _refuse(self, OPTIMIZERS[name].refuses(self.args))
 
     @property
-    def state(self) -> tuple[str, ...]:
+    def state(self) -> Mapping[str, Slot]:
         """What it keeps for each parameter between steps."""
         return OPTIMIZERS[self.name].state(self.args)
+
+    def initial_state(self, parameters: Arrays) -> dict[str, Array]:
+        """Its state before the first step, ``<slot>/<parameter>``, sorted; in the parameters' dtype."""
+        return initial_slots(self.state, parameters)
+
+
+def initial_slots(state: Mapping[str, Slot], parameters: Arrays) -> dict[str, Array]:
+    """The arrays of an optimizer's state before the first step, ``<slot>/<parameter>``, sorted."""
+    shapes = {
+        (slot, name): one.shape(value.shape)
+        for slot, one in state.items()
+        for name, value in parameters.items()
+    }
+    return {
+        f"{slot}/{name}": np.full(shape, state[slot].initial, parameters[name].dtype)
+        for (slot, name), shape in sorted(shapes.items())
+        if shape is not None
+    }
 
 
 class Schedule(Member):
@@ -124,8 +163,8 @@ class Schedule(Member):
 
     kind, table = "schedule", SCHEDULES
 
-    def __init__(self, name: str, /, **args: object) -> None:
-        super().__init__(name, **args)
+    def __init__(self, name: str, /, *, preset: str | None = None, **args: object) -> None:
+        super().__init__(name, preset=preset, **args)
         _refuse(self, SCHEDULES[name].refuses(self.args))
 
 
@@ -386,6 +425,7 @@ class Problem:
         _check_penalties(self)
         given = {key: _frozen(f"initial {key!r}", self.initial[key], self.dtype) for key in self.initial}
         _check_initial(given, self.parameter_shapes)
+        _check_optimizer(self.optimizer, self.parameter_shapes)
         set_field("initial", MappingProxyType(dict(sorted(given.items()))))
 
     @functools.cached_property
@@ -668,3 +708,10 @@ def _check_initial(initial: Arrays, shapes: Mapping[str, Shape]) -> None:
             raise ProblemError(
                 f"initial {key!r} has the wrong shape", f"{initial[key].shape}", f"give shape {shape}"
             )
+
+
+def _check_optimizer(optimizer: Optimizer, shapes: Mapping[str, Shape]) -> None:
+    for name, shape in shapes.items():
+        if reason := OPTIMIZERS[optimizer.name].refuses_parameter(shape, optimizer.args):
+            what = f"optimizer {optimizer.name!r} cannot train {name!r}"
+            raise ProblemError(what, f"shape {shape}", reason)

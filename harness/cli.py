@@ -121,6 +121,9 @@ def _add_verify(commands: Any) -> None:
 def _add_list(commands: Any) -> None:
     listing = commands.add_parser("list", help="list backends, problems, functions, losses, optimizers")
     listing.set_defaults(run=_list)
+    listing.add_argument(
+        "--conventions", action="store_true", help="where the frameworks' defaults part, and by how much"
+    )
     listing.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -198,12 +201,13 @@ def _show(what: RenderableType) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from harness.listing import listing, render
+    from harness import conventions, listing
 
+    told = conventions.conventions() if options.conventions else listing.listing()
     if options.json:
-        print(json.dumps(listing(), indent=1, ensure_ascii=False))
+        print(json.dumps(told, indent=1, ensure_ascii=False))
     else:
-        _show(render(listing()))
+        _show(conventions.render(told) if options.conventions else listing.render(told))
     return 0
 
 

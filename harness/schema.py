@@ -1,10 +1,11 @@
-"""The JSON Schemas: of the problem file (made from the tables of `backends.ops`), of the report and of the list.
+"""The JSON Schemas: of the problem file (made from the tables of `backends.ops`) and of what is written.
 
 ``python -m harness.schema`` writes the problem's anew; a test compares it with the tables.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from importlib.resources import files
@@ -31,7 +32,7 @@ _NUMBERS: Schema = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"$
 
 
 def load(name: str) -> Schema:
-    """A published schema: ``problem``, ``report`` or ``list``."""
+    """A published schema: ``problem``, ``report``, ``list`` or ``conventions``."""
     text = files("harness").joinpath(f"schemas/{name}.schema.json").read_text(encoding="utf-8")
     schema: Schema = json.loads(text)
     return schema
@@ -136,25 +137,11 @@ _BRANCHES: Schema = {
 }
 
 
-def _fields(member: Rule) -> dict[str, Schema]:
-    """What may stand beside a member's name."""
-    fields = {name: _argument_schema(one) for name, one in member.arguments.items()}
-    has_branches = isinstance(member, Op) and member.join is not None
-    return {**fields, "branches": _BRANCHES} if has_branches else fields
-
-
 def _member_schema(key: str, table: Mapping[str, Rule]) -> Schema:
-    """A table that names one member under `key` and gives its arguments beside it."""
+    """A table that names one member under `key` and gives its arguments, and perhaps a preset, beside it."""
     branches = [
-        {
-            "if": {"required": [key], "properties": {key: {"const": name}}},
-            "then": {
-                "required": [name for name, one in _fields(member).items() if "default" not in one],
-                "additionalProperties": False,
-                "properties": {key: {"description": member.doc}, **_fields(member)},
-            },
-        }
-        for name, member in table.items()
+        {"if": {"required": [key], "properties": {key: {"const": name}}}, "then": _row_schema(key, rule)}
+        for name, rule in table.items()
     ]
     return {
         "type": "object",
@@ -164,8 +151,29 @@ def _member_schema(key: str, table: Mapping[str, Rule]) -> Schema:
     }
 
 
+def _row_schema(key: str, rule: Rule) -> Schema:
+    """The arguments of one member; with a preset none is required, for that is known only once it is looked up."""
+    arguments = {name: _argument_schema(one) for name, one in rule.arguments.items()}
+    if isinstance(rule, Op) and rule.join is not None:
+        arguments["branches"] = _BRANCHES
+    required = [name for name, one in arguments.items() if "default" not in one]
+    schema: Schema = {"required": required, "additionalProperties": False, "properties": {}}
+    schema["properties"] = {key: {"description": rule.doc}, **arguments}
+    if rule.presets:
+        words = "whose default arguments to begin with; one of " + ", ".join(map(repr, rule.presets))
+        schema["properties"]["preset"] = {"enum": list(rule.presets), "description": words}
+        described = {name: {"description": arguments[name]["description"]} for name in required}
+        without = {"required": schema.pop("required"), "properties": described}
+        schema |= {"if": {"required": ["preset"]}, "else": without} if required else {}
+    return schema
+
+
 def _argument_schema(argument: Argument) -> Schema:
-    schema: Schema = {"type": _TYPES[argument.kind], "description": f"{argument.doc}; {argument.describe()}"}
+    words = f"{argument.doc}; {argument.describe()}"
+    if argument.many:
+        items = _argument_schema(dataclasses.replace(argument, many=False))
+        return {"type": "array", "minItems": 1, "items": items, "description": words}
+    schema: Schema = {"type": _TYPES[argument.kind], "description": words}
     for keyword, bound in (
         ("exclusiveMinimum", argument.above),
         ("minimum", argument.at_least),

@@ -63,7 +63,7 @@ class JaxTrainer:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._x64 = problem.dtype == "float64"
-        row = OPTIMIZERS[problem.optimizer.name]
+        self._row = row = OPTIMIZERS[problem.optimizer.name]
         base = float(problem.optimizer.args["learning_rate"])
         rate = scheduled(base, problem.schedule.name, problem.schedule.args)
         clip = CLIPS[problem.clip.name](problem.clip.args)
@@ -75,7 +75,7 @@ class JaxTrainer:
             )
         self._average = AVERAGES[problem.average.name](problem.average.args)
         self._penalise = adding(problem)
-        self._slots = {slot: row.state[slot] for slot in problem.optimizer.state}
+        self._kept = problem.optimizer.initial_state(problem.initial_parameters())
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._places = parameter_places(problem.layers)
         self._buffers = buffer_places(problem.layers)
@@ -139,14 +139,14 @@ class JaxTrainer:
 
     def read(self, state: State) -> Snapshot:
         kept = {
-            f"{slot}/{name}": value
-            for slot, field in self._slots.items()
-            for name, value in self._canonical(_field(state.optimizer, field)).items()
+            key: np.array(_field(state.optimizer, field)[module][leaf]).reshape(like.shape)
+            for key, like in self._kept.items()
+            for field, module, leaf in [self._place(key)]
         }
         accumulator = _field(state.optimizer, "acc_grads") if self._problem.accumulation > 1 else {}
         return Snapshot(
             self._canonical(state.params),
-            dict(sorted(kept.items())),
+            kept,
             int(state.step),
             {name: np.array(value) for name, value in _named(self._buffers, state.buffers).items()},
             accumulator=self._canonical(accumulator),
@@ -156,14 +156,17 @@ class JaxTrainer:
     def write(self, state: State, snapshot: Snapshot) -> State:
         with self._precision():
             params = self._haiku(snapshot.parameters)
-            fields: dict[str, Any] = {
-                field: self._haiku({name: snapshot.optimizer[f"{slot}/{name}"] for name in self._places})
-                for slot, field in self._slots.items()
-            }
             optimizer = self._optimizer.init(params)
             updates, batches = divmod(snapshot.step, self._problem.accumulation)
-            if optax.tree_utils.tree_get_all_with_path(optimizer, "count"):
-                fields["count"] = jnp.asarray(updates, jnp.int32)
+            fields: dict[str, Any] = {}
+            for key in self._kept:
+                field, module, leaf = self._place(key)
+                held = fields.setdefault(field, jax.tree.map(jnp.copy, _field(optimizer, field)))
+                held[module][leaf] = _owned(snapshot.optimizer[key].reshape(held[module][leaf].shape))
+            scalars = {"count": lambda args, step: jnp.asarray(step, jnp.int32), **self._row.scalars}
+            for field, value in scalars.items():
+                if optax.tree_utils.tree_get_all_with_path(optimizer, field):
+                    fields[field] = value(self._problem.optimizer.args, updates)
             optimizer = optax.tree_utils.tree_set(optimizer, **fields) if fields else optimizer
             if self._problem.accumulation > 1:
                 # In a call of its own: tree_set looks no further into what it sets.
@@ -303,6 +306,11 @@ class JaxTrainer:
             params, zeros
         )
         return loss, outputs, cotangents, grads
+
+    def _place(self, key: str) -> tuple[str, str, str]:
+        """Where ``<slot>/<parameter>`` is: the field of the Optax state, the Haiku module and its leaf."""
+        slot, _, name = key.partition("/")
+        return self._row.field(slot, self._problem.parameter_shapes[name]), *self._places[name]
 
     def _precision(self) -> AbstractContextManager[object]:
         """float64 needs JAX's x64 switch; float32 runs without it, as its users do (it changes float32 results)."""

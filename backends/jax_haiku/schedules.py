@@ -19,6 +19,12 @@ def _step(rate: float, args: Args) -> optax.Schedule:
     return optax.exponential_decay(rate, steps, factor, staircase=True)
 
 
+def _piecewise(rate: float, args: Args) -> optax.Schedule:
+    return optax.piecewise_constant_schedule(
+        rate, dict(zip(args["boundaries"], args["factors"], strict=True))
+    )
+
+
 def _polynomial(rate: float, args: Args) -> optax.Schedule:
     return optax.polynomial_schedule(rate, 0.0, float(args["power"]), int(args["steps"]))
 
@@ -31,6 +37,7 @@ def _warmup_cosine(rate: float, args: Args) -> optax.Schedule:
 SCHEDULES: Mapping[str, Callable[[float, Args], Rate]] = {
     "constant": lambda rate, args: rate,
     "step": _step,
+    "piecewise": _piecewise,
     "exponential": lambda rate, args: optax.exponential_decay(rate, 1, float(args["factor"])),
     "polynomial": _polynomial,
     "cosine": lambda rate, args: optax.cosine_decay_schedule(rate, int(args["steps"]), float(args["final"])),

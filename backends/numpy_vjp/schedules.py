@@ -20,6 +20,11 @@ def _step(args: Args) -> Factor:
     return lambda t: factor ** (t // steps)
 
 
+def _piecewise(args: Args) -> Factor:
+    courses = list(zip(args["boundaries"], args["factors"], strict=True))
+    return lambda t: math.prod(factor for boundary, factor in courses if boundary <= t)
+
+
 def _exponential(args: Args) -> Factor:
     factor = float(args["factor"])
     return lambda t: factor**t
@@ -43,6 +48,7 @@ def _warmup_cosine(args: Args) -> Factor:
 SCHEDULES: Mapping[str, Callable[[Args], Factor]] = {
     "constant": lambda args: lambda t: 1.0,
     "step": _step,
+    "piecewise": _piecewise,
     "exponential": _exponential,
     "polynomial": _polynomial,
     "cosine": _decay,

@@ -62,7 +62,7 @@ class TorchTrainer:
         self._average = AVERAGES[problem.average.name](problem.average.args)
         self._penalise = adding(problem)
         self._row = OPTIMIZERS[problem.optimizer.name]
-        self._slots = {slot: self._row.state[slot] for slot in problem.optimizer.state}
+        self._start = problem.optimizer.initial_state(problem.initial_parameters())
         self._paths = paths(problem.layers)
 
     def given(self) -> Arrays:
@@ -75,7 +75,10 @@ class TorchTrainer:
         }
 
     def init(self) -> State:
-        return self._state(self._problem.initial_parameters(), self._problem.initial_buffers())
+        problem = self._problem
+        return self._state(
+            Snapshot(problem.initial_parameters(), self._start, buffers=problem.initial_buffers())
+        )
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         loss = self._train(state, *_tensors(batch))
@@ -141,17 +144,10 @@ class TorchTrainer:
         )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        written = self._state(snapshot.parameters, snapshot.buffers, snapshot.step)
-        updates = snapshot.step // self._problem.accumulation
+        written = self._state(snapshot)
         for name, parameter, leaf in self._named(written):
             if snapshot.accumulator:
                 parameter.grad = _torch_layout(snapshot.accumulator[name], leaf)
-            if updates:  # before the first update torch makes its own
-                slots = {
-                    key: _torch_layout(snapshot.optimizer[f"{slot}/{name}"], leaf)
-                    for slot, key in self._slots.items()
-                }
-                written.optimizer.state[parameter] = {"step": torch.tensor(float(updates)), **slots}
         with torch.no_grad():
             for name, value, leaf in self._averaged(written):
                 value.copy_(_torch_layout(snapshot.average[name], leaf))
@@ -210,18 +206,31 @@ class TorchTrainer:
         state.optimizer.zero_grad(set_to_none=True)
         return state
 
-    def _state(self, parameters: Arrays, buffers: Arrays, step: int = 0) -> State:
+    def _state(self, snapshot: Snapshot) -> State:
         with torch.random.fork_rng(devices=[]):  # torch's initialisers draw; the user's random state stays
             module = build(self._problem.layers).to(self._dtype)
         optimizer = self._row.build(module.parameters(), self._problem.optimizer.args)
-        schedule, updates = self._problem.schedule, step // self._problem.accumulation
-        state = State(module, optimizer, scheduler_at(optimizer, schedule.name, schedule.args, updates), step)
+        schedule, updates = self._problem.schedule, snapshot.step // self._problem.accumulation
+        scheduler = scheduler_at(optimizer, schedule.name, schedule.args, updates)
+        state = State(module, optimizer, scheduler, snapshot.step)
         with torch.no_grad():
             for name, parameter, leaf in self._named(state):
-                parameter.copy_(_torch_layout(parameters[name], leaf))
-        self._write_buffers(state, buffers)
+                parameter.copy_(_torch_layout(snapshot.parameters[name], leaf))
+        self._write_buffers(state, snapshot.buffers)
+        self._load(state, snapshot, updates)
         state.average = self._average(module, updates)
         return state
+
+    def _load(self, state: State, snapshot: Snapshot, updates: int) -> None:
+        """The optimizer's state from a snapshot, unless it is one that torch must make by itself."""
+        args = self._problem.optimizer.args
+        if not updates and self._row.starts_itself(args):
+            return
+        for _, parameter, _ in self._named(state):
+            scalars = self._row.scalars(args, updates, self._dtype)
+            state.optimizer.state[parameter] = {"step": torch.tensor(float(updates)), **scalars}
+        for key, parameter, leaf, theirs in self._places(state):
+            state.optimizer.state[parameter][theirs] = _torch_layout(snapshot.optimizer[key], leaf)
 
     def _read_buffers(self, state: State) -> Arrays:
         return {
@@ -234,17 +243,20 @@ class TorchTrainer:
             state.module.get_buffer(leaf.name).copy_(_torch_layout(buffers[name], leaf))
 
     def _kept(self, state: State) -> Arrays:
-        """The optimizer's state; before the first step, when torch has none yet, the registry's initial one."""
-        start = {"sum": float(self._problem.optimizer.args.get("initial_accumulator", 0.0))}
+        """The optimizer's state; before the first step, when torch may have none yet, the registry's initial one."""
         kept = {}
-        for name, parameter, leaf in self._named(state):
-            slots = state.optimizer.state.get(parameter, {})
-            for slot, key in self._slots.items():
-                value = slots.get(key)
-                if value is None:
-                    value = torch.full_like(parameter, start.get(slot, 0.0))
-                kept[f"{slot}/{name}"] = _canonical(value, leaf)
-        return dict(sorted(kept.items()))
+        for key, parameter, leaf, theirs in self._places(state):
+            value = state.optimizer.state.get(parameter, {}).get(theirs)
+            kept[key] = self._start[key].copy() if value is None else _canonical(value, leaf)
+        return kept
+
+    def _places(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf, str]]:
+        """``<slot>/<parameter>``, the parameter with its leaf, and torch's key for the slot."""
+        named = {name: (parameter, leaf) for name, parameter, leaf in self._named(state)}
+        for key in self._start:
+            slot, _, name = key.partition("/")
+            parameter, leaf = named[name]
+            yield key, parameter, leaf, self._row.key(slot, leaf.axes is not None)
 
     def _named(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf]]:
         for name, leaf in self._paths.parameters.items():

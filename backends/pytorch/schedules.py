@@ -14,6 +14,19 @@ from backends.ops import Args
 Scheduler = lr_scheduler.LRScheduler
 
 
+def _piecewise(optimizer: torch.optim.Optimizer, args: Args) -> Scheduler:
+    """MultiStepLR; where the factors differ LambdaLR, because MultiStepLR has one for all boundaries."""
+    boundaries: tuple[int, ...] = args["boundaries"]
+    factors: tuple[float, ...] = args["factors"]
+    if len(set(factors)) == 1:
+        return lr_scheduler.MultiStepLR(optimizer, boundaries, factors[0])
+
+    def factor(t: int) -> float:
+        return math.prod(one for boundary, one in zip(boundaries, factors, strict=True) if boundary <= t)
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
+
+
 def _polynomial(optimizer: torch.optim.Optimizer, args: Args) -> Scheduler:
     return lr_scheduler.PolynomialLR(optimizer, int(args["steps"]), float(args["power"]))
 
@@ -41,6 +54,7 @@ def _warmup_cosine(optimizer: torch.optim.Optimizer, args: Args) -> Scheduler:
 SCHEDULES: Mapping[str, Callable[[torch.optim.Optimizer, Args], Scheduler | None]] = {
     "constant": lambda optimizer, args: None,
     "step": lambda optimizer, args: lr_scheduler.StepLR(optimizer, int(args["steps"]), float(args["factor"])),
+    "piecewise": _piecewise,
     "exponential": lambda optimizer, args: lr_scheduler.ExponentialLR(optimizer, float(args["factor"])),
     "polynomial": _polynomial,
     "cosine": _cosine,

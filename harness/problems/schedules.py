@@ -14,6 +14,10 @@ COURSES: dict[str, tuple[dict[str, Any], str]] = {
         {"steps": 30, "factor": 0.5},
         "the rate drops at updates 30, 60 and 90, not one earlier or later",
     ),
+    "piecewise": (
+        {"boundaries": [20, 50, 51], "factors": [0.5, 0.5, 0.1]},
+        "boundaries at uneven distances, one right after another",
+    ),
     "exponential": (
         {"factor": 0.97},
         "the rate's power of t, which a traced int32 count would round to float32",

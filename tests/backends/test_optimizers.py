@@ -1,17 +1,15 @@
-"""Every optimizer and variant: state that travels, agreement across backends, and the frameworks called directly."""
+"""Every optimizer and variant: state that travels, agreement across backends, decay, and what is refused."""
 
-import jax
 import numpy as np
-import optax
 import pytest
-import torch
 
 import backends
+import harness
 from backends.errors import ProblemError
-from backends.numpy_vjp.optimizers import OPTIMIZERS as OURS
-from backends.numpy_vjp.optimizers import update_params
+from backends.numpy_vjp.optimizers import decayed
+from backends.numpy_vjp.rules import RULES
 from backends.ops import OPTIMIZERS
-from backends.problem import Optimizer
+from backends.problem import Optimizer, _check_optimizer
 from backends.protocol import LOSSES_ONLY
 from harness.problems import find
 from harness.problems.optimizers import VARIANTS
@@ -28,36 +26,46 @@ def test_every_optimizer_is_in_the_catalogue():
     assert {optimizer for optimizer, _, _ in VARIANTS.values()} == set(OPTIMIZERS)
 
 
-@pytest.mark.parametrize("at", [0, 2])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_snapshot_holds_all_that_the_next_step_needs(backend, name, at):
+def test_a_snapshot_holds_all_that_the_next_step_needs(backend, name):
     problem = find(name)
     trainer, batch = backend.trainer(problem), next(iter(problem.batches()))
-    snapshot = trainer.read(advance(trainer, trainer.init(), batch, at))
-    slots = {key.partition("/")[0] for key in snapshot.optimizer}
-    assert slots == set(problem.optimizer.state)
-    straight = trainer.read(advance(trainer, trainer.init(), batch, at + 3))
-    resumed = trainer.read(advance(trainer, trainer.write(trainer.init(), snapshot), batch, 3))
-    assert resumed.step == straight.step == at + 3
-    assert_same(resumed.parameters, straight.parameters)
-    assert_same(resumed.optimizer, straight.optimizer)
+    for at in (0, 2):
+        snapshot = trainer.read(advance(trainer, trainer.init(), batch, at))
+        straight = trainer.read(advance(trainer, trainer.init(), batch, at + 3))
+        resumed = trainer.read(advance(trainer, trainer.write(trainer.init(), snapshot), batch, 3))
+        assert resumed.step == straight.step == at + 3
+        assert_same(resumed.parameters, straight.parameters)
+        assert_same(resumed.optimizer, straight.optimizer)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 5])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_canonical_states_agree_across_backends(name, steps):
-    """Names, units and what exists before the first step are the registry's, whatever the framework keeps."""
+def test_the_state_before_the_first_step_is_the_registrys(backend, name, dtype):
+    """Names, shapes, dtype and values, whatever the framework keeps, and when."""
+    problem = find(name).replace(dtype=dtype)
+    trainer = backend.trainer(problem)
+    expected = problem.optimizer.initial_state(problem.initial_parameters())
+    assert_same(trainer.read(trainer.init()).optimizer, expected)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_canonical_states_agree_across_backends(name):
+    """Names, shapes and units are the registry's, whatever the framework keeps."""
     problem = find(name)
     batch = next(iter(problem.batches()))
     found = []
     for backend in BACKENDS:
         trainer = backends.load(backend).trainer(problem)
-        found.append(trainer.read(advance(trainer, trainer.init(), batch, steps)).optimizer)
+        read = [trainer.read(advance(trainer, trainer.init(), batch, steps)).optimizer for steps in (1, 5)]
+        found.append(read)
     for other in found[1:]:
-        assert list(other) == list(found[0])
-        for key, expected in found[0].items():
-            scale = max(np.abs(expected).max(), 1e-8)
-            np.testing.assert_allclose(other[key], expected, rtol=0, atol=1e-13 * scale, err_msg=key)
+        for theirs, ours in zip(other, found[0], strict=True):
+            assert {key: value.shape for key, value in theirs.items()} == {
+                key: value.shape for key, value in ours.items()
+            }
+            for key, expected in ours.items():
+                scale = max(np.abs(expected).max(), 1e-8)
+                np.testing.assert_allclose(theirs[key], expected, rtol=0, atol=1e-13 * scale, err_msg=key)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -87,93 +95,89 @@ def test_fit_carries_the_state_that_steps_carry(backend, name):
         np.testing.assert_allclose(found, value, rtol=0, atol=1e-13 * max(np.abs(value).max(), 1e-8))
 
 
-X = np.random.default_rng(0).standard_normal((20, 4))
-Y = X @ np.array([1.0, -2.0, 3.0, 0.5]) + 0.1
-START = np.array([0.3, -0.1, 0.2, 0.7])
-
-
-def trained(name, steps=100, **args):
-    """Our NumPy optimizer on least squares, its gradient written out: nothing of a framework."""
-    transform = OURS[name](Optimizer(name, **{"learning_rate": 1e-2, **args}).args, lambda t: 1.0)
-    params = {"w": START}
-    state = transform.init(params)
-    for step in range(1, steps + 1):
-        grads = {"w": 2 * X.T @ (X @ params["w"] - Y) / len(Y)}
-        updates, state = transform.update(grads, state, params, step)
-        params = update_params(updates, params)
-    return params["w"]
-
-
-def trained_by_torch(optimizer, **options):
-    """Plain torch.optim on the same, as its documentation shows it; default arguments but the rate."""
-    w = torch.tensor(START, requires_grad=True)
-    made = optimizer([w], **{"lr": 1e-2, **options})
-    x, y = torch.tensor(X), torch.tensor(Y)
-    for _ in range(100):
-        made.zero_grad()
-        ((x @ w - y) ** 2).mean().backward()
-        made.step()
-    return w.detach().numpy()
-
-
-@pytest.mark.parametrize(
-    ("name", "optimizer", "ours", "theirs"),
-    [
-        ("sgd", torch.optim.SGD, {}, {}),
-        ("sgd", torch.optim.SGD, {"momentum": 0.9, "dampening": 0.3}, {"momentum": 0.9, "dampening": 0.3}),
-        ("adagrad", torch.optim.Adagrad, {}, {}),
-        ("adadelta", torch.optim.Adadelta, {"learning_rate": 1.0}, {"lr": 1.0}),
-        ("rmsprop", torch.optim.RMSprop, {}, {}),
-        ("adam", torch.optim.Adam, {}, {}),
-        ("adam", torch.optim.Adam, {"amsgrad": True}, {"amsgrad": True}),
-        ("adamw", torch.optim.AdamW, {}, {}),
-        ("adamax", torch.optim.Adamax, {}, {}),
-    ],
-)
-def test_our_defaults_are_plain_torchs(name, optimizer, ours, theirs):
-    found, expected = trained(name, **ours), trained_by_torch(optimizer, **theirs)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
-
-
-@pytest.mark.parametrize(
-    ("name", "transform", "ours"),
-    [
-        ("sgd", optax.sgd(1e-2, 0.9, nesterov=True), {"momentum": 0.9, "nesterov": True}),
-        ("adam", optax.adam(1e-2), {}),
-        ("adamw", optax.adamw(1e-2), {"weight_decay": 1e-4}),
-        ("adamax", optax.adamax(1e-2), {}),
-        ("adadelta", optax.adadelta(1.0), {"learning_rate": 1.0}),
-        ("lion", optax.lion(1e-2), {"weight_decay": 1e-3}),
-    ],
-)
-def test_plain_optax_is_reached_by_arguments(name, transform, ours):
-    with jax.enable_x64(True):
-        x, y, w = (jax.numpy.asarray(value) for value in (X, Y, START))
-        state = transform.init(w)
-        grad = jax.jit(jax.grad(lambda w: jax.numpy.mean((x @ w - y) ** 2)))
-        for _ in range(100):
-            updates, state = transform.update(grad(w), state, w)
-            w = optax.apply_updates(w, updates)
-        expected = np.asarray(w)
-    np.testing.assert_allclose(trained(name, **ours), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
-
-
 def test_arguments_that_do_not_go_together_are_refused():
     with pytest.raises(ProblemError, match="nesterov needs a momentum above 0 and no dampening"):
         Optimizer("sgd", learning_rate=0.1, nesterov=True)
     with pytest.raises(ProblemError, match="do not go together"):
         Optimizer("sgd", learning_rate=0.1, nesterov=True, momentum=0.9, dampening=0.1)
+    with pytest.raises(ProblemError, match="must lie between smallest and largest"):
+        Optimizer("rprop", learning_rate=100.0)
+    with pytest.raises(ProblemError, match="needs an epsilon above 0"):
+        Optimizer("adafactor", learning_rate=0.1, epsilon_added=True)
 
 
 @pytest.mark.parametrize(
-    ("args", "field"),
+    ("name", "args"),
     [
-        ({"beta1": 1.0}, "beta1"),
-        ({"beta2": -0.1}, "beta2"),
-        ({"epsilon": 0.0}, "epsilon"),
-        ({"amsgrad": 1}, "amsgrad"),
+        ("adam", {"beta1": 1.0}),
+        ("adam", {"beta2": -0.1}),
+        ("adam", {"epsilon": 0.0}),
+        ("adam", {"amsgrad": 1}),
+        ("adam", {"epsilon_root": -1e-9}),
+        ("adam", {"decoupled": "yes"}),
+        ("sgd", {"weight_decay": -0.1}),
+        ("nadam", {"momentum_decay": -1.0}),
+        ("radam", {"threshold": 3.0}),
+        ("rprop", {"shrink": 1.0}),
+        ("rprop", {"grow": 1.0}),
+        ("adafactor", {"clip": 0.5}),
+        ("adafactor", {"factored_from": 0}),
     ],
 )
-def test_ranges_are_checked_with_the_fields_name(args, field):
-    with pytest.raises(ProblemError, match=f"optimizer 'adam': {field}"):
-        Optimizer("adam", learning_rate=0.1, **args)
+def test_ranges_are_checked_with_the_fields_name(name, args):
+    with pytest.raises(ProblemError, match=f"optimizer '{name}': {next(iter(args))}"):
+        Optimizer(name, learning_rate=0.1, **args)
+
+
+def test_what_is_decoupled_always_takes_no_choice():
+    for name in ("adamw", "lion", "adafactor"):
+        with pytest.raises(ProblemError, match="does not take 'decoupled'"):
+            Optimizer(name, learning_rate=0.1, decoupled=False)
+    with pytest.raises(ProblemError, match="does not take 'weight_decay'"):
+        Optimizer("rprop", learning_rate=0.1, weight_decay=0.1)
+
+
+def test_adafactor_refuses_parameters_that_its_frameworks_factor_differently():
+    with pytest.raises(ProblemError, match="cannot train 'kernel'") as caught:
+        _check_optimizer(Optimizer("adafactor", preset="torch"), {"kernel": (3, 3, 2)})
+    assert "(3, 3, 2)" in caught.value.got
+
+
+def test_decay_goes_around_the_rule():
+    """Coupled it enters the gradient; decoupled the rule sees nothing of it."""
+    g, w = np.array([1.0, -2.0]), np.array([3.0, 4.0])
+    seen = []
+
+    def rule(g, w, slots, t, rate):
+        seen.append(g)
+        return -rate * g, {}
+
+    coupled, _ = decayed(rule, 0.1, decoupled=False)(g, w, {}, 1, 0.5)
+    apart, _ = decayed(rule, 0.1, decoupled=True)(g, w, {}, 1, 0.5)
+    np.testing.assert_array_equal(seen[0], g + 0.1 * w)
+    np.testing.assert_array_equal(seen[1], g)
+    np.testing.assert_allclose(coupled, apart, rtol=1e-15)  # of plain descent the same
+    assert decayed(rule, 0.0, decoupled=True) is rule
+
+
+DECAYED = [name for name, rule in OPTIMIZERS.items() if "decoupled" in rule.arguments]
+
+
+@pytest.mark.parametrize("name", DECAYED)
+def test_decay_agrees_coupled_and_decoupled(name):
+    """In every optimizer, in every framework, also where the framework has no such decay of its own."""
+    args = {"learning_rate": 1e-2, "weight_decay": 0.1}
+    for decoupled in (False, True):
+        optimizer = Optimizer(name, **args, decoupled=decoupled)
+        problem = find("momentum").replace(name="decay", optimizer=optimizer, epochs=20)
+        harness.assert_parity(problem, dtypes=["float64"])
+
+
+def test_adamw_is_adam_decoupled():
+    """The same bits: it is the same rule."""
+    plain, apart = Optimizer("adam", preset="torch"), Optimizer("adamw", preset="torch")
+    g, w = np.array([0.3, -2.0]), np.array([3.0, 4.0])
+    slots = {"mean": np.zeros(2), "square": np.zeros(2)}
+    left = decayed(RULES["adam"](plain.args), 0.01, decoupled=True)(g, w, slots, 1, 1e-3)
+    right = decayed(RULES["adamw"](apart.args), 0.01, decoupled=True)(g, w, slots, 1, 1e-3)
+    np.testing.assert_array_equal(left[0], right[0])
