@@ -317,14 +317,13 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
             parameters=_vector("scale", "offset"),
             ones=frozenset({"scale"}),
         ),
-        # torch's default ε is the dtype's rounding unit, Haiku's 1e-5.
         "rms_norm": Op(
             "x/√(mean x² + ε) ⊙ scale, over the last axis",
             {"epsilon": _NORM_EPSILON},
             parameters=_vector("scale"),
             ones=frozenset({"scale"}),
+            conventions="ε: torch's default is the dtype's rounding unit (2.2e-16 in float64), Haiku's 1e-5",
         ),
-        # torch averages the unbiased variance from 1 on; Haiku the biased one from 0 on, and divides by 1 − (1 − α)ᵗ.
         "batch_norm": Op(
             "(x − μ)/√(σ² + ε) ⊙ scale + offset, μ and σ² over all axes but the last, σ² with 1/n; in evaluation "
             "the running averages r ← (1 − α) r + α s of the training statistics",
@@ -340,8 +339,10 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
             ones=frozenset({"scale"}),
             buffers=_running_averages,
             over_batch=True,
+            presets={"torch": {}, "jax": {"unbiased": False, "debias": True}},
+            conventions="training is the same; in evaluation torch reads averages that began at 0 and 1, of the "
+            "unbiased variance, Haiku debiased ones, of the biased variance",
         ),
-        # The frameworks draw masks of their own; here NumPy draws one from the seed, and all share it.
         "dropout": Op(
             "x m/(1 − p) in training, with m = 0 with probability p, else 1, drawn anew each step; x in evaluation",
             {
@@ -349,14 +350,15 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
                 "seed": Argument(int, "of the masks", 0, at_least=0),
             },
             keep=lambda args: 1 - float(args["rate"]),
+            conventions="each framework draws masks of its own; here NumPy draws them from the seed for all",
         ),
-        # An id beyond the table raises in torch and reads the last row in JAX; here the problem refuses it.
         "embedding": Op(
             "row x of W, with W of shape (ids, out), for whole numbers x",
             {"ids": Argument(int, "number of ids", at_least=1), "size": _SIZE},
             parameters=lambda shape, args: {"w": (int(args["ids"]), _width(args))},
             output=lambda shape, args: (*shape, _width(args)),
             ids=lambda args: int(args["ids"]),
+            conventions="an id beyond the table raises in torch and reads the last row in JAX; the problem refuses it",
         ),
         "conv1d": _convolution(1),
         "conv2d": _convolution(2),
@@ -382,6 +384,7 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
                 for kind in ("w", "b")
             },
             refuses=shapes.attention_refusal,
+            conventions="torch's boolean mask says where not to look, Haiku's where to look",
         ),
         "residual": Op("x + Σ branches(x)", join=shapes.added),
         "parallel": Op("the branches of x side by side along the last axis", join=shapes.joined),
@@ -819,7 +822,6 @@ class AverageRule(Rule):
 AVERAGES: Mapping[str, AverageRule] = MappingProxyType(
     {
         "none": AverageRule("nothing is kept"),
-        # torch's AveragedModel with get_ema_multi_avg_fn starts from a copy, optax.ema from zero.
         "ema": AverageRule(
             "a ← d a + (1 − d) w after each update; at the first a ← w, or debiased a ← (1 − d) w and reported "
             "as a / (1 − dᵗ) after t updates",
@@ -827,6 +829,7 @@ AVERAGES: Mapping[str, AverageRule] = MappingProxyType(
                 "decay": Argument(float, "d", at_least=0.0, below=1.0),
                 "debias": Argument(bool, "start from zero, as optax.ema, instead of from a copy", False),
             },
+            conventions="training is the same; torch's AveragedModel starts from a copy, optax.ema from zero, debiased",
         ),
     }
 )

@@ -17,8 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 
 import backends
-from backends.ops import CLIPS, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, Args, Rule
-from backends.problem import Arrays, Clip, Layer, Loss, Member, Optimizer, Problem, Schedule
+from backends.ops import AVERAGES, CLIPS, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, Args, Rule
+from backends.problem import Arrays, Average, Clip, Layer, Loss, Member, Optimizer, Problem, Schedule
 from backends.protocol import Recording
 from harness.initial import draw
 from harness.problems.optimizers import network
@@ -44,6 +44,7 @@ KINDS: Mapping[str, tuple[Mapping[str, Rule], type[Member], Callable[[Any], Prob
     "optimizer": (OPTIMIZERS, Optimizer, lambda one: network("conventions", one)),
     "schedule": (SCHEDULES, Schedule, lambda one: network("conventions", _START).replace(schedule=one)),
     "clip": (CLIPS, Clip, lambda one: network("conventions", _START).replace(clip=one)),
+    "average": (AVERAGES, Average, lambda one: network("conventions", _START).replace(average=one)),
 }
 """Kind -> its table, its part of a problem, and the small problem that trains such a part."""
 

@@ -11,6 +11,7 @@ from backends.jax_haiku.schedules import scheduled
 from backends.numpy_vjp.schedules import SCHEDULES
 from backends.ops import SCHEDULES as RULES
 from backends.problem import Optimizer, Schedule
+from backends.pytorch.schedules import SCHEDULES as TORCH
 from harness.problems import find
 from harness.problems.schedules import COURSES
 from tests.conftest import advance
@@ -31,6 +32,17 @@ def test_every_schedule_is_in_the_catalogue():
     ("name", "make"),
     [
         ("step", lambda one: torch.optim.lr_scheduler.StepLR(one, 30, 0.5)),
+        (
+            "piecewise",
+            lambda one: torch.optim.lr_scheduler.SequentialLR(
+                one,
+                [
+                    torch.optim.lr_scheduler.MultiStepLR(one, [20, 50], 0.5),
+                    torch.optim.lr_scheduler.ConstantLR(one, 0.025, total_iters=99),
+                ],
+                [51],
+            ),
+        ),
         ("exponential", lambda one: torch.optim.lr_scheduler.ExponentialLR(one, 0.97)),
         ("polynomial", lambda one: torch.optim.lr_scheduler.PolynomialLR(one, 80, 2.0)),
         ("cosine", lambda one: torch.optim.lr_scheduler.CosineAnnealingLR(one, 80, eta_min=0.1)),
@@ -53,6 +65,7 @@ def test_plain_torch_has_these_rates(name, make):
     ("name", "schedule"),
     [
         ("step", optax.exponential_decay(1.0, 30, 0.5, staircase=True)),
+        ("piecewise", optax.piecewise_constant_schedule(1.0, {20: 0.5, 50: 0.5, 51: 0.1})),
         ("exponential", optax.exponential_decay(1.0, 1, 0.97)),
         ("polynomial", optax.polynomial_schedule(1.0, 0.0, 2.0, 80)),
         ("cosine", optax.cosine_decay_schedule(1.0, 80, 0.1)),
@@ -87,7 +100,30 @@ def test_a_snapshot_continues_the_schedule(backend, name):
 def test_what_is_refused():
     with pytest.raises(ProblemError, match="the warm-up must be shorter"):
         Schedule("warmup_cosine", warmup=80, steps=80)
+    with pytest.raises(ProblemError, match="the boundaries must increase"):
+        Schedule("piecewise", boundaries=[3, 3], factors=[0.5, 0.5])
+    with pytest.raises(ProblemError, match="as many factors as boundaries"):
+        Schedule("piecewise", boundaries=[3, 4], factors=[0.5])
+    with pytest.raises(ProblemError, match=r"factors\[1\] is out of range\n.*0.0"):
+        Schedule("piecewise", boundaries=[3, 4], factors=[0.5, 0.0])
+    for wrong in (3, [], "34", {3: 4}):
+        with pytest.raises(ProblemError, match="boundaries is not a list of values"):
+            Schedule("piecewise", boundaries=wrong, factors=[0.5])
+    with pytest.raises(ProblemError, match=r"boundaries\[0\] has the wrong type"):
+        Schedule("piecewise", boundaries=[True], factors=[0.5])
     with pytest.raises(ProblemError, match="schedule 'step': factor is out of range"):
         Schedule("step", steps=1, factor=0.0)
     with pytest.raises(ProblemError, match="the schedule has the wrong type"):
         find("seed").replace(schedule=Optimizer("sgd", learning_rate=1.0))
+
+
+def test_one_factor_for_all_boundaries_is_torchs_own_scheduler():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    args = Schedule("piecewise", boundaries=[20, 50], factors=[0.1, 0.1]).args
+    scheduler, rates = TORCH["piecewise"](optimizer, args), []
+    assert isinstance(scheduler, torch.optim.lr_scheduler.MultiStepLR)
+    for _ in STEPS:
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    np.testing.assert_allclose([SCHEDULES["piecewise"](args)(t) for t in STEPS], rates, rtol=1e-15)

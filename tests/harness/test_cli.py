@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import backends
-from harness import cli, workers
+from harness import cli, conventions, workers
 from harness.listing import listing
 from harness.report import document
 
@@ -172,6 +172,15 @@ def test_list_names_everything(run):
     assert json.loads(run("list", "--json")[1]) == listing()
 
 
+def test_list_conventions_shows_the_table(run):
+    status, out, _ = run("list", "--conventions")
+    assert status == 0
+    told = json.loads(run("list", "--conventions", "--json")[1])
+    assert told == conventions.conventions()
+    for row in told["conventions"]:
+        assert f"{row['kind']} {row['name']}" in out
+
+
 def test_doctor_shows_versions_and_what_is_missing(run, monkeypatch):
     status, out, _ = run("doctor")
     assert status == 0
@@ -211,7 +220,15 @@ def imported(*command):
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["verify", "--help"], ["list"], ["list", "--json"], ["--version"]]
+    "command",
+    [
+        ["--help"],
+        ["verify", "--help"],
+        ["list"],
+        ["list", "--json"],
+        ["list", "--conventions"],
+        ["--version"],
+    ],
 )
 def test_no_framework_is_imported(command):
     assert imported("-m", "harness", *command) == set()

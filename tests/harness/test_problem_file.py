@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backends.errors import LockstepError, ProblemError
-from backends.problem import UNAVERAGED, Average, Penalty
+from backends.problem import UNAVERAGED, Average, Optimizer, Penalty, Schedule
 from harness.problem_file import read
 
 GOOD = """
@@ -339,3 +339,51 @@ def test_branches_are_read_and_faults_inside_them_are_named(write):
     without = text.replace(", branches = [[", ", x = [[").format(size=2)
     with pytest.raises(ProblemError, match=r"model.0: (lacks branches|does not take x)"):
         read(write(without))
+
+
+def with_optimizer(text):
+    lines = [f"optimizer = {text}" if line.startswith("optimizer") else line for line in GOOD.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def test_presets_and_lists_are_read(write):
+    problem = read(write(with_optimizer('{ name = "adamw", preset = "optax", learning_rate = 0.1 }')))
+    assert problem.optimizer == Optimizer("adamw", learning_rate=0.1, weight_decay=1e-4)
+    problem = read(write(with_optimizer('{ name = "adam", preset = "torch" }')))
+    assert problem.optimizer.args["learning_rate"] == 1e-3
+    extra = 'schedule = { name = "piecewise", boundaries = [2, 5], factors = [0.5, 1] }\n'
+    problem = read(write(GOOD + extra))
+    assert problem.schedule == Schedule("piecewise", boundaries=[2, 5], factors=[0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "words"),
+    [
+        (
+            '{ name = "adam" }',
+            r"optimizer: lacks learning_rate\n.*\n.*it takes learning_rate \(η; a float > 0\)",
+        ),
+        ('{ name = "adam", preset = "optax" }', "lacks 'learning_rate'"),
+        ('{ name = "adam", preset = "keras" }', "optimizer.preset.*\n.*keras.*\n.*'torch', 'optax'"),
+        ('{ name = "lion", preset = "torch" }', "optimizer.preset.*\n.*torch.*\n.*'optax'"),
+        ('{ name = "adam", preset = 1 }', "optimizer.preset"),
+    ],
+)
+def test_bad_presets_are_refused(write, optimizer, words):
+    with pytest.raises(ProblemError, match=words):
+        read(write(with_optimizer(optimizer)))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ("boundaries = 3, factors = [1]", "schedule.boundaries.*\n.*\n.*one or more of int >= 1"),
+        ("boundaries = [], factors = []", "minItems"),
+        ("boundaries = [2, 0], factors = [1, 1]", "schedule.boundaries.1.*minimum"),
+        ("boundaries = [3, 2], factors = [1, 1]", "the boundaries must increase"),
+        ("boundaries = [3]", "lacks factors"),
+    ],
+)
+def test_bad_lists_are_refused(write, schedule, words):
+    with pytest.raises(ProblemError, match=words):
+        read(write(GOOD + f'schedule = {{ name = "piecewise", {schedule} }}\n'))

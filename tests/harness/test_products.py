@@ -1,0 +1,57 @@
+"""Every optimizer under every schedule, on all backends: no pair of rows is left out."""
+
+import itertools
+
+import pytest
+
+from backends.ops import OPTIMIZERS, SCHEDULES
+from backends.problem import Optimizer, Schedule
+from harness.compare import compare_runs
+from harness.problems.optimizers import network
+from harness.tolerance import Tolerance
+from harness.verdict import Verdict
+from harness.workers import in_process
+from tests.conftest import BACKENDS
+
+TOLERANCE = Tolerance(
+    1e-12, 0.0, True, "what two implementations of one mathematics may differ by in 100 steps"
+)
+
+COURSES = {
+    "constant": {},
+    "step": {"steps": 30, "factor": 0.5},
+    "piecewise": {"boundaries": [20, 50], "factors": [0.5, 0.1]},
+    "exponential": {"factor": 0.97},
+    "polynomial": {"steps": 80, "power": 2.0},
+    "cosine": {"steps": 80, "final": 0.1},
+    "warmup_cosine": {"warmup": 10, "steps": 80, "final": 0.1},
+}
+
+
+def problem(optimizer, course):
+    """The network of the catalogue, at the framework's default rate."""
+    preset = "torch" if "torch" in OPTIMIZERS[optimizer].presets else "optax"
+    rate = {} if preset == "torch" else {"learning_rate": 1e-3}
+    made = Optimizer(optimizer, preset=preset, **rate)
+    return network(f"{optimizer} {course}", made).replace(schedule=Schedule(course, **COURSES[course]))
+
+
+def test_every_schedule_has_a_course():
+    assert set(COURSES) == set(SCHEDULES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("course", SCHEDULES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_backends_agree(optimizer, course):
+    given = problem(optimizer, course)
+    runs = list(in_process(BACKENDS, [given]))
+    assert [run.reason for run in runs] == [""] * len(BACKENDS)
+    compared = [
+        one
+        for left, right in itertools.combinations(runs, 2)
+        for one in compare_runs(given, left, right, TOLERANCE)
+    ]
+    quantities, pairs = 2 + len(given.initial), len(BACKENDS) * (len(BACKENDS) - 1) // 2
+    assert len(compared) == quantities * pairs
+    assert [one for one in compared if one.verdict is not Verdict.AGREE] == []
