@@ -77,7 +77,8 @@ class TorchTrainer:
         return self._update(state)
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
-        x, y = _tensor(batch.x), _tensor(batch.y)
+        # Layers before the first parameter have cotangents too.
+        x, y = _tensor(batch.x).requires_grad_(), _tensor(batch.y)
         outputs: dict[str, torch.Tensor] = {}
         value = x
         for layer, module in zip(self._problem.layers, state.module, strict=True):
