@@ -7,10 +7,12 @@ One Python object an element: for checking and learning, not for speed.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from backends.numpy_vjp.special import erfc
 from backends.problem import Array
 
 Number = Any
@@ -18,7 +20,11 @@ Number = Any
 
 
 class Dual:
-    """value + tangent·ε."""
+    """value + tangent·ε, ordered by the value.
+
+    The named functions are those that NumPy's ufuncs call on the elements of an object array. A value may be any
+    number that np.exp and the like take: a float, or an object with methods of its own.
+    """
 
     __slots__ = ("tangent", "value")
 
@@ -61,6 +67,52 @@ class Dual:
     def __pow__(self, exponent: float) -> Dual:
         slope = exponent * self.value ** (exponent - 1) if exponent else 0
         return Dual(self.value**exponent, slope * self.tangent)
+
+    def __lt__(self, other: Dual | Number) -> bool:
+        return bool(self.value < _dual(other).value)
+
+    def __le__(self, other: Dual | Number) -> bool:
+        return bool(self.value <= _dual(other).value)
+
+    def __gt__(self, other: Dual | Number) -> bool:
+        return bool(self.value > _dual(other).value)
+
+    def __ge__(self, other: Dual | Number) -> bool:
+        return bool(self.value >= _dual(other).value)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.value == _dual(other).value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __abs__(self) -> Dual:
+        """|a|; the derivative at 0 is 0."""
+        return Dual(abs(self.value), (int(self.value > 0) - int(self.value < 0)) * self.tangent)
+
+    def exp(self) -> Dual:
+        value = np.exp(self.value)
+        return Dual(value, value * self.tangent)
+
+    def expm1(self) -> Dual:
+        return Dual(np.expm1(self.value), np.exp(self.value) * self.tangent)
+
+    def log(self) -> Dual:
+        return Dual(np.log(self.value), self.tangent / self.value)
+
+    def log1p(self) -> Dual:
+        return Dual(np.log1p(self.value), self.tangent / (1 + self.value))
+
+    def sqrt(self) -> Dual:
+        root = np.sqrt(self.value)
+        return Dual(root, self.tangent / (2 * root))
+
+    def tanh(self) -> Dual:
+        value = np.tanh(self.value)
+        return Dual(value, (1 - value * value) * self.tangent)
+
+    def erfc(self) -> Dual:
+        slope = -2 / math.sqrt(math.pi) * np.exp(-self.value * self.value)
+        return Dual(erfc(self.value), slope * self.tangent)
 
 
 def _dual(number: Dual | Number) -> Dual:

@@ -1,7 +1,12 @@
-"""Special functions that NumPy lacks: SciPy's over floats, the number type's own method over objects."""
+"""Special functions that NumPy lacks: SciPy's over floats, the number type's own methods over objects.
+
+NumPy's own functions need no help: over an object array np.exp, np.log1p, np.tanh … call the elements' methods
+of that name, and np.maximum, np.sign, np.where follow their comparisons.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,10 +15,45 @@ import scipy.special
 from backends.problem import Array
 
 
+def is_object(x: Array) -> bool:
+    """Whether the elements are objects with their own arithmetic rather than floats."""
+    return np.asarray(x).dtype == object
+
+
+def negative_part(x: Array) -> Array:
+    """min(x, 0), whose zeros are of the elements' own type: a plain 0 has no expm1."""
+    part: Array = np.minimum(x, 0 * x if is_object(x) else 0)
+    return part
+
+
 def erfc(x: Array) -> Array:
     """The complementary error function 1 − erf(x), accurate where erf(x) is near 1."""
-    if np.asarray(x).dtype == object:
+    if is_object(x):
         found: Any = np.frompyfunc(lambda value: value.erfc(), 1, 1)(x)
         return found
     smooth: Array = scipy.special.erfc(x)
     return smooth
+
+
+def bell(x: Array) -> Array:
+    """e^(−x²/2). Rounding x² alone would cost x²/2 ULP, 700 before the value underflows.
+
+    Of x = h + l with h the nearest sixteenth, h²/2 is exact and (x² − h²)/2 = l(x + h)/2 is small.
+    """
+    if is_object(x):
+        return np.exp(-0.5 * x * x)
+    x = np.clip(x, -40, 40)  # 0 beyond, in float64 too; x² could overflow
+    high = np.rint(16 * x) / 16
+    return np.exp(-0.5 * high * high) * np.exp(-0.5 * (x - high) * (x + high))
+
+
+def normal_cdf(x: Array) -> Array:
+    """Φ(x) = erfc(−x/√2)/2; left of −1 as e^(−x²/2) erfcx(−x/√2)/2.
+
+    There erfc would multiply the rounding of its argument by x²; erfcx(z) = e^z² erfc(z) hardly varies.
+    """
+    if is_object(x):
+        return 0.5 * erfc(-x / np.sqrt(0 * x + 2))
+    tail = 0.5 * bell(x) * scipy.special.erfcx(np.maximum(-x, 0) * math.sqrt(0.5))
+    cdf: Array = np.where(x < -1, tail, 0.5 * erfc(-x * math.sqrt(0.5)))
+    return cdf

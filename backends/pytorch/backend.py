@@ -99,6 +99,7 @@ class TorchTrainer:
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
         x, y, masks = _tensors(batch)
+        x.requires_grad_()  # layers before the first parameter have cotangents too
         outputs: dict[str, torch.Tensor] = {}
         kept = self._read_buffers(state)
         set_masks(state.module, self._paths.masks, masks)

@@ -32,6 +32,27 @@ def test_every_operator_has_its_derivative(a, b):
         assert (found.value, found.tangent) == (value, tangent), expression
 
 
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "sqrt", "tanh", "erfc", "__abs__"])
+def test_every_function_has_its_derivative(name):
+    """Against a central difference of the same function at ±h."""
+    at, h = 0.7, 1e-6
+    up, down = (getattr(Dual(at + step), name)().value for step in (h, -h))
+    found = getattr(Dual(at, 2.0), name)()
+    assert found.value == getattr(Dual(at), name)().value
+    assert found.tangent == pytest.approx(2 * (up - down) / (2 * h), rel=1e-8)
+
+
+def test_duals_are_ordered_by_their_values_and_abs_is_flat_at_zero():
+    one, other = Dual(1.0, 5.0), Dual(2.0, -5.0)
+    assert one < other
+    assert one <= 1.0
+    assert other > 1
+    assert other >= one
+    assert one == 1.0
+    assert one != other
+    assert abs(Dual(0.0, 3.0)).tangent == 0
+
+
 def test_arrays_of_duals_take_their_tangents_back_out():
     duals = to_dual(np.arange(4.0).reshape(2, 2), 3.0)
     np.testing.assert_array_equal(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from backends.numpy_vjp.function import Function, Vjp
-from backends.numpy_vjp.special import erfc
+from backends.numpy_vjp.special import bell, negative_part, normal_cdf
 from backends.problem import Array
 
 Formula = Callable[[Array], Array]
@@ -65,11 +65,11 @@ def _silu_slope(x: Array) -> Array:
 
 
 def _elu(alpha: float) -> Formula:
-    return lambda x: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return lambda x: np.where(x > 0, x, alpha * np.expm1(negative_part(x)))
 
 
 def _elu_slope(alpha: float) -> Formula:
-    return lambda x: np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))).astype(x.dtype)
+    return lambda x: np.where(x > 0, 1, alpha * np.exp(negative_part(x))).astype(x.dtype)
 
 
 exp = elementwise("exp", np.exp, np.exp)
@@ -77,7 +77,7 @@ log = elementwise("log", np.log, lambda x: 1 / x)
 square = elementwise("square", lambda x: x * x, lambda x: 2 * x)
 sqrt = elementwise("sqrt", np.sqrt, lambda x: 0.5 / np.sqrt(x))
 absolute = elementwise("abs", np.abs, np.sign)
-relu = elementwise("relu", lambda x: np.maximum(x, 0), lambda x: (x > 0).astype(x.dtype))
+relu = elementwise("relu", lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1, 0).astype(x.dtype))
 sigmoid = elementwise("sigmoid", _sigmoid, _sigmoid_slope)
 softplus = elementwise("softplus", _softplus, _sigmoid)
 tanh = elementwise("tanh", np.tanh, _tanh_slope)
@@ -109,15 +109,10 @@ selu = elementwise(
 )
 
 
-def _normal_cdf(x: Array) -> Array:
-    """Φ(x) = erfc(−x/√2)/2, accurate in the left tail, where 1 + erf cancels."""
-    return 0.5 * erfc(-x * math.sqrt(0.5))
-
-
 gelu = elementwise(
     "gelu",
-    lambda x: x * _normal_cdf(x),
-    lambda x: _normal_cdf(x) + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)),
+    lambda x: x * normal_cdf(x),
+    lambda x: normal_cdf(x) + x * bell(x) * (1 / math.sqrt(2 * math.pi)),
 )
 
 
@@ -127,6 +122,7 @@ def _tanh_gelu_argument(x: Array) -> Array:
 
 
 def _tanh_gelu_slope(x: Array) -> Array:
+    x = np.clip(x, -40, 40)  # the slope is 0 or 1 beyond, and x² could overflow to 0·∞
     z = _tanh_gelu_argument(x)
     inner = 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
     return _sigmoid(z) + x * _sigmoid_slope(z) * inner
