@@ -113,13 +113,14 @@ class JaxTrainer:
             fields: dict[str, Any] = {}
             for key in self._kept:
                 field, module, leaf = self._place(key)
-                held = fields.setdefault(field, jax.tree.map(jnp.copy, _field(optimizer, field)))
+                held = fields.setdefault(field, jax.tree.map(lambda leaf: leaf, _field(optimizer, field)))
                 held[module][leaf] = _owned(snapshot.optimizer[key].reshape(held[module][leaf].shape))
             scalars = {"count": lambda args, step: jnp.asarray(step, jnp.int32), **self._row.scalars}
             for field, value in scalars.items():
                 if optax.tree_utils.tree_get_all_with_path(optimizer, field):
                     fields[field] = value(self._problem.optimizer.args, snapshot.step)
             optimizer = optax.tree_utils.tree_set(optimizer, **fields) if fields else optimizer
+            optimizer = jax.tree.map(jnp.copy, optimizer)  # a field that stands twice is donated twice
             return State(params, optimizer, jnp.asarray(snapshot.step))
 
     def read_grads(self, grads: Params) -> Arrays:
