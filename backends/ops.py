@@ -569,7 +569,7 @@ OPTIMIZERS: Mapping[str, OptimizerRule] = MappingProxyType(
         ),
         "rmsprop": OptimizerRule(
             "s ← α s + (1 − α) g²; d = g / (√s + ε), centered g / (√(s − m²) + ε) with m the average of g; "
-            "b ← μ b + d, w ← w − η b; with the rate in the trace b ← μ b + η d, w ← w − b",
+            "b ← μ b + d, w ← w − η b; with the rate in the trace b ← μ b − η d, w ← w + b",
             {
                 "learning_rate": _RATE,
                 "decay": _fraction("α", 0.99),
@@ -577,7 +577,7 @@ OPTIMIZERS: Mapping[str, OptimizerRule] = MappingProxyType(
                 "epsilon_inside": _INSIDE,
                 "centered": Argument(bool, "subtract the squared average", False),
                 "momentum": _fraction("μ", 0.0),
-                "rate_in_trace": Argument(bool, "b sums η d: a new rate does not rescale old steps", False),
+                "rate_in_trace": Argument(bool, "b sums −η d: a new rate does not rescale old steps", False),
                 **_DECAY,
             },
             state=lambda args: _kept(square=True, mean=args["centered"], momentum=args["momentum"]),

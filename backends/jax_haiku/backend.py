@@ -161,7 +161,7 @@ class JaxTrainer:
             fields: dict[str, Any] = {}
             for key in self._kept:
                 field, module, leaf = self._place(key)
-                held = fields.setdefault(field, jax.tree.map(jnp.copy, _field(optimizer, field)))
+                held = fields.setdefault(field, jax.tree.map(lambda leaf: leaf, _field(optimizer, field)))
                 held[module][leaf] = _owned(snapshot.optimizer[key].reshape(held[module][leaf].shape))
             scalars = {"count": lambda args, step: jnp.asarray(step, jnp.int32), **self._row.scalars}
             for field, value in scalars.items():
@@ -176,6 +176,7 @@ class JaxTrainer:
                     mini_step=jnp.asarray(batches, jnp.int32),
                     gradient_step=jnp.asarray(updates, jnp.int32),
                 )
+            optimizer = jax.tree.map(jnp.copy, optimizer)  # a field that stands twice is donated twice
             buffers, average = _placed(self._buffers, snapshot.buffers), self._haiku(snapshot.average)
             return State(params, optimizer, jnp.asarray(snapshot.step), buffers, average)
 

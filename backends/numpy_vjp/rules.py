@@ -68,8 +68,8 @@ def rmsprop(
         d = g / _root(variance, epsilon, epsilon_inside)
         if not momentum:
             return -rate * d, new
-        new["momentum"] = momentum * slots["momentum"] + (rate * d if rate_in_trace else d)
-        return (-1 if rate_in_trace else -rate) * new["momentum"], new
+        b = new["momentum"] = momentum * slots["momentum"] + (-rate * d if rate_in_trace else d)
+        return b if rate_in_trace else -rate * b, new
 
     return rule
 

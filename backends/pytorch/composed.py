@@ -73,7 +73,7 @@ def rmsprop(args: Args) -> Direction:
         if not momentum:
             return rate * d
         trace: torch.Tensor = kept["momentum_buffer"].mul_(momentum)
-        return trace.add_(d, alpha=rate) if args["rate_in_trace"] else rate * trace.add_(d)
+        return -trace.sub_(d, alpha=rate) if args["rate_in_trace"] else rate * trace.add_(d)
 
     return direction
 

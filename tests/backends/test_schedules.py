@@ -97,6 +97,22 @@ def test_a_snapshot_continues_the_schedule(backend, name):
         np.testing.assert_array_equal(straight[key], resumed[key])
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "nadam", "rmsprop", "rprop", "adafactor"])
+def test_a_snapshot_continues_all_that_counts_steps(backend, optimizer):
+    """Optax counts in each part of a chain: the moments, the rate, the decay."""
+    args = {"momentum": 0.9, "rate_in_trace": True} if optimizer == "rmsprop" else {}
+    decay = {} if optimizer == "rprop" else {"weight_decay": 0.1}
+    made = Optimizer(optimizer, preset="torch", **decay, **args)
+    problem = find("schedule-cosine").replace(optimizer=made)
+    trainer, batch = backend.trainer(problem), next(iter(problem.batches()))
+    state = advance(trainer, trainer.init(), batch, 5)
+    snapshot = trainer.read(state)
+    straight = trainer.read(advance(trainer, state, batch, 3)).parameters
+    resumed = trainer.read(advance(trainer, trainer.write(trainer.init(), snapshot), batch, 3)).parameters
+    for key in straight:
+        np.testing.assert_array_equal(straight[key], resumed[key])
+
+
 def test_what_is_refused():
     with pytest.raises(ProblemError, match="the warm-up must be shorter"):
         Schedule("warmup_cosine", warmup=80, steps=80)
