@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test check bench schemas conventions clean
+.PHONY: help verify test sweep check bench schemas conventions clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ verify: $(STAMP)  ## train the seed problem on every backend, judge, write repor
 
 test: $(STAMP)  ## run the test suite
 	$(BIN)/python -m pytest -n 2 --quiet
+
+sweep: $(STAMP)  ## run what `make test` leaves out: every pair of a kind (2 minutes)
+	$(BIN)/python -m pytest -n 2 --quiet -m sweep
 
 check: $(STAMP)  ## lint, formatting, types
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Shared fixtures: the registry's backends, the seed problem, and problems with more shape to them."""
 
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -15,6 +16,19 @@ settings.register_profile("lockstep", deadline=None, derandomize="CI" in os.envi
 settings.load_profile("lockstep")
 
 BACKENDS = list(backends.entries())
+
+
+def pytest_configure(config):
+    """XLA compiles each program once a run: most of the suite's time went into compiling the same ones again.
+
+    The key is the program itself, so another program is never mistaken for it. One folder a worker process, gone with
+    the run: JAX writes an entry in place, and neither a neighbour nor a run cut short may leave half of one.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="lockstep-xla-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 @pytest.fixture(params=BACKENDS)

@@ -125,13 +125,22 @@ TAILS: tuple[Tail, ...] = (
         "jnp.tanh is off by 6 ULP just before it saturates, and its slope 1 − tanh² by twice that",
     ),
     Tail(
-        ("softplus", "logistic"),
+        ("softplus",),
         ("jax",),
         ("x",),
         lambda x, y, info: (np.abs(x) > 4) & (np.abs(x) < 40),
         lambda x, y, info: np.abs(x) / (1 + np.exp(-x)),
         "32 in float64",
         "logaddexp's derivative is e^(x − softplus(x)): the rounding of the difference, |x| ULP",
+    ),
+    Tail(
+        ("logistic",),
+        ("jax",),
+        ("x",),
+        lambda x, y, info: (np.abs(x) > 4) & (np.abs(x) < 40),
+        lambda x, y, info: np.abs(x) * (y / (1 + np.exp(x)) + (1 - y) / (1 + np.exp(-x))),
+        "32 in float64",
+        "(1 − y) σ(p) − y σ(−p), both as softplus' derivative",
     ),
     Tail(
         ("huber", "smooth_l1"),

@@ -281,9 +281,9 @@ def test_dual_numbers_give_the_adjoint_of_every_vjp(member):
 def test_dual_numbers_give_the_adjoint_of_every_losss_vjp(member):
     name, args = member
     rng = np.random.default_rng(8)
-    assert_adjoint(
-        LOSSES[name](arguments(name, args)), rng.random((4, 3)), 2 * rng.standard_normal((4, 3)), False
-    )
+    columns = LOSS_RULES[name].prediction((3,))[0]
+    p = 2 * rng.standard_normal((4, columns))
+    assert_adjoint(LOSSES[name](arguments(name, args)), rng.random((4, 3)), p, False)
 
 
 def test_the_adjoint_identity_catches_a_wrong_vjp():
