@@ -57,8 +57,9 @@ def test_the_table_shown_is_the_table_printed(capsys):
     assert blocks("")[2].strip() == printed[-1]
 
 
-def test_the_toml_example_is_a_problem(tmp_path, capsys):
-    (tmp_path / "mine.toml").write_text(blocks("toml")[0], encoding="utf-8")
+@pytest.mark.parametrize("toml", blocks("toml"), ids=lambda toml: toml.splitlines()[0])
+def test_the_toml_example_is_a_problem(tmp_path, toml):
+    (tmp_path / "mine.toml").write_text(toml, encoding="utf-8")
     (tmp_path / "mine.csv").write_text("width,height,price\n1,2,3\n2,1,4\n0.5,3,2\n", encoding="utf-8")
     assert main(["verify", str(tmp_path / "mine.toml"), "--quiet"]) == 0
 
@@ -68,7 +69,7 @@ def test_the_make_targets_named_exist():
         re.findall(r"`?make ([a-z]+)`?", README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     )
     assert {"verify", "test", "help", "bench", "check"} <= targets
-    for target in targets & {"verify", "test", "help", "bench", "check", "schemas"}:
+    for target in targets & {"verify", "test", "sweep", "help", "bench", "check", "schemas", "conventions"}:
         environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
         done = subprocess.run(
             ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, env=environment
