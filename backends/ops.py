@@ -309,6 +309,7 @@ FUNCTIONS: Mapping[str, Op] = MappingProxyType(
             "log(1 + eˣ), at any x",
             conventions="torch's Softplus returns x beyond its threshold of 20, an error of 2e-9 there",
         ),
+        "log_sigmoid": Op("log σ(x) = −softplus(−x), at any x"),
         "softmax": Op("eˣ / Σ eˣ over the last axis"),
         "log_softmax": Op("x − log Σ eˣ over the last axis"),
         "layer_norm": Op(

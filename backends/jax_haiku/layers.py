@@ -127,6 +127,7 @@ FUNCTIONS: Mapping[str, Row] = {
     "sigmoid": _plain(jax.nn.sigmoid),
     "tanh": _plain(jnp.tanh),
     "softplus": _plain(jax.nn.softplus),
+    "log_sigmoid": _plain(jax.nn.log_sigmoid),
     "softmax": _plain(jax.nn.softmax),
     "log_softmax": _plain(jax.nn.log_softmax),
     "layer_norm": Row(_layer_norm, {"scale": "scale", "offset": "offset"}),

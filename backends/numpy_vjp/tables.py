@@ -79,6 +79,7 @@ FUNCTIONS: Mapping[str, Callable[[Args], Links]] = {
     "sigmoid": _plain(elementwise.sigmoid),
     "tanh": _plain(elementwise.tanh),
     "softplus": _plain(elementwise.softplus),
+    "log_sigmoid": _plain(elementwise.log_sigmoid),
     "softmax": _plain(softmax),
     "log_softmax": _plain(log_softmax),
     "layer_norm": lambda args: _rescaled(normalise(float(args["epsilon"]), over_batch=False)),

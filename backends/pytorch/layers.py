@@ -122,6 +122,7 @@ FUNCTIONS: Mapping[str, Row] = {
     "tanh": Row(lambda shape, args: nn.Tanh()),
     # nn.Softplus is x beyond its threshold, and overflows below a raised one.
     "softplus": _plain(lambda x: torch.logaddexp(x, x.new_zeros(()))),
+    "log_sigmoid": Row(lambda shape, args: nn.LogSigmoid()),
     "softmax": Row(lambda shape, args: nn.Softmax(-1)),
     "log_softmax": Row(lambda shape, args: nn.LogSoftmax(-1)),
     "linear": Row(_linear(bias=True), {"w": Leaf("weight", TRANSPOSED), "b": Leaf("bias")}),

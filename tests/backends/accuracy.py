@@ -244,6 +244,11 @@ def _softplus(x: Any) -> tuple[Any, ...]:
     return f, f, _sigma(x), _sigma(x)
 
 
+def _log_sigmoid(x: Any) -> tuple[Any, ...]:
+    f, _, slope, _ = _softplus(-x)
+    return -f, f, slope, slope
+
+
 def _dot(x: Any, params: Mapping[str, Any], u: Any) -> dict[str, Owed]:
     w = params["w"]
     return {
@@ -333,6 +338,7 @@ ROWS: Mapping[str, Row] = {
     "sigmoid": Row("sigmoid", pointwise(_sigmoid)),
     "tanh": Row("tanh", pointwise(_tanh), kinks=(0.625, 1.0), dense=((18.6, 20.0),)),
     "softplus": Row("softplus", pointwise(_softplus), kinks=(20.0,)),
+    "log_sigmoid": Row("log_sigmoid", pointwise(_log_sigmoid), kinks=(-20.0,)),
     "softmax": Row("softmax", _softmax, high=0.9),
     "log_softmax": Row("log_softmax", _log_softmax, high=0.9),
 }

@@ -134,6 +134,15 @@ TAILS: tuple[Tail, ...] = (
         "logaddexp's derivative is e^(x − softplus(x)): the rounding of the difference, |x| ULP",
     ),
     Tail(
+        ("log_sigmoid",),
+        ("jax",),
+        ("x",),
+        lambda x, y, info: (np.abs(x) > 4) & (np.abs(x) < 40),
+        lambda x, y, info: np.abs(x) / (1 + np.exp(x)),
+        "30 in float64",
+        "it is −softplus(−x), with softplus' derivative",
+    ),
+    Tail(
         ("logistic",),
         ("jax",),
         ("x",),

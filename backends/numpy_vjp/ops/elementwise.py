@@ -81,6 +81,7 @@ relu = elementwise("relu", lambda x: np.maximum(x, 0), lambda x: np.where(x > 0,
 sigmoid = elementwise("sigmoid", _sigmoid, _sigmoid_slope)
 softplus = elementwise("softplus", _softplus, _sigmoid)
 tanh = elementwise("tanh", np.tanh, _tanh_slope)
+log_sigmoid = elementwise("log_sigmoid", lambda x: -_softplus(-x), lambda x: _sigmoid(-x))
 silu = elementwise("silu", lambda x: x * _sigmoid(x), _silu_slope)
 
 
