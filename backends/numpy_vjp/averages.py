@@ -40,5 +40,5 @@ NONE = Averaging(lambda parameters: {}, lambda average, parameters, number: {})
 
 AVERAGES: Mapping[str, Callable[[Args], Averaging]] = {
     "none": lambda args: NONE,
-    "ema": lambda args: ema(float(args["decay"]), bool(args["debias"])),
+    "ema": lambda args: ema(args["decay"], bool(args["debias"])),
 }

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backends.numpy_vjp.arithmetic import FLOATS, Arithmetic
 from backends.numpy_vjp.averages import AVERAGES
 from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain, pull_back
 from backends.numpy_vjp.clips import CLIPS
@@ -44,15 +45,18 @@ class NumPyTrainer:
 
     capabilities = frozenset({"fit", "stages", "optimizer_state"})
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, arithmetic: Arithmetic = FLOATS) -> None:
         self._problem = problem
-        self._clip = CLIPS[problem.clip.name](problem.clip.args)
-        factor = SCHEDULES[problem.schedule.name](problem.schedule.args)
-        self._optimizer = OPTIMIZERS[problem.optimizer.name](problem.optimizer.args, factor)
-        self._average = AVERAGES[problem.average.name](problem.average.args)
-        self._penalise = adding(problem)
-        self._chain = chain_of(problem.layers, training=True)
-        self._funcs = [*self._chain.funcs, LOSSES[problem.loss.name](problem.loss.args)]
+        self._arithmetic = arithmetic
+        lifted = arithmetic.args
+        self._clip = CLIPS[problem.clip.name](lifted(problem.clip.args))
+        factor = SCHEDULES[problem.schedule.name](lifted(problem.schedule.args))
+        self._optimizer = OPTIMIZERS[problem.optimizer.name](lifted(problem.optimizer.args), factor)
+        self._average = AVERAGES[problem.average.name](lifted(problem.average.args))
+        self._penalise = adding(problem, arithmetic)
+        self._layers = arithmetic.layers(problem.layers)
+        self._chain = chain_of(self._layers, training=True)
+        self._funcs = [*self._chain.funcs, LOSSES[problem.loss.name](lifted(problem.loss.args))]
 
     def given(self) -> Arrays:
         batches = self._problem.batches()
@@ -64,12 +68,15 @@ class NumPyTrainer:
         }
 
     def init(self) -> State:
+        lifted = self._arithmetic.arrays
         parameters = self._problem.initial_parameters()
+        slots = self._optimizer.init(parameters)
+        parameters = lifted(parameters)
         return State(
             parameters,
-            self._optimizer.init(parameters),
+            lifted(slots),
             0,
-            self._problem.initial_buffers(),
+            lifted(self._problem.initial_buffers()),
             self._accumulator(parameters),
             self._average.init(parameters),
         )
@@ -80,7 +87,7 @@ class NumPyTrainer:
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, dict[str, Array]]:
         params = self._chain_params(state, batch)
-        loss, _, grads = backward_diff_chain(batch.x, self._funcs, params)
+        loss, _, grads = backward_diff_chain(self._arithmetic.array(batch.x), self._funcs, params)
         return self._moved(state, batch), *self._penalise(loss, self._named(grads), state.parameters)
 
     def apply(self, state: State, grads: Arrays) -> State:
@@ -103,7 +110,7 @@ class NumPyTrainer:
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
         params = self._chain_params(state, batch)
-        values = evaluate_chain(batch.x, self._funcs, params, return_all=True)
+        values = evaluate_chain(self._arithmetic.array(batch.x), self._funcs, params, return_all=True)
         cotangents, chain_grads = pull_back(values, self._funcs, params, np.ones_like(values[-1]))
         loss, grads = self._penalise(values[-1], self._named(chain_grads), state.parameters)
         stages = {
@@ -116,9 +123,13 @@ class NumPyTrainer:
         return {name: np.array(value) for name, value in select(stages, wanted).items()}
 
     def predict(self, state: State, x: Array) -> Array:
-        chain = chain_of(self._problem.layers, training=False)
-        values = {**state.parameters, **statistics(self._problem.layers, state.buffers)}
-        return np.array(evaluate_chain(x, chain.funcs, [resolve(names, values) for names in chain.names]))
+        chain = chain_of(self._layers, training=False)
+        values = {**state.parameters, **statistics(self._layers, state.buffers)}
+        return np.array(
+            evaluate_chain(
+                self._arithmetic.array(x), chain.funcs, [resolve(names, values) for names in chain.names]
+            )
+        )
 
     def read(self, state: State) -> Snapshot:
         return Snapshot(
@@ -158,8 +169,11 @@ class NumPyTrainer:
 
     def _chain_params(self, state: State, batch: Batch) -> list[Param]:
         """The parameters and masks in the chain's order; the target is the last function's constant."""
-        values = {**state.parameters, **masks_of(batch.masks)}
-        return [*(resolve(names, values) for names in self._chain.names), batch.y]
+        values = {**state.parameters, **masks_of(self._arithmetic.arrays(batch.masks))}
+        return [
+            *(resolve(names, values) for names in self._chain.names),
+            self._arithmetic.array(batch.y),
+        ]
 
     def _accumulator(self, parameters: Arrays) -> dict[str, Array]:
         """Gradients of no batch yet; nothing at all where each batch updates."""
@@ -174,8 +188,9 @@ class NumPyTrainer:
         """The state with its buffers after the forward pass on `batch`."""
         if not state.buffers:
             return state
-        values = {**state.parameters, **state.buffers, **masks_of(batch.masks)}
-        return state._replace(buffers=moved(self._problem.layers, batch.x, values))
+        lifted = self._arithmetic
+        values = {**state.parameters, **state.buffers, **masks_of(lifted.arrays(batch.masks))}
+        return state._replace(buffers=moved(self._layers, lifted.array(batch.x), values))
 
 
 def _copies(arrays: Arrays) -> dict[str, Array]:

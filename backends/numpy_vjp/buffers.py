@@ -51,6 +51,6 @@ def running_statistics(momentum: float, unbiased: bool, debias: bool) -> Average
 
 AVERAGES: Mapping[str, Callable[[Args], Average]] = {
     "batch_norm": lambda args: running_statistics(
-        float(args["momentum"]), bool(args["unbiased"]), bool(args["debias"])
+        args["momentum"], bool(args["unbiased"]), bool(args["debias"])
     ),
 }

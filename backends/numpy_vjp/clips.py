@@ -31,6 +31,6 @@ def by_value(limit: float) -> ClipTransform:
 
 CLIPS: Mapping[str, Callable[[Args], ClipTransform]] = {
     "none": lambda args: lambda grads: grads,
-    "norm": lambda args: by_norm(float(args["limit"]), float(args["epsilon"])),
-    "value": lambda args: by_value(float(args["limit"])),
+    "norm": lambda args: by_norm(args["limit"], args["epsilon"]),
+    "value": lambda args: by_value(args["limit"]),
 }

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from backends.numpy_vjp.buffers import AVERAGES
 from backends.numpy_vjp.chain import compose, evaluate_chain
 from backends.numpy_vjp.function import Function, Param
@@ -84,7 +82,7 @@ def moved(layers: Sequence[Placed], x: Array, values: Mapping[str, Array]) -> di
         if layer.buffers:
             before = {key: values[layer.leaf(key)] for key in layer.buffers}
             after = AVERAGES[layer.op](layer.args).move(x, before)
-            found.update({layer.leaf(key): np.asarray(value) for key, value in after.items()})
+            found.update({layer.leaf(key): value for key, value in after.items()})
         for branch in layer.branches:
             found.update(moved(branch, x, values))
         chain = chain_of([layer], training=True)

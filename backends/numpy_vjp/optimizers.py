@@ -70,7 +70,7 @@ def _maker(name: str) -> Callable[[Args, Factor], Transform]:
     """(arguments, the schedule's factor) -> transform."""
 
     def make(args: Args, factor: Factor) -> Transform:
-        base = float(args["learning_rate"])
+        base = args["learning_rate"]
         # What has no choice is decoupled always.
         rule = decayed(RULES[name](args), args.get("weight_decay", 0.0), args.get("decoupled", True))
         return over_names(rule, REGISTRY[name].state(args), lambda t: base * factor(t))

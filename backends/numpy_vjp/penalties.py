@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backends.numpy_vjp.arithmetic import Arithmetic, Number
 from backends.ops import Args
 from backends.problem import Array, Arrays, Problem
 
@@ -21,26 +22,26 @@ class Term(NamedTuple):
     gradient: Callable[[Array], Array]
 
 
-def l1(weight: float) -> Term:
+def l1(weight: Number) -> Term:
     """λ Σ |w|; sign(0) = 0 is the stated derivative there."""
     return Term(lambda w: weight * np.sum(np.abs(w)), lambda w: weight * np.sign(w))
 
 
-def l2(weight: float) -> Term:
+def l2(weight: Number) -> Term:
     """(λ/2) Σ w²."""
     return Term(lambda w: 0.5 * weight * np.sum(w * w), lambda w: weight * w)
 
 
 PENALTIES: Mapping[str, Callable[[Args], Term]] = {
-    "l1": lambda args: l1(float(args["weight"])),
-    "l2": lambda args: l2(float(args["weight"])),
+    "l1": lambda args: l1(args["weight"]),
+    "l2": lambda args: l2(args["weight"]),
 }
 
 
-def adding(problem: Problem) -> Adding:
+def adding(problem: Problem, arithmetic: Arithmetic) -> Adding:
     """What adds the problem's penalties to a loss and its gradients."""
     terms = [
-        (PENALTIES[penalty.name](penalty.args), name)
+        (PENALTIES[penalty.name](arithmetic.args(penalty.args)), name)
         for penalty in problem.penalties
         for name in problem.penalised(penalty)
     ]

@@ -5,11 +5,11 @@ A rule is a pure function; the makers take the arguments that the formula has be
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from backends.numpy_vjp.special import eps, sqrt
 from backends.ops import Args
 from backends.problem import Array
 
@@ -145,8 +145,8 @@ def radam(beta1: float, beta2: float, epsilon: float, epsilon_corrected: bool, t
             return 1.0
         trust = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
         if epsilon_corrected:
-            return math.sqrt(trust) / (np.sqrt(square / unbias) + epsilon)
-        return math.sqrt(trust * unbias) / (np.sqrt(square) + epsilon)
+            return sqrt(trust) / (np.sqrt(square / unbias) + epsilon)
+        return sqrt(trust * unbias) / (np.sqrt(square) + epsilon)
 
     def rule(g: Array, w: Array, slots: Slots, t: int, rate: float) -> tuple[Array, dict[str, Array]]:
         new = _moments(beta1, beta2, g, slots)
@@ -183,7 +183,7 @@ def adafactor(
     """Shazeer, Stern, "Adafactor" (2018), without momentum; a matrix is factored if it has the slots for it."""
 
     def rule(g: Array, w: Array, slots: Slots, t: int, rate: float) -> tuple[Array, dict[str, Array]]:
-        least = epsilon or float(np.finfo(g.dtype).eps)
+        least = epsilon or eps(g)
         square = g * g + least if epsilon_added else g * g
         means = {"row": square.mean(axis=-1, keepdims=True), "column": square.mean(axis=0, keepdims=True)}
         newest = {slot: means.get(slot, square) for slot in slots}
@@ -191,7 +191,7 @@ def adafactor(
         estimate = _estimate(new, 0.0 if epsilon_added else least)
         u = g / np.sqrt(estimate)
         u = u / max(1.0, _rms(u) / clip)
-        step = min(rate, 1 / math.sqrt(t)) if relative_step else rate
+        step = min(rate, 1 / sqrt(0 * rate + t)) if relative_step else rate
         return -step * max(epsilon_scale, _rms(w)) * u, new
 
     return rule
@@ -217,7 +217,7 @@ def _estimate(kept: Slots, least: float) -> Array:
 
 def _rms(values: Array) -> float:
     """The root of the mean square, in double."""
-    return math.sqrt(np.mean(values * values))
+    return sqrt(np.mean(values * values))
 
 
 def _root(square: Array, epsilon: float, inside: bool) -> Array:

@@ -7,6 +7,7 @@ of that name, and np.maximum, np.sign, np.where follow their comparisons.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,3 +58,38 @@ def normal_cdf(x: Array) -> Array:
     tail = 0.5 * bell(x) * scipy.special.erfcx(np.maximum(-x, 0) * math.sqrt(0.5))
     cdf: Array = np.where(x < -1, tail, 0.5 * erfc(-x * math.sqrt(0.5)))
     return cdf
+
+
+def _of_number(name: str) -> Callable[[Any], Any]:
+    """Math's function of a float, in double whatever the dtype; of an object its own method."""
+
+    def f(x: Any) -> Any:
+        return getattr(x, name)() if hasattr(x, name) else getattr(math, name)(x)
+
+    return f
+
+
+sqrt, log, cos = (_of_number(name) for name in ("sqrt", "log", "cos"))
+
+
+def like(x: Array, value: float) -> Any:
+    """`value` as a number like the elements of x: itself for floats, so that it takes their dtype."""
+    return 0 * x.flat[0] + value if is_object(x) else value
+
+
+def pi(x: Any) -> Any:
+    """π as a number like x, or like its elements."""
+    number = x.flat[0] if isinstance(x, np.ndarray) and is_object(x) else x
+    return number.pi() if hasattr(number, "pi") else math.pi
+
+
+def eps(x: Array) -> float:
+    """The distance from 1 to the next number of the problem's dtype."""
+    return float(x.flat[0].eps if is_object(x) else np.finfo(x.dtype).eps)
+
+
+def largest(x: Array) -> Array:
+    """The maximum over the last axis, kept; of objects that have one by their float values: two balls may have no order."""
+    if is_object(x) and hasattr(x.flat[0], "__float__"):
+        x = x.astype(float).astype(object)
+    return np.max(x, axis=-1, keepdims=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from backends.numpy_vjp.function import Function, Vjp
 from backends.numpy_vjp.ops.softmax import softmax
+from backends.numpy_vjp.special import like, sqrt
 from backends.problem import Array
 
 
@@ -36,7 +35,7 @@ def attend(heads: int, causal: bool) -> Function:
     """
 
     def weights(q: Array, k: Array) -> Array:
-        logits = np.matmul(q, _transposed(k)) / math.sqrt(q.shape[-1])
+        logits = np.matmul(q, _transposed(k)) / sqrt(like(q, q.shape[-1]))
         if causal:
             logits = np.where(np.tri(logits.shape[-1], dtype=bool), logits, -np.inf)
         return softmax(logits)
@@ -60,7 +59,7 @@ def attend(heads: int, causal: bool) -> Function:
         def vjp(u: Array) -> tuple[Array, None]:
             by_head = np.swapaxes(u.reshape(*u.shape[:2], heads, -1), 1, 2)
             p_bar = np.matmul(by_head, _transposed(v))
-            s_bar = p * (p_bar - np.sum(p * p_bar, axis=-1, keepdims=True)) / math.sqrt(q.shape[-1])
+            s_bar = p * (p_bar - np.sum(p * p_bar, axis=-1, keepdims=True)) / sqrt(like(q, q.shape[-1]))
             q_bar, k_bar = np.matmul(s_bar, k), np.matmul(_transposed(s_bar), q)
             return _merge([q_bar, k_bar, np.matmul(_transposed(p), by_head)]), None
 

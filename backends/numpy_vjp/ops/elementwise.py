@@ -6,13 +6,13 @@ stays within the dtype it is given.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from backends.numpy_vjp.function import Function, Vjp
-from backends.numpy_vjp.special import bell, negative_part, normal_cdf
+from backends.numpy_vjp.special import bell, negative_part, normal_cdf, pi
+from backends.numpy_vjp.special import sqrt as root
 from backends.problem import Array
 
 Formula = Callable[[Array], Array]
@@ -113,19 +113,19 @@ selu = elementwise(
 gelu = elementwise(
     "gelu",
     lambda x: x * normal_cdf(x),
-    lambda x: normal_cdf(x) + x * bell(x) * (1 / math.sqrt(2 * math.pi)),
+    lambda x: normal_cdf(x) + x * bell(x) * (1 / root(2 * pi(x))),
 )
 
 
 def _tanh_gelu_argument(x: Array) -> Array:
     """2√(2/π)(x + 0.044715 x³): twice the argument of the tanh, so that (1 + tanh)/2 is a sigmoid of it."""
-    return 2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+    return 2 * root(2 / pi(x)) * (x + 0.044715 * x * x * x)
 
 
 def _tanh_gelu_slope(x: Array) -> Array:
     x = np.clip(x, -40, 40)  # the slope is 0 or 1 beyond, and x² could overflow to 0·∞
     z = _tanh_gelu_argument(x)
-    inner = 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+    inner = 2 * root(2 / pi(x)) * (1 + 3 * 0.044715 * x * x)
     return _sigmoid(z) + x * _sigmoid_slope(z) * inner
 
 

@@ -5,7 +5,6 @@ The targets y are constants. Formulas and kinks as `backends.ops.LOSSES` states 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from backends.numpy_vjp.function import Function, Vjp
 from backends.numpy_vjp.ops.elementwise import sigmoid, softplus
 from backends.numpy_vjp.ops.softmax import log_softmax, softmax
+from backends.numpy_vjp.special import like, log
 from backends.problem import Array
 
 Formula = Callable[[Array, Array], Array]
@@ -78,7 +78,7 @@ def log_cosh(reduction: str) -> Function:
 
     def formula(p: Array, y: Array) -> Array:
         size = np.abs(p - y)
-        return size + np.log1p(np.exp(-2 * size)) - math.log(2)
+        return size + np.log1p(np.exp(-2 * size)) - log(like(size, 2))
 
     return reduced("log_cosh", formula, lambda p, y: np.tanh(p - y), reduction)
 
@@ -122,7 +122,7 @@ def gaussian(epsilon: float, reduction: str) -> Function:
     In t no exponential overflows. The derivative in v is that of the formula, clamped or not, and dv/ds = eˢ:
     dJ/dm = −e/v and dJ/ds = (1 − e²/v)(eˢ/v)/2, with eˢ/v = exp(min(0, s − log ε)).
     """
-    floor = math.log(epsilon)
+    floor = log(epsilon)
 
     def formula(p: Array, y: Array) -> Array:
         m, s = np.split(p, 2, axis=-1)
