@@ -18,7 +18,7 @@ from backends.errors import BackendUnavailableError, UnknownNameError, did_you_m
 if TYPE_CHECKING:
     from backends.protocol import Backend
 
-__all__ = ["ENTRY_POINT_GROUP", "Entry", "entries", "entry", "load", "missing_modules"]
+__all__ = ["ENTRY_POINT_GROUP", "REFERENCE", "Entry", "entries", "entry", "load", "missing_modules"]
 
 ENTRY_POINT_GROUP = "lockstep.backends"
 
@@ -46,6 +46,9 @@ class Entry:
         """The exact command that installs what the backend needs."""
         return "pip install " + " ".join(f'"{requirement}"' for requirement in self.requirements)
 
+
+REFERENCE = "numpy"
+"""The backend whose disturbed runs measure what rounding can do."""
 
 BUILT_IN = (
     Entry("numpy", "backends.numpy_vjp.backend:NumPyBackend", "hand-written VJPs in NumPy"),

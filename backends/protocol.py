@@ -37,11 +37,11 @@ Grads = Any
 Scalar = Any
 """A scalar that `numpy.asarray` accepts; it may still be on its way (asynchronous dispatch)."""
 
-CAPABILITIES = frozenset({"fit", "stages", "optimizer_state"})
+CAPABILITIES = frozenset({"fit", "stages", "optimizer_state", "twins"})
 """What a trainer may offer beyond the plain step.
 
 ``fit``: the whole run in one call. ``stages``: `observe`. ``optimizer_state``: `read` and `write` carry
-everything the optimizer keeps between steps.
+everything the optimizer keeps between steps. ``twins``: it is `Disturbable`.
 """
 
 STAGES = ("batch", "forward", "loss", "cotangent", "gradient")
@@ -112,6 +112,19 @@ class Trace:
     parameters: Arrays | None = None
 
 
+@dataclass(frozen=True)
+class Disturbed:
+    """What disturbed runs left behind: arrays as in a `Trace`, with a first axis for the twins, in float64.
+
+    Attributes:
+        trace: losses (twins, steps); the final state, (twins, ...) each.
+        evaluation: (twins, rows, ...), the prediction in evaluation mode; None where the problem has but one mode.
+    """
+
+    trace: Trace
+    evaluation: Array | None
+
+
 class Trainer(Protocol):
     """One problem bound to one backend."""
 
@@ -161,6 +174,13 @@ class Trainer(Protocol):
 
     def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
         """The whole run, as fast as the framework can."""
+
+
+class Disturbable(Trainer, Protocol):
+    """A trainer that can say what rounding does to its run."""
+
+    def disturbed(self, batches: Batches, twins: int, seed: int) -> Disturbed:
+        """So many runs, each of whose operations is disturbed within the rounding of the problem's dtype."""
 
 
 class Backend(Protocol):

@@ -106,9 +106,16 @@ def _add_verify(commands: Any) -> None:
     )
     verify.add_argument("--epochs", type=int, metavar="N", help="instead of each problem's own")
     verify.add_argument(
+        "--tolerance",
+        choices=("budget", "fixed"),
+        default="budget",
+        help="budget (the default): what rounding can do to this problem, measured by disturbed twins of the "
+        "reference; fixed: the same for all problems of a dtype",
+    )
+    verify.add_argument(
         "--rtol",
         type=float,
-        help="equal is |left - right| <= atol + rtol |left|; default: fixed for each dtype",
+        help="equal is |left - right| <= atol + rtol |left|, instead",
     )
     verify.add_argument("--atol", type=float, help="see --rtol")
     verify.add_argument(
@@ -174,6 +181,7 @@ def _train(options: argparse.Namespace) -> Result:
             backends=options.backend,
             dtypes=dict.fromkeys(options.dtype or DTYPES),
             epochs=options.epochs,
+            tolerance=options.tolerance,
             rtol=options.rtol,
             atol=options.atol,
             trainers=side_by_side,

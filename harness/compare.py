@@ -12,7 +12,7 @@ import numpy as np
 from backends.problem import UNAVERAGED, Array, Arrays, Problem
 from backends.protocol import Trace
 from harness.distance import Place, place, ratio
-from harness.tolerance import Tolerance
+from harness.tolerance import Judge
 from harness.verdict import Verdict
 
 LOSS = "loss"
@@ -80,6 +80,8 @@ class Comparison:
         smallest_rtol: the smallest rtol, with atol as it is, under which all would have passed.
         smallest_atol: the smallest atol, with rtol as it is, likewise.
         tolerance: what it was judged by.
+        used: the largest distance as a share of its limit; above 1 it fails.
+        detectable: the largest limit, over its scale: any difference of more than that would have been caught.
     """
 
     problem: str
@@ -96,14 +98,16 @@ class Comparison:
     worst: Place | None = None
     smallest_rtol: float | None = None
     smallest_atol: float | None = None
-    tolerance: Tolerance | None = None
+    tolerance: Judge | None = None
+    used: float | None = None
+    detectable: float | None = None
 
 
 def compare_runs(
     problem: Problem,
     left: Run,
     right: Run,
-    tolerance: Tolerance,
+    tolerance: Judge,
     expected: Mapping[str, Fingerprint] | None = None,
 ) -> list[Comparison]:
     """Everything of two trained runs: inputs first, then every step's loss, then what training ended with.
@@ -260,10 +264,13 @@ def _compare_values(blank: Comparison, left: Array, right: Array) -> Comparison:
     scale = tolerance.scale(a, blank.quantity == LOSS)
     with np.errstate(over="ignore"):  # opposite numbers near the dtype's end are infinitely far apart
         distance = np.where(finite, np.abs(a - b), np.inf)
-    limit = tolerance.limit(scale)
-    failing = distance > limit
+    limit = tolerance.limit(blank.quantity, scale)
+    failing = (distance > limit) | ~finite
     margin = np.where(both_lost & (failing & ~both_lost).any(), -1.0, ratio(distance, limit))
     verdict, reason = _decide(blank, failing, both_lost, finite)
+    blind = tolerance.blind(blank.quantity, scale)
+    if verdict is Verdict.AGREE and blind.any():
+        verdict, reason = Verdict.INCONCLUSIVE, _unseen(blank, blind)
     return dataclasses.replace(
         blank,
         verdict=verdict,
@@ -274,6 +281,8 @@ def _compare_values(blank: Comparison, left: Array, right: Array) -> Comparison:
         worst=place(_index(margin, int(margin.argmax())), left, right, scale),
         smallest_rtol=_at_least(ratio(np.maximum(distance - tolerance.atol, 0.0), scale)),
         smallest_atol=_at_least(np.maximum(distance - tolerance.rtol * scale, 0.0)),
+        used=float(margin.max()),
+        detectable=float(ratio(limit, scale).max()),
     )
 
 
@@ -287,6 +296,14 @@ def _decide(blank: Comparison, failing: Array, both_lost: Array, finite: Array) 
     if (failing & finite).any():
         return Verdict.DIFFER, f"beyond tolerance first at {where} {_show(_first(failing & finite))}"
     return Verdict.ERROR, f"both sides diverged: not finite from {where} {_show(_first(both_lost))}"
+
+
+def _unseen(blank: Comparison, blind: Array) -> str:
+    share = blind.mean()
+    return (
+        f"rounding alone is so large from {blank.unit} {_show(_first(blind))} on ({share:.0%} of the values) "
+        "that nothing could be caught"
+    )
 
 
 def _first(mask: Array) -> tuple[int, ...] | None:
@@ -324,6 +341,6 @@ def _could_fail(one: Comparison, left: Array) -> bool:
     """Whether zeros in place of these values would have failed; of zeros, whether anything else would."""
     if one.tolerance is None or one.verdict is not Verdict.AGREE:
         return True
-    limit = one.tolerance.limit(one.tolerance.scale(left, one.quantity == LOSS))
+    limit = one.tolerance.limit(one.quantity, one.tolerance.scale(left, one.quantity == LOSS))
     magnitude = np.abs(left.astype(np.float64))
     return bool((magnitude > limit).any()) or not magnitude.any()

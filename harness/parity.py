@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec
@@ -13,10 +14,11 @@ import numpy as np
 import backends as registry
 from backends.errors import ProblemError
 from backends.problem import DTYPES, Array, Problem
+from harness.budget import measure
 from harness.compare import INPUTS, Comparison, Run, compare_runs, expected_inputs
 from harness.distance import ratio
 from harness.problems import find
-from harness.tolerance import Tolerance, choose
+from harness.tolerance import FIXED, Judge, Tolerance, choose
 from harness.verdict import Verdict, combine
 from harness.workers import Chosen, Trainers, in_process, name_of
 
@@ -40,7 +42,7 @@ class Case:
     problem: Problem
     runs: tuple[Run, ...]
     comparisons: tuple[Comparison, ...]
-    tolerance: Tolerance
+    tolerance: Judge
 
     @property
     def trained(self) -> list[Run]:
@@ -146,6 +148,7 @@ def verify(
     backends: Iterable[Chosen] | None = None,
     dtypes: Iterable[str] = DTYPES,
     epochs: int | None = None,
+    tolerance: str = "budget",
     rtol: float | None = None,
     atol: float | None = None,
     trainers: Trainers = in_process,
@@ -159,7 +162,9 @@ def verify(
             here is SKIPPED, which is not agreement.
         dtypes: ``float64`` and ``float32`` by default.
         epochs: instead of each problem's own.
-        rtol, atol: |left − right| ≤ atol + rtol·|left| instead of the fixed tolerance of the dtype.
+        tolerance: ``budget``: measured on each problem by disturbed twins of the reference (`harness.budget`);
+            ``fixed``: the same for all problems of a dtype (`harness.tolerance.FIXED`).
+        rtol, atol: |left − right| ≤ atol + rtol·|left| instead.
         trainers: how the runs are made: `harness.workers.in_process` or `side_by_side`.
         progress: called with each run as it finishes.
 
@@ -169,11 +174,15 @@ def verify(
     chosen = _distinct(backends)
     wanted = [problems] if isinstance(problems, (Problem, str, Path)) else list(problems)
     prepared = [_prepared(one, dtype, epochs) for one in _distinct_problems(wanted) for dtype in dtypes]
-    tolerances = [choose(problem.dtype, rtol, atol) for problem in prepared]
+    given = [choose(problem.dtype, rtol, atol, tolerance) for problem in prepared]
     runs: dict[tuple[str, str, str], Run] = {}
-    for run in trainers(chosen, prepared):
-        runs[run.problem, run.dtype, run.backend] = run
-        progress(run)
+    # Beside the training, which is done by other processes when it is done side by side.
+    with ThreadPoolExecutor(1) as measuring:
+        budgets = measuring.map(_tolerance, prepared, given)
+        for run in trainers(chosen, prepared):
+            runs[run.problem, run.dtype, run.backend] = run
+            progress(run)
+        tolerances = list(budgets)
     cases = (
         _judge(problem, [runs[problem.name, problem.dtype, name_of(one)] for one in chosen], tolerance)
         for problem, tolerance in zip(prepared, tolerances, strict=True)
@@ -225,11 +234,16 @@ def _prepared(problem: Problem, dtype: str, epochs: int | None) -> Problem:
     return problem.replace(dtype=dtype, epochs=problem.epochs if epochs is None else epochs)
 
 
-def _judge(problem: Problem, runs: Sequence[Run], tolerance: Tolerance) -> Case:
+def _tolerance(problem: Problem, given: Tolerance | None) -> Judge:
+    """What was given; else the budget, and the fixed tolerance where the reference cannot train the problem."""
+    return given or measure(problem) or FIXED[problem.dtype]
+
+
+def _judge(problem: Problem, runs: Sequence[Run], tolerance: Judge) -> Case:
     return Case(problem, tuple(runs), tuple(_pairs(problem, runs, tolerance)), tolerance)
 
 
-def _pairs(problem: Problem, runs: Sequence[Run], tolerance: Tolerance) -> Iterator[Comparison]:
+def _pairs(problem: Problem, runs: Sequence[Run], tolerance: Judge) -> Iterator[Comparison]:
     trained = [run for run in runs if run.trace is not None]
     expected = expected_inputs(problem)  # once: hashing a million rows costs what an epoch does
     for left, right in itertools.combinations(trained, 2):

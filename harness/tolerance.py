@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -14,6 +15,35 @@ from backends.problem import Array
 
 class ToleranceError(LockstepError):
     """A tolerance that is not a number, or under which nothing could fail."""
+
+
+class Judge(Protocol):
+    """What decides whether a distance is too large: a `Tolerance`, or a budget measured on the problem."""
+
+    @property
+    def rtol(self) -> float:
+        """As of a `Tolerance`; 0 where there is none."""
+
+    @property
+    def atol(self) -> float:
+        """As of a `Tolerance`; 0 where there is none."""
+
+    @property
+    def scaled(self) -> bool:
+        """As of a `Tolerance`."""
+
+    @property
+    def source(self) -> str:
+        """Where the numbers come from."""
+
+    def scale(self, left: Array, is_loss: bool) -> Array:
+        """What distances are put in relation to."""
+
+    def limit(self, quantity: str, scale: Array) -> Array:
+        """The largest distance that passes."""
+
+    def blind(self, quantity: str, scale: Array) -> Array:
+        """Where it could catch nothing."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +83,18 @@ class Tolerance:
         floor: Array = magnitude.flat[0] if is_loss else magnitude.max()
         return magnitude.clip(min=floor)
 
-    def limit(self, scale: Array) -> Array:
+    def limit(self, quantity: str, scale: Array) -> Array:
         """The largest distance that passes, element by element."""
         limit: Array = self.atol + self.rtol * scale
         return limit
 
+    def blind(self, quantity: str, scale: Array) -> Array:
+        """Where this tolerance is so wide that it could catch nothing; a fixed one is refused before."""
+        return np.zeros(scale.shape, dtype=bool)
+
+
+KINDS = ("budget", "fixed")
+"""Where a tolerance comes from that the user does not give: measured on the problem, or the same for all."""
 
 FIXED: Mapping[str, Tolerance] = {
     # Measured on the seed problem over 10, 1,000 and 20,000 epochs, the three backends pairwise: at most 6e-17
@@ -69,8 +106,16 @@ FIXED: Mapping[str, Tolerance] = {
 }
 
 
-def choose(dtype: str, rtol: float | None = None, atol: float | None = None) -> Tolerance:
-    """The user's tolerance if one is given (what is left out is 0), else the fixed one of the dtype."""
+def choose(
+    dtype: str, rtol: float | None = None, atol: float | None = None, kind: str = "fixed"
+) -> Tolerance | None:
+    """The user's tolerance if one is given (what is left out is 0), the dtype's fixed one, or None: to be measured.
+
+    Raises:
+        ToleranceError: `kind` is none of KINDS.
+    """
+    if kind not in KINDS:
+        raise ToleranceError("unknown kind of tolerance", repr(kind), f"give {' or '.join(KINDS)}")
     if rtol is None and atol is None:
-        return FIXED[dtype]
+        return FIXED[dtype] if kind == "fixed" else None
     return Tolerance(rtol or 0.0, atol or 0.0, False, "given by the user")

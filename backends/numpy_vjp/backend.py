@@ -17,8 +17,9 @@ from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_par
 from backends.numpy_vjp.penalties import PENALTIES, adding
 from backends.numpy_vjp.schedules import SCHEDULES
 from backends.numpy_vjp.tables import FUNCTIONS, JOINS, LOSSES
+from backends.numpy_vjp.twins import Noise
 from backends.problem import Array, Arrays, Batch, Batches, Problem
-from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+from backends.protocol import Disturbed, Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 
 TABLES = {
     "layer": FUNCTIONS.keys() | JOINS.keys(),
@@ -43,7 +44,7 @@ class State(NamedTuple):
 class NumPyTrainer:
     """A problem bound to the chain. Pure: no method changes its arguments."""
 
-    capabilities = frozenset({"fit", "stages", "optimizer_state"})
+    capabilities = frozenset({"fit", "stages", "optimizer_state", "twins"})
 
     def __init__(self, problem: Problem, arithmetic: Arithmetic = FLOATS) -> None:
         self._problem = problem
@@ -70,15 +71,13 @@ class NumPyTrainer:
     def init(self) -> State:
         lifted = self._arithmetic.arrays
         parameters = self._problem.initial_parameters()
-        slots = self._optimizer.init(parameters)
-        parameters = lifted(parameters)
         return State(
-            parameters,
-            lifted(slots),
+            lifted(parameters),
+            lifted(self._problem.optimizer.initial_state(parameters)),
             0,
             lifted(self._problem.initial_buffers()),
-            self._accumulator(parameters),
-            self._average.init(parameters),
+            lifted(self._accumulator(parameters)),
+            lifted(self._average.init(parameters)),
         )
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
@@ -109,27 +108,31 @@ class NumPyTrainer:
         )
 
     def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
+        return {name: np.array(value) for name, value in select(self._stages(state, batch), wanted).items()}
+
+    def _stages(self, state: State, batch: Batch) -> dict[str, Array]:
+        """Every stage up to the gradients, of a step from `state`, in the trainer's own numbers."""
         params = self._chain_params(state, batch)
         values = evaluate_chain(self._arithmetic.array(batch.x), self._funcs, params, return_all=True)
         cotangents, chain_grads = pull_back(values, self._funcs, params, np.ones_like(values[-1]))
         loss, grads = self._penalise(values[-1], self._named(chain_grads), state.parameters)
-        stages = {
+        return {
             **batch.stages(),
             **{f"forward/{layer}": values[end] for layer, end in self._chain.ends.items()},
             "loss": loss,
             **{f"cotangent/{layer}": cotangents[end] for layer, end in reversed(self._chain.ends.items())},
             **{f"gradient/{name}": grad for name, grad in grads.items()},
         }
-        return {name: np.array(value) for name, value in select(stages, wanted).items()}
 
     def predict(self, state: State, x: Array) -> Array:
+        return np.array(self._evaluate(state, x))
+
+    def _evaluate(self, state: State, x: Array) -> Array:
+        """The prediction in evaluation mode, in the trainer's own numbers."""
         chain = chain_of(self._layers, training=False)
         values = {**state.parameters, **statistics(self._layers, state.buffers)}
-        return np.array(
-            evaluate_chain(
-                self._arithmetic.array(x), chain.funcs, [resolve(names, values) for names in chain.names]
-            )
-        )
+        params = [resolve(names, values) for names in chain.names]
+        return evaluate_chain(self._arithmetic.array(x), chain.funcs, params)
 
     def read(self, state: State) -> Snapshot:
         return Snapshot(
@@ -166,6 +169,23 @@ class NumPyTrainer:
                 history.append(state.parameters)
         recorded = {name: np.stack([past[name] for past in history]) for name in state.parameters}
         return Trace(losses, self.read(state), recorded if recording.parameters else None)
+
+    def disturbed(self, batches: Batches, twins: int, seed: int) -> Disturbed:
+        noise = Noise(twins, self._problem.dtype, seed)
+        twin = NumPyTrainer(self._problem, noise.arithmetic)
+        state, losses = twin.init(), []
+        # Twins that diverge are judged by their numbers, as runs are.
+        with np.errstate(all="ignore"):
+            for batch in batches:
+                state, loss = twin.step(state, batch)
+                losses.append(noise.spread(loss))
+            evaluation = noise.spread(twin._evaluate(state, batches.x)) if self._problem.has_modes else None
+        parts = (state.parameters, state.optimizer, state.buffers, state.accumulator, state.average)
+        parameters, optimizer, buffers, accumulator, average = (
+            {name: noise.spread(value) for name, value in part.items()} for part in parts
+        )
+        final = Snapshot(parameters, optimizer, state.step, buffers, accumulator, average)
+        return Disturbed(Trace(np.stack(losses, axis=1), final), evaluation)
 
     def _chain_params(self, state: State, batch: Batch) -> list[Param]:
         """The parameters and masks in the chain's order; the target is the last function's constant."""

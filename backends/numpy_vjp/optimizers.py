@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from backends.numpy_vjp.rules import RULES, Rule, Slots
 from backends.numpy_vjp.schedules import Factor
+from backends.numpy_vjp.special import complement
 from backends.ops import OPTIMIZERS as REGISTRY
 from backends.ops import Args, Slot
 from backends.problem import Array, Arrays, Optimizer, initial_slots
@@ -56,7 +57,8 @@ def decayed(rule: Rule, weight_decay: float, decoupled: bool) -> Rule:
 
     def apart(g: Array, w: Array, slots: Slots, t: int, rate: float) -> tuple[Array, dict[str, Array]]:
         update, new = rule(g, w, slots, t, rate)
-        return update - rate * weight_decay * w, new
+        # torch multiplies w by 1 − η λ, optax adds −η λ w; to twins that makes a difference.
+        return update - complement(rate * weight_decay) * w, new
 
     return apart if decoupled else coupled
 

@@ -37,7 +37,7 @@ def _exponential(args: Args) -> Factor:
 
 def _polynomial(args: Args) -> Factor:
     steps, power = int(args["steps"]), args["power"]
-    return lambda t: ((0 * power + steps - min(t, steps)) / steps) ** power
+    return lambda t: ((0 * power + (steps - min(t, steps))) / steps) ** power
 
 
 def _decay(args: Args) -> Factor:

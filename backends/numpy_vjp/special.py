@@ -18,7 +18,7 @@ from backends.problem import Array
 
 def is_object(x: Array) -> bool:
     """Whether the elements are objects with their own arithmetic rather than floats."""
-    return np.asarray(x).dtype == object
+    return np.dtype(object) == getattr(x, "dtype", None)
 
 
 def negative_part(x: Array) -> Array:
@@ -70,6 +70,11 @@ def _of_number(name: str) -> Callable[[Any], Any]:
 
 
 sqrt, log, cos = (_of_number(name) for name in ("sqrt", "log", "cos"))
+
+
+def complement(s: Any) -> Any:
+    """S where some take 1 − s instead, which rounds by u of 1: itself, but numbers that model rounding model that."""
+    return s.as_complement() if hasattr(s, "as_complement") else s
 
 
 def like(x: Array, value: float) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.compare import Comparison, Run
 from harness.parity import Case, Result
+from harness.tolerance import Judge
 
 SCHEMA_VERSION = 1
 
@@ -58,9 +59,13 @@ def _case(case: Case) -> Document:
         "reason": case.reason,
         "epochs": case.problem.epochs,
         "steps": case.problem.steps,
-        "tolerance": asdict(case.tolerance),
+        "tolerance": _tolerance(case.tolerance),
         "distances": _numbers(case.distances.tolist()),
     }
+
+
+def _tolerance(one: Judge) -> Document:
+    return {"rtol": one.rtol, "atol": one.atol, "scaled": one.scaled, "source": one.source}
 
 
 def _run(run: Run) -> Document:
@@ -105,5 +110,7 @@ def _comparison(one: Comparison) -> Document:
         "worst": worst,
         "smallest_rtol": number(one.smallest_rtol),
         "smallest_atol": number(one.smallest_atol),
-        "tolerance": one.tolerance and asdict(one.tolerance),
+        "tolerance": one.tolerance and _tolerance(one.tolerance),
+        "used": number(one.used),
+        "detectable": number(one.detectable),
     }

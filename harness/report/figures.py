@@ -22,6 +22,13 @@ def distance(value: float | str | None) -> str:
     return value if isinstance(value, str) else f"{value:.1e}" if value else "0"
 
 
+def share(value: float | str | None) -> str:
+    """A part of a whole, in percent; how many times the whole where it is more."""
+    if value is None or isinstance(value, str):
+        return value or "-"
+    return f"{value:.2g} times" if value > 1 else f"{value:.1%}"
+
+
 def printable(text: str) -> str:
     """Text that a terminal shows and does not obey: control characters as their escapes."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
@@ -39,6 +46,8 @@ def step(case: dict[str, Any]) -> str:
 
 def tolerance(one: dict[str, Any]) -> str:
     """A tolerance in words."""
+    if one["source"].startswith("budget"):
+        return str(one["source"])
     parts = [f"{name} {one[name]:g}" for name in ("rtol", "atol") if one[name]] or ["exact"]
     scale = "scaled" if one["scaled"] else "element by element"
     return f"{', '.join(parts)}, {scale} ({one['source']})"

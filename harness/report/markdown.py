@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 _COMPARED = (
     *("left", "right", "quantity", "verdict", "failing", "worst at", "left value", "right value"),
-    *("absolute", "relative", "scaled", "ULP", "smallest rtol", "why"),
+    *("absolute", "relative", "scaled", "ULP", "smallest rtol", "of limit", "would catch", "why"),
 )
 
 
@@ -122,7 +122,7 @@ def _comparison(one: Row) -> Sequence[str]:
         f"{one['failing']} of {one['elements']}",
     ]
     if worst is None:
-        return [*head, *[""] * 8, one["reason"]]
+        return [*head, *[""] * 10, one["reason"]]
     return [
         *head,
         figures.place(worst["index"], one["unit"]),
@@ -133,6 +133,8 @@ def _comparison(one: Row) -> Sequence[str]:
         figures.distance(worst["scaled"]),
         figures.ulps(worst["ulps"]),
         figures.distance(one["smallest_rtol"]),
+        figures.share(one["used"]),
+        figures.distance(one["detectable"]),
         one["reason"],
     ]
 

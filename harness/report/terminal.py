@@ -101,6 +101,8 @@ def _comparisons(case: Row, comparisons: list[Row]) -> Table:
         "relative",
         "ULP",
         "passes at",
+        "of limit",
+        "would catch",
     ):
         table.add_column(title, no_wrap=title != "quantity")
     for one in comparisons:
@@ -112,9 +114,11 @@ def _comparisons(case: Row, comparisons: list[Row]) -> Table:
                 figures.distance(worst["relative"]),
                 figures.ulps(worst["ulps"]),
                 figures.distance(one["smallest_rtol"]),
+                figures.share(one["used"]),
+                figures.distance(one["detectable"]),
             ]
             if worst
-            else ["", "", "", "", ""]
+            else [""] * 7
         )
         table.add_row(
             escape(f"{one['left']} / {one['right']}"),

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from backends.problem import UNAVERAGED, Average, Batch, Batching, Layer, Optimizer, Penalty
-from backends.protocol import CAPABILITIES, LOSSES_ONLY, STAGES, Backend, Recording, Trainer, is_wanted
+from backends.protocol import (
+    CAPABILITIES,
+    LOSSES_ONLY,
+    STAGES,
+    Backend,
+    Disturbable,
+    Recording,
+    Trainer,
+    is_wanted,
+)
 from harness.initial import draw
 from harness.problems import find
 from tests.conftest import advance, square_problem
@@ -90,7 +99,10 @@ def test_methods_and_arguments_are_the_protocols(backend, seed, protocol):
             expected = list(inspect.signature(member).parameters)[1:]
             assert list(inspect.signature(getattr(subject, name)).parameters) == expected, name
     public = {name for name in dir(subject) if not name.startswith("_")}
-    assert public <= set(vars(protocol)), "nothing beyond the protocol"
+    known = set(vars(protocol))
+    if protocol is Trainer and "twins" in subject.capabilities:
+        known |= set(vars(Disturbable))
+    assert public <= known, "nothing beyond the protocol"
 
 
 def test_capabilities_are_known(trainer):

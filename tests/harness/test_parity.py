@@ -23,7 +23,7 @@ def seed_result():
 
 @pytest.fixture(scope="module")
 def long_result():
-    return harness.verify(["seed", "seed-unrounded"], epochs=20_000, dtypes=["float64"])
+    return harness.verify(["seed", "seed-unrounded"], epochs=20_000, dtypes=["float64"], tolerance="fixed")
 
 
 def run_of(result, backend, dtype, problem="seed"):
@@ -102,25 +102,40 @@ KNOWN = {(name, "float32"): reason.format(size) for name, (reason, size) in MEAS
 """Honest differences beyond the fixed tolerance, with their cause and measured size."""
 
 
-def known(name, dtype):
-    """A case of the catalogue; float32, where nothing is known of it, is left to the sweep."""
-    reason = KNOWN.get((name, dtype))
-    if reason:
-        return pytest.param(
-            name, dtype, marks=pytest.mark.xfail(strict=True, raises=harness.ParityError, reason=reason)
-        )
-    return pytest.param(name, dtype, marks=pytest.mark.sweep if dtype == "float32" else ())
+UNDECIDED = {(name, "float32") for name in ("radam", "radam-corrected", "radam-threshold")}
+"""β₂ rounded to float32 moves ρₜ, a difference of two numbers near 2,000, by percents: the budget says so."""
 
 
-@pytest.mark.parametrize(("name", "dtype"), [known(name, dtype) for name in catalogue() for dtype in DTYPES])
+def cases():
+    """The catalogue in both dtypes; float32, where nothing is known of it, is left to the sweep."""
+    for name in catalogue():
+        for dtype in DTYPES:
+            marks = pytest.mark.sweep if dtype == "float32" and (name, dtype) not in KNOWN else ()
+            yield pytest.param(name, dtype, marks=marks)
+
+
+def judged_again(result, **options):
+    """The same runs by another tolerance."""
+    case = result.cases[0].problem
+    return harness.verify(
+        case.name, dtypes=[case.dtype], trainers=lambda chosen, problems: iter(result.runs), **options
+    )
+
+
+@pytest.mark.parametrize(("name", "dtype"), list(cases()))
 def test_every_problem_of_the_catalogue_agrees(name, dtype):
-    assert harness.assert_parity(name, dtypes=[dtype]).verdict is Verdict.AGREE
+    """Within its budget; and, but where it is KNOWN not to be, within the fixed tolerance."""
+    result = harness.verify(name, dtypes=[dtype])
+    expected = Verdict.INCONCLUSIVE if (name, dtype) in UNDECIDED else Verdict.AGREE
+    assert result.verdict is expected, result.census()
+    fixed = judged_again(result, tolerance="fixed")
+    assert fixed.verdict is (Verdict.DIFFER if (name, dtype) in KNOWN else Verdict.AGREE), fixed.census()
 
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_the_known_difference_is_where_it_is_said_to_be(name):
     """numpy and torch, which form the corrections in double, agree; only jax is apart, and not by more than said."""
-    result = harness.verify(name, dtypes=["float32"])
+    result = harness.verify(name, dtypes=["float32"], tolerance="fixed")
     for one in result.comparisons:
         if one.verdict is not Verdict.AGREE:
             assert "jax" in (one.left, one.right)

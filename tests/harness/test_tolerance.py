@@ -39,4 +39,4 @@ def test_a_loss_is_scaled_by_the_first_loss_and_a_parameter_by_its_leaf():
     np.testing.assert_array_equal(one.scale(np.array([4.0, -2.0, 9.0]), is_loss=True), [4.0, 4.0, 9.0])
     scale = one.scale(np.array([[1.0, -8.0]]), is_loss=False)
     np.testing.assert_array_equal(scale, [[8.0, 8.0]])
-    np.testing.assert_array_equal(one.limit(scale), 0.5 + 1e-3 * scale)
+    np.testing.assert_array_equal(one.limit("0.linear/w", scale), 0.5 + 1e-3 * scale)

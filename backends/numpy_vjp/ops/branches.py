@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -48,7 +50,7 @@ def parallel(branches: Sequence[Function]) -> Function:
         def vjp(u: Array) -> tuple[Array, Param]:
             parts = np.split(u, np.cumsum(widths)[:-1], axis=-1)
             pulled = [pull(part) for pull, part in zip(pulls, parts, strict=True)]
-            return np.sum([grad_x for grad_x, _ in pulled], axis=0), tuple(grad_w for _, grad_w in pulled)
+            return reduce(add, (grad_x for grad_x, _ in pulled)), tuple(grad_w for _, grad_w in pulled)
 
         return vjp
 
