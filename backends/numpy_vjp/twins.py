@@ -85,11 +85,13 @@ class Noise:
         start = int(self._generator.random() * (POOL - count))
         return self._pool[start : start + count].reshape(wanted)
 
-    def disturb(self, data: Array, units: float = 1.0) -> Array:
-        """Each number times 1 + ξ, |ξ| ≤ `units` · u."""
+    def disturb(self, data: Array, units: float = 1.0, lost: Array | None = None) -> Array:
+        """Each number times 1 + ξ, |ξ| ≤ `units` · u; plus what its own rounding `lost`, before the sum rounds again."""
         disturbed = self.draw(data.shape) * data
         if units != 1.0:
             disturbed *= units
+        if lost is not None:
+            disturbed += lost
         disturbed += data
         if not math.isfinite(disturbed.sum()):  # of infinity nothing is rounded, and −∞ + ∞ξ may be NaN
             disturbed = np.where(np.isfinite(data), disturbed, data)
@@ -242,10 +244,16 @@ class Twins(np.lib.mixins.NDArrayOperatorsMixin):
         result = ufunc(*inputs, **options)
         if ufunc in UNROUNDED:
             return np.asarray(result)
-        disturbed = self.noise.disturb(result, LIBRARY.get(ufunc, 1.0))
-        if self.noise.compensated and (ufunc is np.add or ufunc is np.subtract):
-            disturbed += _lost(inputs[0], inputs[1] if ufunc is np.add else -inputs[1], result)
-        return disturbed
+        if ufunc is np.add or ufunc is np.subtract:
+            return self._added(inputs[0], inputs[1] if ufunc is np.add else -inputs[1], result)
+        return self.noise.disturb(result, LIBRARY.get(ufunc, 1.0))
+
+    def _added(self, a: Array, b: Array, result: Array) -> Array:
+        """A sum; of 0 and a number nothing is rounded."""
+        lost = _lost(a, b, result) if self.noise.compensated else None
+        disturbed = self.noise.disturb(result, lost=lost)
+        exact = np.equal(a, 0) | np.equal(b, 0)
+        return np.where(exact, result, disturbed) if exact.any() else disturbed
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function not in FUNCTIONS:
