@@ -176,11 +176,31 @@ class Trainer(Protocol):
         """The whole run, as fast as the framework can."""
 
 
+@dataclass(frozen=True)
+class DisturbedStep:
+    """What disturbed copies of one step computed: arrays with a first axis for the twins, in float64.
+
+    Attributes:
+        stages: as `Trainer.observe` gives them, by name.
+        injected: the state after `Trainer.apply` of the gradients that were given.
+        undivided: the state after `Trainer.step`.
+    """
+
+    stages: Arrays
+    injected: Snapshot
+    undivided: Snapshot
+
+
 class Disturbable(Trainer, Protocol):
     """A trainer that can say what rounding does to its run."""
 
     def disturbed(self, batches: Batches, twins: int, seed: int) -> Disturbed:
         """So many runs, each of whose operations is disturbed within the rounding of the problem's dtype."""
+
+    def disturbed_step(
+        self, snapshot: Snapshot, batch: Batch, grads: Arrays, twins: int, seed: int
+    ) -> DisturbedStep:
+        """The same of one step from `snapshot`, and of an update by `grads`."""
 
 
 class Backend(Protocol):

@@ -19,7 +19,17 @@ from backends.numpy_vjp.schedules import SCHEDULES
 from backends.numpy_vjp.tables import FUNCTIONS, JOINS, LOSSES
 from backends.numpy_vjp.twins import Noise
 from backends.problem import Array, Arrays, Batch, Batches, Problem
-from backends.protocol import Disturbed, Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+from backends.protocol import (
+    Disturbed,
+    DisturbedStep,
+    Recording,
+    Scalar,
+    Snapshot,
+    Trace,
+    Unsupported,
+    select,
+    unsupported,
+)
 
 TABLES = {
     "layer": FUNCTIONS.keys() | JOINS.keys(),
@@ -180,12 +190,27 @@ class NumPyTrainer:
                 state, loss = twin.step(state, batch)
                 losses.append(noise.spread(loss))
             evaluation = noise.spread(twin._evaluate(state, batches.x)) if self._problem.has_modes else None
-        parts = (state.parameters, state.optimizer, state.buffers, state.accumulator, state.average)
-        parameters, optimizer, buffers, accumulator, average = (
-            {name: noise.spread(value) for name, value in part.items()} for part in parts
+        return Disturbed(Trace(np.stack(losses, axis=1), _spread(noise, state)), evaluation)
+
+    def disturbed_step(
+        self, snapshot: Snapshot, batch: Batch, grads: Arrays, twins: int, seed: int
+    ) -> DisturbedStep:
+        noise = Noise(twins, self._problem.dtype, seed)
+        twin = NumPyTrainer(self._problem, noise.arithmetic)
+        lifted = noise.arithmetic.arrays
+        state = State(
+            lifted(snapshot.parameters),
+            lifted(snapshot.optimizer),
+            snapshot.step,
+            lifted(snapshot.buffers),
+            lifted(snapshot.accumulator),
+            lifted(snapshot.average),
         )
-        final = Snapshot(parameters, optimizer, state.step, buffers, accumulator, average)
-        return Disturbed(Trace(np.stack(losses, axis=1), final), evaluation)
+        with np.errstate(all="ignore"):
+            stages = {name: noise.spread(value) for name, value in twin._stages(state, batch).items()}
+            moved, _, own = twin.gradients(state, batch)
+            injected, undivided = twin.apply(moved, lifted(grads)), twin.apply(moved, own)
+        return DisturbedStep(stages, _spread(noise, injected), _spread(noise, undivided))
 
     def _chain_params(self, state: State, batch: Batch) -> list[Param]:
         """The parameters and masks in the chain's order; the target is the last function's constant."""
@@ -211,6 +236,15 @@ class NumPyTrainer:
         lifted = self._arithmetic
         values = {**state.parameters, **state.buffers, **masks_of(lifted.arrays(batch.masks))}
         return state._replace(buffers=moved(self._layers, lifted.array(batch.x), values))
+
+
+def _spread(noise: Noise, state: State) -> Snapshot:
+    """A state of twins as arrays of their own."""
+    parts = (state.parameters, state.optimizer, state.buffers, state.accumulator, state.average)
+    parameters, optimizer, buffers, accumulator, average = (
+        {name: noise.spread(value) for name, value in part.items()} for part in parts
+    )
+    return Snapshot(parameters, optimizer, state.step, buffers, accumulator, average)
 
 
 def _copies(arrays: Arrays) -> dict[str, Array]:

@@ -252,8 +252,9 @@ class Twins(np.lib.mixins.NDArrayOperatorsMixin):
         """A sum; of 0 and a number nothing is rounded."""
         lost = _lost(a, b, result) if self.noise.compensated else None
         disturbed = self.noise.disturb(result, lost=lost)
-        exact = np.equal(a, 0) | np.equal(b, 0)
-        return np.where(exact, result, disturbed) if exact.any() else disturbed
+        if np.all(a) and np.all(b):
+            return disturbed
+        return np.where(np.equal(a, 0) | np.equal(b, 0), result, disturbed)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function not in FUNCTIONS:

@@ -140,3 +140,29 @@ def test_twins_broadcast_each_with_itself():
     total = a + b
     assert total.shape == (2, 4, 1)
     np.testing.assert_array_equal(total.data[:, 0, 0, 0], [1, 2, 3])
+
+
+@pytest.mark.parametrize("name", ["adam", "batch-norm-debiased", "accumulated", "averaged", "residual-mlp"])
+def test_without_noise_a_disturbed_step_is_the_step(name, monkeypatch):
+    problem = find(name)
+    trainer = NumPyTrainer(problem)
+    monkeypatch.setattr("backends.numpy_vjp.backend.Noise", lambda *given: noise(twins=3, silent=True))
+    batches = iter(problem.batches())
+    state, _ = trainer.step(trainer.init(), next(batches))
+    batch, before = next(batches), trainer.read(state)
+    observed = trainer.observe(state, batch, ("batch", "forward", "loss", "cotangent", "gradient"))
+    given = {key: np.ones_like(value) for key, value in before.parameters.items()}
+    found = trainer.disturbed_step(before, batch, given, 3, 0)
+    assert found.stages.keys() == observed.keys()
+    for key, value in observed.items():
+        np.testing.assert_allclose(
+            found.stages[key], np.broadcast_to(value, (3, *value.shape)), rtol=1e-12, atol=1e-14
+        )
+    moved, _, own = trainer.gradients(trainer.write(trainer.init(), before), batch)
+    for grads, side in ((given, found.injected), (own, found.undivided)):
+        after = trainer.read(trainer.apply(moved, grads))
+        assert side.step == after.step
+        for part in ("parameters", "optimizer", "buffers", "accumulator", "average"):
+            for key, value in getattr(after, part).items():
+                expected = np.broadcast_to(value, (3, *value.shape))
+                np.testing.assert_allclose(getattr(side, part)[key], expected, rtol=1e-12, atol=1e-14)
