@@ -57,7 +57,7 @@ def normal_cdf(x: Array) -> Array:
         return 0.5 * erfc(-x / np.sqrt(0 * x + 2))
     tail = 0.5 * bell(x) * scipy.special.erfcx(np.maximum(-x, 0) * math.sqrt(0.5))
     cdf: Array = np.where(x < -1, tail, 0.5 * erfc(-x * math.sqrt(0.5)))
-    return cdf
+    return through(cdf, 1.0)
 
 
 def _of_number(name: str) -> Callable[[Any], Any]:
@@ -75,6 +75,14 @@ sqrt, log, cos = (_of_number(name) for name in ("sqrt", "log", "cos"))
 def complement(s: Any) -> Any:
     """S where some take 1 − s instead, which rounds by u of 1: itself, but numbers that model rounding model that."""
     return s.as_complement() if hasattr(s, "as_complement") else s
+
+
+def through(value: Array, size: Any) -> Array:
+    """A value that frameworks get from numbers as large as `size`, which cancel: itself, and to twins off by their rounding.
+
+    `tests/backends/accuracy_tails.py` lists which frameworks do so where.
+    """
+    return value.through(size) if hasattr(value, "through") else value
 
 
 def like(x: Array, value: float) -> Any:

@@ -221,6 +221,11 @@ class Twins(np.lib.mixins.NDArrayOperatorsMixin):
         """This number as by one who keeps 1 − s instead of s."""
         return self._with(self.noise.as_complement(self.data))
 
+    def through(self, size: Any) -> Twins:
+        """These values as the difference of others as large as `size`, each rounded."""
+        reach = _deepened(size, self.ndim) if isinstance(size, Twins) else size
+        return self._with(self.data + 2 * reach * self.noise.draw(self.data.shape))
+
     def cos(self) -> Twins:
         """The cosine of a number."""
         value: Twins = np.cos(self)

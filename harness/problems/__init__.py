@@ -23,6 +23,7 @@ FAMILIES = (
     "batches",
     "averages",
     "networks",
+    "probes",
     "sizes",
     "nist",
     "datasets",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from backends.numpy_vjp.function import Function, Vjp
-from backends.numpy_vjp.special import bell, negative_part, normal_cdf, pi
+from backends.numpy_vjp.special import bell, negative_part, normal_cdf, pi, through
 from backends.numpy_vjp.special import sqrt as root
 from backends.problem import Array
 
@@ -45,7 +45,7 @@ def _sigmoid(x: Array) -> Array:
 
 def _sigmoid_slope(x: Array) -> Array:
     """σ(x)σ(−x); 1 − σ(x) would cancel for large x."""
-    return _sigmoid(x) * _sigmoid(-x)
+    return through(_sigmoid(x) * _sigmoid(-x), 1.0)
 
 
 def _softplus(x: Array) -> Array:
@@ -69,7 +69,7 @@ def _elu(alpha: float) -> Formula:
 
 
 def _elu_slope(alpha: float) -> Formula:
-    return lambda x: np.where(x > 0, 1, alpha * np.exp(negative_part(x))).astype(x.dtype)
+    return lambda x: through(np.where(x > 0, 1, alpha * np.exp(negative_part(x))).astype(x.dtype), alpha)
 
 
 exp = elementwise("exp", np.exp, np.exp)

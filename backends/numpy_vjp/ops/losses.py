@@ -12,7 +12,7 @@ import numpy as np
 from backends.numpy_vjp.function import Function, Vjp
 from backends.numpy_vjp.ops.elementwise import sigmoid, softplus
 from backends.numpy_vjp.ops.softmax import log_softmax, softmax
-from backends.numpy_vjp.special import like, log
+from backends.numpy_vjp.special import like, log, through
 from backends.problem import Array
 
 Formula = Callable[[Array, Array], Array]
@@ -59,7 +59,7 @@ def huber(delta: float, reduction: str) -> Function:
         near = np.minimum(far, delta)
         return near * (far - 0.5 * near)
 
-    return reduced("huber", formula, lambda p, y: np.clip(p - y, -delta, delta), reduction)
+    return reduced("huber", formula, lambda p, y: through(np.clip(p - y, -delta, delta), delta), reduction)
 
 
 def smooth_l1(beta: float, reduction: str) -> Function:
@@ -70,7 +70,9 @@ def smooth_l1(beta: float, reduction: str) -> Function:
         near = np.minimum(far, beta)
         return near * (far - 0.5 * near) / beta
 
-    return reduced("smooth_l1", formula, lambda p, y: np.clip(p - y, -beta, beta) / beta, reduction)
+    return reduced(
+        "smooth_l1", formula, lambda p, y: through(np.clip(p - y, -beta, beta), beta) / beta, reduction
+    )
 
 
 def log_cosh(reduction: str) -> Function:
@@ -80,7 +82,7 @@ def log_cosh(reduction: str) -> Function:
         size = np.abs(p - y)
         return size + np.log1p(np.exp(-2 * size)) - log(like(size, 2))
 
-    return reduced("log_cosh", formula, lambda p, y: np.tanh(p - y), reduction)
+    return reduced("log_cosh", formula, lambda p, y: through(np.tanh(p - y), 1.0), reduction)
 
 
 def quantile(q: float, reduction: str) -> Function:
@@ -102,7 +104,12 @@ def poisson(reduction: str) -> Function:
 
 def logistic(reduction: str) -> Function:
     """log(1 + eᵖ) − y p, by the softplus that cannot overflow."""
-    return reduced("logistic", lambda p, y: softplus(p) - y * p, lambda p, y: sigmoid(p) - y, reduction)
+    return reduced(
+        "logistic",
+        lambda p, y: through(softplus(p) - y * p, np.abs(p)),
+        lambda p, y: sigmoid(p) - y,
+        reduction,
+    )
 
 
 def softmax_cross_entropy(reduction: str) -> Function:

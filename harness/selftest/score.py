@@ -1,0 +1,145 @@
+"""The score: which planted bugs are found and rightly named, and how many clean runs alarm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.stats
+
+import backends
+from backends.problem import Optimizer, Problem
+from harness.diagnosis import diagnose
+from harness.parity import verify
+from harness.problems import find
+from harness.selftest.clean import clean
+from harness.selftest.mutants import Mutant
+from harness.selftest.mutated import Hooks, Mutated
+from harness.verdict import Verdict
+from harness.workers import Chosen
+
+CHOSEN_ON = range(1_000_000, 1_000_500)
+"""Seeds of the clean runs on which the multiple was chosen; what is scored begins at 0 and ends before."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one mutant on one problem.
+
+    Attributes:
+        mutant, problem, dtype, seed: which.
+        found: whether `verify` or `diagnose` says DIFFER.
+        stage: the kind of stage that `diagnose` names first, or empty.
+        placed: whether that is one of the mutant's stages.
+        explanation: what was confirmed, or empty.
+        explained: whether that is the mutant's; None where the table has none for it.
+        sentence: what `diagnose` said.
+    """
+
+    mutant: str
+    problem: str
+    dtype: str
+    seed: int
+    found: bool
+    stage: str
+    placed: bool
+    explanation: str
+    explained: bool | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class CleanRun:
+    """What a clean problem gave: AGREE, or an alarm."""
+
+    problem: str
+    dtype: str
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many of so many, with the upper 95 % bound of the rate behind it (Clopper, Pearson, 1934)."""
+
+    hits: int
+    trials: int
+
+    @property
+    def upper(self) -> float:
+        """The largest rate under which so few hits would still be seen in one of twenty tries."""
+        if self.hits >= self.trials:
+            return 1.0
+        return float(scipy.stats.beta.ppf(0.95, self.hits + 1, self.trials - self.hits))
+
+    def __str__(self) -> str:
+        share = self.hits / self.trials if self.trials else math.nan
+        return f"{self.hits} of {self.trials} ({share:.1%}, at most {self.upper:.1%})"
+
+
+def plant(mutant: Mutant, problem: str, seed: int, dtype: str = "float64") -> Finding:
+    """Plant one mutant in the reference's training of one problem, and look for it."""
+    reference = backends.load(backends.REFERENCE)
+    prepared = find(problem).replace(dtype=dtype)
+
+    def hooks(asked: Problem) -> Hooks:
+        return mutant.plant(asked, np.random.default_rng([seed, len(mutant.name)]))
+
+    suspect = Mutated(reference, hooks)
+    verdict = verify(prepared, backends=[reference, suspect], dtypes=[dtype]).verdict
+    told = diagnose(prepared, suspect, reference, others=[])
+    found = Verdict.DIFFER in (verdict, told.verdict)
+    stage = told.first.kind if told.verdict is Verdict.DIFFER and told.first is not None else ""
+    confirmed = told.explanation.name if told.explanation is not None else ""
+    explained = None if mutant.explanation is None else confirmed == mutant.explanation
+    return Finding(
+        mutant.name,
+        problem,
+        dtype,
+        seed,
+        found,
+        stage,
+        stage in mutant.stages,
+        confirmed,
+        explained,
+        told.sentence,
+    )
+
+
+def plant_all(mutants: Iterable[Mutant], seeds: Iterable[int], dtype: str = "float64") -> Iterator[Finding]:
+    """Every mutant on every problem where it can show, with every seed."""
+    seeds = list(seeds)
+    for mutant in mutants:
+        for problem in mutant.problems:
+            for seed in seeds:
+                yield plant(mutant, problem, seed, dtype)
+
+
+def train_clean(
+    seeds: Iterable[int], chosen: Sequence[Chosen] | None = None, draw: Callable[[int], Problem] = clean
+) -> Iterator[CleanRun]:
+    """Random clean problems on all backends."""
+    for seed in seeds:
+        problem = draw(seed)
+        result = verify(problem, backends=chosen, dtypes=[problem.dtype])
+        reason = "" if result.verdict is Verdict.AGREE else result.cases[0].reason
+        yield CleanRun(problem.name, problem.dtype, result.verdict, reason)
+
+
+def detection_curve(problem: str = "seed", dtype: str = "float64") -> dict[float, Verdict]:
+    """The verdict on a relative change of the learning rate, from 1e-2 down to 1e-15."""
+    reference = backends.load(backends.REFERENCE)
+    found = {}
+    for exponent in range(2, 16):
+        change = 10.0**-exponent
+
+        def hooks(asked: Problem, change: float = change) -> Hooks:
+            one = asked.optimizer
+            args = {**one.args, "learning_rate": one.args["learning_rate"] * (1 + change)}
+            return Hooks(asked.replace(optimizer=Optimizer(one.name, **args)))
+
+        result = verify(problem, backends=[reference, Mutated(reference, hooks)], dtypes=[dtype])
+        found[change] = result.verdict
+    return found
