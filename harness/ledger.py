@@ -176,17 +176,18 @@ def compare(step: int, name: str, left: Array, right: Array, limit: float) -> Ro
     with np.errstate(over="ignore"):
         distance = np.abs(a - b)
     row = _placed(blank, int(distance.argmax()), a, b, float(distance.max()))
-    return dataclasses.replace(row, **_judged(row))
+    verdict, reason = _judged(row)
+    return dataclasses.replace(row, verdict=verdict, reason=reason)
 
 
-def _judged(row: Row) -> dict[str, object]:
+def _judged(row: Row) -> tuple[Verdict, str]:
     if np.isnan(row.limit):
-        return {"verdict": Verdict.INCONCLUSIVE, "reason": "no limit is known"}
+        return Verdict.INCONCLUSIVE, "no limit is known"
     if row.absolute > row.limit:
-        return {"verdict": Verdict.DIFFER, "reason": "beyond its limit"}
+        return Verdict.DIFFER, "beyond its limit"
     if row.scale and row.limit >= row.scale:
-        return {"verdict": Verdict.INCONCLUSIVE, "reason": "rounding alone is as large as the value"}
-    return {"verdict": Verdict.AGREE}
+        return Verdict.INCONCLUSIVE, "rounding alone is as large as the value"
+    return Verdict.AGREE, ""
 
 
 def _lost(blank: Row, a: Array, b: Array) -> Row:
