@@ -17,7 +17,8 @@ _BACKWARD = (*_FORWARD, "loss", "cotangent")
 _OPTIMIZER = ("state", "accumulator", "optimizer")
 
 INPUTS: Mapping[str, tuple[str, ...]] = {
-    "initial": (),
+    "given": (),
+    "initial": ("given",),
     "state": (),
     "batch": (),
     "forward": _FORWARD,
@@ -39,7 +40,7 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
 A kind among its own inputs is a chain: what follows a bad link is not blamed.
 """
 
-EXACT = frozenset({"initial", "state", "batch", "count"})
+EXACT = frozenset({"given", "initial", "state", "batch", "count"})
 """Kinds in which nothing is computed: every bit must agree."""
 
 

@@ -7,6 +7,7 @@ cancellation (a gradient near the optimum, a bias before a batch norm) and what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -22,6 +23,12 @@ Limits = Callable[[Snapshot, Batch], Mapping[str, float]]
 
 UNITS = 45
 """The same as in `harness.tolerance.FIXED`, measured there."""
+
+TERMS = 16
+"""Rows whose sum UNITS cover; the rounding of longer sums grows like their root (Higham, Mary, 2019)."""
+
+SUMMED = frozenset({"loss", "gradient", "buffers", "step"})
+"""Kinds of stage that come from sums over the rows of a batch."""
 
 SAMPLES = 3
 """Disturbed copies. A scalar's spread is by chance 45 times too small in all three once in 10⁵."""
@@ -41,9 +48,17 @@ def fixed_limits(problem: Problem, trainer: Trainer | None = None) -> Limits:
                 disturb = disturbance(seed, eps)
                 near = stages_of(ours, _moved(snapshot, disturb), _dealt(batch, disturb), disturb(grads))
                 spread = {name: max(spread[name], _apart(exact[name], near[name])) for name in exact}
-            return {name: UNITS * max(eps * _scale(name, exact), spread[name]) for name in exact}
+            return {
+                name: UNITS * max(eps * _sums(name, batch) * _scale(name, exact), spread[name])
+                for name in exact
+            }
 
     return limits
+
+
+def _sums(name: str, batch: Batch) -> float:
+    """By how much the sums behind a stage are longer than those that UNITS cover, as rounding grows."""
+    return max(1.0, math.sqrt(len(batch.x) / TERMS)) if name.partition("/")[0] in SUMMED else 1.0
 
 
 def gradients(stages: Arrays) -> dict[str, Array]:

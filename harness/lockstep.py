@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from backends.errors import LockstepError
-from backends.problem import Batch, Problem
+from backends.problem import Array, Arrays, Batch, Problem
 from backends.protocol import Snapshot, Trainer
 from harness.ledger import Ledger, Row, compare_stages
 from harness.limits import Limits, gradients
@@ -82,10 +82,16 @@ def _boundaries(problem: Problem) -> list[int]:
 
 
 def _initial(reference: Trainer, other: Trainer) -> list[Row]:
-    """Where both start by themselves."""
-    left, right = (fields(one.read(one.init())) for one in (reference, other))
-    renamed = [{f"initial/{name}": value for name, value in side.items()} for side in (left, right)]
-    return compare_stages(0, renamed[0], renamed[1], {})
+    """What both were given, and where both start by themselves."""
+    left, right = (
+        {**_under("given", one.given()), **_under("initial", fields(one.read(one.init())))}
+        for one in (reference, other)
+    )
+    return compare_stages(0, left, right, {})
+
+
+def _under(kind: str, arrays: Arrays) -> dict[str, Array]:
+    return {f"{kind}/{name}": value for name, value in arrays.items()}
 
 
 def _step(
