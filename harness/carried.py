@@ -24,7 +24,9 @@ MOST_CONTINUATIONS = 4
 """Steps at which a fresh trainer takes over: each may cost a compilation."""
 
 
-def carried_state(problem: Problem, trainer: Callable[[], Trainer], limits: Course) -> Ledger:
+def carried_state(
+    problem: Problem, trainer: Callable[[], Trainer], limits: Course, also: Iterable[int] = ()
+) -> Ledger:
     """What one backend does not carry from step to step; AGREE if nothing.
 
     Rows ``fit/...`` compare the whole run by `fit` (right) with one `step` after the other (left); rows
@@ -35,10 +37,11 @@ def carried_state(problem: Problem, trainer: Callable[[], Trainer], limits: Cour
         problem: what is trained.
         trainer: a fresh trainer of it at each call.
         limits: the largest distance that passes between two whole runs, as `harness.growth.growth_limits` gives it.
+        also: steps at which a fresh trainer takes over in any case.
     """
     with np.errstate(all="ignore"):  # a diverging run is judged by its numbers
         fitted = _fit(problem, trainer(), limits)
-        return Ledger((*fitted, *_continuations(problem, trainer)))
+        return Ledger((*fitted, *_continuations(problem, trainer, also)))
 
 
 def train(problem: Problem, trainer: Trainer) -> Trace:
@@ -55,12 +58,12 @@ def _fit(problem: Problem, trainer: Trainer, limits: Course) -> Iterable[Row]:
     return compare_courses(stepped, fitted, limits, "fit/").rows
 
 
-def _continuations(problem: Problem, trainer: Callable[[], Trainer]) -> list[Row]:
+def _continuations(problem: Problem, trainer: Callable[[], Trainer], also: Iterable[int]) -> list[Row]:
     """One step of the uninterrupted run, and the same step by a fresh trainer from a snapshot, at some steps."""
     ours = trainer()
     if "optimizer_state" not in ours.capabilities:
         return [Row(0, "continued/state", Verdict.SKIPPED, "it has no capability 'optimizer_state'")]
-    wanted = _handovers(problem)
+    wanted = sorted({*_handovers(problem), *also})
     rows: list[Row] = []
     state = ours.init()
     for step, batch in enumerate(itertools.islice(problem.batches(), wanted[-1] + 1)):
@@ -82,11 +85,11 @@ def _continued(fresh: Trainer, snapshot: Snapshot, batch: Batch) -> Course:
     return {"loss": np.asarray(loss), **fields(fresh.read(state))}
 
 
-def _handovers(problem: Problem) -> list[int]:
+def _handovers(problem: Problem) -> set[int]:
     """Steps from the second on: with accumulation, one before an update, where something is accumulated."""
     steps = [step for step in chosen_steps(problem) if step] or [0]
     places = np.linspace(0, len(steps) - 1, min(MOST_CONTINUATIONS, len(steps))).astype(int)
-    return sorted({steps[place] for place in places})
+    return {steps[place] for place in places}
 
 
 def _compared(problem: Problem, step: int, left: Course, right: Course) -> list[Row]:

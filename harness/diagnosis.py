@@ -141,7 +141,7 @@ class _Case:
         self.free = compare_courses(*seen, self.room, "free/")
         self.ledger = self._lockstep()
         self.carried = {
-            one.name: carried_state(problem, lambda one=one: one.trainer(problem), self.room)  # type: ignore[misc]
+            one.name: carried_state(problem, lambda one=one: one.trainer(problem), self.room, self.suspicious)  # type: ignore[misc]
             for one in sides
         }
 
@@ -157,11 +157,17 @@ class _Case:
         return self._without_difference()
 
     def _lockstep(self) -> Ledger:
-        parted = [row.step for row in self.free.rows if row.verdict is Verdict.DIFFER]
-        first = min(parted, default=0)
-        steps = chosen_steps(self.problem, also=(first, max(first - 1, 0)))
+        steps = chosen_steps(self.problem, also=self.suspicious)
         reference, other = (one.trainer(self.problem) for one in self.sides)
         return lockstep_run(self.problem, reference, other, steps, self.limits)
+
+    @property
+    def suspicious(self) -> tuple[int, ...]:
+        """The step whose loss first parts, and the one before it, whose update may be why; none if no loss does."""
+        row = next(iter(self.free.rows))
+        if row.verdict is not Verdict.DIFFER or not 0 <= row.step < self.problem.steps:
+            return ()
+        return (max(row.step - 1, 0), row.step)
 
     def _local(self, row: Row) -> Diagnosis:
         culprit = by_majority(self.problem, self.sides, self._others(), row, self.limits)

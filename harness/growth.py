@@ -66,10 +66,20 @@ def compare_courses(left: Course, right: Course, limits: Course, prefix: str = "
             side = "the reference" if name not in left else "the other side"
             rows.append(Row(last, prefix + name, Verdict.DIFFER, f"missing from {side}"))
         elif name == LOSS and left[name].shape == right[name].shape:
-            rows.append(_losses(prefix + name, left[name], right[name], limits[name]))
+            rows.append(
+                _losses(prefix + name, left[name], right[name], _fitting(limits.get(name), left[name]))
+            )
         else:
-            rows.append(compare(last, prefix + name, left[name], right[name], float(limits[name].max())))
+            limit = float(_fitting(limits.get(name), left[name]).max(initial=0.0))
+            rows.append(compare(last, prefix + name, left[name], right[name], limit))
     return Ledger(tuple(rows))
+
+
+def _fitting(limits: Array | None, value: Array) -> Array:
+    """Limits of the value's shape: those of a run of another length, or none, do not say which element they are of."""
+    if limits is not None and limits.shape == value.shape:
+        return limits
+    return np.full(value.shape, np.nan if limits is None else limits.max(initial=0.0))
 
 
 def _losses(name: str, left: Array, right: Array, limits: Array) -> Row:
