@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
+
 import backends as registry
 from backends.problem import Problem
 from backends.protocol import Backend
@@ -20,7 +22,7 @@ from harness.culprit import Culprit, available, by_free_runs, by_majority
 from harness.explain import Confirmed, explain
 from harness.growth import Course, compare_courses, course, growth_limits, rounding_limits
 from harness.ledger import INPUTS, Ledger, Row
-from harness.limits import fixed_limits
+from harness.limits import UNITS, fixed_limits
 from harness.lockstep import chosen_steps, lockstep_run
 from harness.problems import find
 from harness.run import describe
@@ -202,7 +204,7 @@ class _Case:
         if row := _first((*self.ledger.rows, *self.free.rows), Verdict.ERROR):
             told = f"it cannot be judged from step {row.step} on, {place_of(row)}: {row.reason}; what came before agrees"
             return self._told(Verdict.ERROR, Kind.UNJUDGED, told, row)
-        if row := _first(self.free.rows, Verdict.INCONCLUSIVE):
+        if row := _first(self._above_noise(), Verdict.INCONCLUSIVE):
             told = f"{agreed}, but the free runs cannot be judged in {place_of(row)}: {row.reason}"
             return self._told(Verdict.INCONCLUSIVE, Kind.GROWTH, told, row)
         narrow = rounding_limits(self.problem.dtype, self.seen[0])
@@ -212,6 +214,12 @@ class _Case:
         return self._told(
             self.ledger.verdict, Kind.NONE, f"nothing parts: {agreed}, and so do the whole runs"
         )
+
+    def _above_noise(self) -> list[Row]:
+        """The rows of the free runs but those of leaves that hold nothing but rounding: a bias before a batch norm."""
+        largest = max(row.scale for row in self.free.rows)
+        noise = UNITS * float(np.finfo(self.problem.dtype).eps) * largest
+        return [row for row in self.free.rows if row.limit > noise or row.scale > noise]
 
     def _told(
         self,

@@ -9,11 +9,12 @@ import backends
 import harness
 from backends.errors import LockstepError
 from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
-from backends.problem import Optimizer
+from backends.problem import Layer, Optimizer
 from backends.protocol import Unsupported
 from harness import cli
 from harness.diagnosis import Kind, diagnose
 from harness.explanations import EXPLANATIONS
+from harness.initial import draw
 from harness.verdict import Verdict
 from tests.conftest import BACKENDS, square_problem
 from tests.meta import faults, stage_faults, step_faults
@@ -130,6 +131,38 @@ def test_a_defect_that_no_compared_step_shows_is_left_to_the_whole_runs():
     assert found.sentence.startswith("the free runs part at step 17, in the whole run's loss: numpy ")
     assert "further than rounding grows" in found.sentence
     assert found.culprit.name == "broken"
+
+
+class Rounded(NumPyTrainer):
+    """Every gradient is off by one rounding: no more than another order of summation."""
+
+    def gradients(self, state, batch):
+        state, loss, grads = super().gradients(state, batch)
+        return state, loss, {name: grad * (1 + 2.3e-16) for name, grad in grads.items()}
+
+
+def on_the_edge(epochs, rate):
+    """A descent whose step is too long to be stable, so that rounding grows."""
+    return stage_faults.DEEP.replace(epochs=epochs, optimizer=Optimizer("sgd", learning_rate=rate))
+
+
+def test_a_distance_that_rounding_can_grow_to_is_explained_by_growth():
+    found = diagnose(on_the_edge(100, 1.0), Broken(Rounded), others=())
+    assert (found.verdict, found.kind) == (Verdict.AGREE, Kind.GROWTH), found.sentence
+    assert "no further than rounding grows" in found.sentence
+    assert found.explanation is None
+
+
+def test_where_rounding_grows_to_everything_nothing_is_judged():
+    found = diagnose(on_the_edge(400, 1.6), Broken(Rounded), others=())
+    assert (found.verdict, found.kind) == (Verdict.INCONCLUSIVE, Kind.GROWTH), found.sentence
+    assert "every stage of" in found.sentence
+
+
+def test_a_leaf_of_rounding_noise_does_not_keep_the_rest_from_agreeing():
+    model = (Layer("linear", size=4), Layer("batch_norm"), Layer("linear", size=2))
+    found = diagnose(square_problem(model=model, initial=draw(model, (3,), seed=1)), "torch", others=())
+    assert (found.verdict, found.kind) == (Verdict.AGREE, Kind.NONE), found.sentence
 
 
 def test_every_explanation_has_a_name_of_its_own():
