@@ -202,7 +202,7 @@ class _Case:
     def _without_difference(self) -> Diagnosis:
         agreed = f"every stage of {len(self.ledger.steps)} steps agrees on equal inputs"
         if row := _first((*self.ledger.rows, *self.free.rows), Verdict.ERROR):
-            told = f"it cannot be judged from step {row.step} on, {place_of(row)}: {row.reason}; what came before agrees"
+            told = f"it cannot be judged from step {row.step} on, in {place_of(row)}: {row.reason}; what came before agrees"
             return self._told(Verdict.ERROR, Kind.UNJUDGED, told, row)
         if row := _first(self._above_noise(), Verdict.INCONCLUSIVE):
             told = f"{agreed}, but the free runs cannot be judged in {place_of(row)}: {row.reason}"
@@ -297,7 +297,8 @@ _WORDS = {
 
 def place_of(row: Row) -> str:
     """The stage in words: ``the gradient of 0.linear/w at [0, 1]``."""
-    what = f"{_WORDS.get(row.kind, row.kind)} {row.part}".strip()
+    words = _WORDS.get(row.kind, row.kind)
+    what = f"{words} {row.part}" if row.part else words.rstrip(":")
     at = f" at {list(row.index)}" if row.index and row.part != "loss" else ""
     return f"{what}{at}"
 
