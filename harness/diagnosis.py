@@ -6,7 +6,7 @@ and each backend against itself (its fused run, and what it keeps from step to s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,14 +15,14 @@ import numpy as np
 
 import backends as registry
 from backends.problem import Problem
-from backends.protocol import Backend
+from backends.protocol import Backend, Trainer
 from harness.carried import carried_state, train
 from harness.compare import Run
 from harness.culprit import Culprit, available, by_free_runs, by_majority
 from harness.explain import Confirmed, explain
-from harness.growth import Course, compare_courses, course, growth_limits, rounding_limits
+from harness.growth import Course, Train, compare_courses, course, growth_limits, rounding_limits
 from harness.ledger import INPUTS, Ledger, Row
-from harness.limits import UNITS, fixed_limits
+from harness.limits import UNITS, Limits, fixed_limits
 from harness.lockstep import chosen_steps, lockstep_run
 from harness.problems import find
 from harness.run import describe
@@ -88,6 +88,8 @@ def diagnose(
     others: Iterable[Chosen] | None = None,
     dtype: str | None = None,
     epochs: int | None = None,
+    limits: Callable[[Problem, Trainer], Limits] = fixed_limits,
+    growth: Callable[[Problem, Train], Course] = growth_limits,
 ) -> Diagnosis:
     """Where `backend` first parts from `reference`, which of them is wrong, and what it does.
 
@@ -96,6 +98,8 @@ def diagnose(
         backend, reference: registered names or backends.
         others: who may be asked which side is wrong; by default every other registered backend.
         dtype, epochs: instead of the problem's own.
+        limits: (problem, a trainer of the reference) -> how far the stages of one step may be apart.
+        growth: (problem, how the reference trains) -> how far apart rounding can bring two whole runs.
 
     Raises:
         LockstepError: a name is not known, or the problem is not valid.
@@ -113,7 +117,10 @@ def diagnose(
             return Diagnosis(prepared, *names, run.verdict, Kind.UNJUDGED, told)
     loaded = [registry.load(one) if isinstance(one, str) else one for one in (reference, backend)]
     try:
-        return _Case(prepared, (loaded[0], loaded[1]), (_course(runs[0]), _course(runs[1])), others).judged()
+        sides, seen = (loaded[0], loaded[1]), (_course(runs[0]), _course(runs[1]))
+        trainer = sides[0].trainer
+        room = growth(prepared, lambda near: train(near, trainer(near)))
+        return _Case(prepared, sides, seen, others, limits(prepared, trainer(prepared)), room).judged()
     except Exception as error:  # what a backend raises is a finding about it, not the harness' end
         told = f"{' or '.join(names)} failed beside its run: {describe(error)}"
         return Diagnosis(prepared, *names, Verdict.ERROR, Kind.UNJUDGED, told)
@@ -133,13 +140,13 @@ class _Case:
         sides: tuple[Backend, Backend],
         seen: tuple[Course, Course],
         others: Iterable[Chosen] | None,
+        limits: Limits,
+        room: Course,
     ) -> None:
         self.problem, self.sides, self.seen = problem, sides, seen
         self.names = (sides[0].name, sides[1].name)
         self.others = list(available(problem, others, self.names)) if others is not None else None
-        reference = sides[0]
-        self.room = growth_limits(problem, lambda near: train(near, reference.trainer(near)))
-        self.limits = fixed_limits(problem, reference.trainer(problem))
+        self.limits, self.room = limits, room
         self.free = compare_courses(*seen, self.room, "free/")
         self.ledger = self._lockstep()
         self.carried = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.problem import Problem
-from backends.protocol import Backend
+from backends.protocol import Backend, Trace
 from harness.carried import train
 from harness.explanations import EXPLANATIONS, variants_of
 from harness.growth import Course, compare_courses, course, growth_limits, rounding_limits
@@ -43,6 +43,7 @@ def explain(problem: Problem, witness: Backend, suspect: Backend, step: int) -> 
     per_epoch = problem.batches().per_epoch
     problem = problem.replace(epochs=min(problem.epochs, step // per_epoch + 1 + EPOCHS_AFTER))
     with np.errstate(all="ignore"):  # a diverging run is judged by its numbers
+        problem = problem.replace(epochs=_finite_epochs(train(problem, suspect.trainer(problem)), problem))
         adopted = suspect.trainer(problem)
         seen = course(train(problem, adopted))
         room = growth_limits(problem, lambda near: train(near, witness.trainer(near)))
@@ -56,6 +57,14 @@ def explain(problem: Problem, witness: Backend, suspect: Backend, step: int) -> 
     return None
 
 
+def _finite_epochs(trace: Trace, problem: Problem) -> int:
+    """The epochs before a loss is not finite, less the one whose update may be why; at least one."""
+    lost = ~np.isfinite(trace.losses)
+    if not lost.any():
+        return problem.epochs
+    return max(1, int(lost.argmax()) // problem.batches().per_epoch - 1)
+
+
 def _trains(witness: Backend, variant: Variant, seen: Course, room: Course) -> bool:
     """Whether the altered witness trains what was seen of the suspect.
 
@@ -63,9 +72,12 @@ def _trains(witness: Backend, variant: Variant, seen: Course, room: Course) -> b
         room: what rounding grows to in the unaltered run. That of a variant which itself rounds coarsely would let
             anything pass.
     """
-    if witness.supports(variant.problem) is not None:
+    try:
+        if witness.supports(variant.problem) is not None:
+            return False
+        ours = course(train_variant(variant, witness.trainer(variant.problem)))
+    except Exception:  # what the witness cannot train explains nothing
         return False
-    ours = course(train_variant(variant, witness.trainer(variant.problem)))
     widest = {name: limit.max(initial=0.0) for name, limit in room.items()}
     limits = {
         name: np.maximum(limit, widest.get(name, 0.0))

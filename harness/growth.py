@@ -19,6 +19,10 @@ Course = Mapping[str, Array]
 """What a run is compared in: ``loss`` (steps,), and ``parameters/``, ``buffers/``, ``average/<name>`` at its end."""
 
 
+Train = Callable[[Problem], Trace]
+"""How a problem is trained: a whole run."""
+
+
 def course(trace: Trace) -> dict[str, Array]:
     """The losses and the final state; the optimizer's own state is compared in lockstep."""
     last = trace.final
@@ -27,7 +31,7 @@ def course(trace: Trace) -> dict[str, Array]:
     return {LOSS: trace.losses, **ended}
 
 
-def growth_limits(problem: Problem, train: Callable[[Problem], Trace]) -> dict[str, Array]:
+def growth_limits(problem: Problem, train: Train) -> dict[str, Array]:
     """The largest distance that rounding explains, by quantity, of each quantity's shape.
 
     UNITS times eps of the quantity's scale, or times the distance to runs from inputs and initial parameters that are

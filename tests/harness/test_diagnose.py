@@ -14,7 +14,9 @@ from backends.protocol import Unsupported
 from harness import cli
 from harness.diagnosis import Kind, diagnose
 from harness.explanations import EXPLANATIONS
+from harness.growth import growth_limits
 from harness.initial import draw
+from harness.limits import fixed_limits
 from harness.verdict import Verdict
 from tests.conftest import BACKENDS, square_problem
 from tests.meta import faults, stage_faults, step_faults
@@ -48,6 +50,37 @@ def test_a_fault_is_named_at_its_step_and_stage_and_explained(fault):
     assert found.sentence.startswith("broken ")
     carried = found.first.kind in ("state", "fit", "continued")
     assert found.kind is (Kind.CARRIED if carried else Kind.LOCAL)
+
+
+SUBTLE = {stage_faults.ForwardOff, stage_faults.LearningRateOffAtLast, stage_faults.FusedPathOff}
+"""Below float32's rounding."""
+
+
+@pytest.mark.parametrize("fault", STAGE_FAULTS, ids=lambda fault: fault.__name__)
+def test_in_float32_what_is_above_its_rounding_is_named_and_explained_too(fault):
+    found = diagnose(fault.problem, Broken(fault), others=(), dtype="float32")
+    if fault in SUBTLE:
+        assert found.verdict is Verdict.AGREE
+        return
+    step, name = fault.row
+    assert found.first.step == step
+    assert found.first.name == name or found.first.name.startswith(f"{name}/")
+    assert (found.explanation and found.explanation.name) == fault.explanation
+
+
+def test_limits_and_growth_can_be_replaced():
+    """By others a thousand times as wide, under which a defect of 1e-10 is nothing."""
+
+    def wide(problem, trainer):
+        narrow = fixed_limits(problem, trainer)
+        return lambda snapshot, batch: {name: 1e5 * one for name, one in narrow(snapshot, batch).items()}
+
+    def grown(problem, train):
+        return {name: 1e5 * one for name, one in growth_limits(problem, train).items()}
+
+    fault = Broken(faults.LearningRateOff)
+    assert diagnose(square_problem(), fault, others=(), limits=wide, growth=grown).verdict is Verdict.AGREE
+    assert diagnose(square_problem(), fault, others=(), limits=wide).verdict is Verdict.DIFFER
 
 
 WITH_EXPLANATION = {
