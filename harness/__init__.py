@@ -1,7 +1,8 @@
 """What to train, whether it agrees, and how it is told.
 
-``verify`` trains and judges; ``assert_parity`` raises `ParityError` unless everything agrees. Both are imported
-on first use, so that importing this package costs nothing.
+``verify`` trains and judges; ``assert_parity`` raises `ParityError` unless everything agrees; ``diagnose`` says where
+two backends first part, and which of them is wrong. They are imported on first use, so that importing this package costs
+nothing.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.diagnosis import Diagnosis, diagnose
     from harness.parity import ParityError, Result, assert_parity, verify
     from harness.verdict import Verdict
 
-__all__ = ["ParityError", "Result", "Verdict", "assert_parity", "verify"]
+__all__ = ["Diagnosis", "ParityError", "Result", "Verdict", "assert_parity", "diagnose", "verify"]
 
 _HOMES = {
+    "Diagnosis": "harness.diagnosis",
     "ParityError": "harness.parity",
     "Result": "harness.parity",
     "Verdict": "harness.verdict",
     "assert_parity": "harness.parity",
+    "diagnose": "harness.diagnosis",
     "verify": "harness.parity",
 }
 

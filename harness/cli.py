@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_verify(commands)
+    _add_diagnose(commands)
     _add_list(commands)
     _add_doctor(commands)
     return parser
@@ -125,6 +126,26 @@ def _add_verify(commands: Any) -> None:
     verify.add_argument("--quiet", action="store_true", help="print the verdict only")
 
 
+def _add_diagnose(commands: Any) -> None:
+    diagnose = commands.add_parser(
+        "diagnose",
+        help="find the step, the stage and the parameter where a backend parts from another, and which is wrong",
+        description="Train one problem on two backends, compare every stage of chosen steps on equal inputs, and "
+        "name the first that differs, the side that is wrong, and what it does, where training confirms that.",
+    )
+    diagnose.set_defaults(run=_diagnose)
+    diagnose.add_argument(
+        "problem", metavar="NAME|FILE.toml", help="a problem of the catalogue or a problem file"
+    )
+    diagnose.add_argument("--backend", required=True, metavar="NAME", help="the backend to examine")
+    diagnose.add_argument(
+        "--reference", default="numpy", metavar="NAME", help="against which; default: numpy"
+    )
+    diagnose.add_argument("--dtype", metavar="DTYPE", help="float64 or float32; default: the problem's own")
+    diagnose.add_argument("--epochs", type=int, metavar="N", help="instead of the problem's own")
+    diagnose.add_argument("--json", action="store_true", help="everything that was found, as JSON")
+
+
 def _add_list(commands: Any) -> None:
     listing = commands.add_parser("list", help="list backends, problems, functions, losses, optimizers")
     listing.set_defaults(run=_list)
@@ -167,6 +188,25 @@ def _verify(options: argparse.Namespace) -> int:
     if options.output is not None:
         print(f"report: {options.output / 'parity.md'} and {options.output / 'parity.json'}", file=sys.stderr)
     return result.verdict.exit_status
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from harness.diagnosis import diagnose
+    from harness.report import diagnosis, document
+
+    found = diagnose(
+        options.problem,
+        options.backend,
+        options.reference,
+        dtype=options.dtype,
+        epochs=options.epochs,
+    )
+    told = diagnosis.to_document(found)
+    if options.json:
+        sys.stdout.write(document.dumps(told))
+    else:
+        _show(diagnosis.render(told))
+    return found.verdict.exit_status
 
 
 def _train(options: argparse.Namespace) -> Result:

@@ -1,0 +1,314 @@
+"""Diagnosis: where two backends first part, which of them is wrong, and what it is believed to do.
+
+Three kinds of evidence: free runs (each trains alone), the lockstep run (every step from equal state, stage by stage),
+and each backend against itself (its fused run, and what it keeps from step to step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+import backends as registry
+from backends.problem import Problem
+from backends.protocol import Backend, Trainer
+from harness.carried import carried_state, train
+from harness.compare import Run
+from harness.culprit import Culprit, available, by_free_runs, by_majority
+from harness.explain import Confirmed, explain
+from harness.growth import Course, Train, compare_courses, course, growth_limits, rounding_limits
+from harness.ledger import INPUTS, Ledger, Row
+from harness.limits import UNITS, Limits, fixed_limits
+from harness.lockstep import chosen_steps, lockstep_run
+from harness.problems import find
+from harness.run import describe
+from harness.verdict import Verdict
+from harness.workers import Chosen, name_of, run_one
+
+
+class Kind(StrEnum):
+    """What kind of difference it is."""
+
+    NONE = "none"
+    """Nothing parts."""
+    LOCAL = "local"
+    """A stage of a single step is computed otherwise from the same inputs."""
+    CARRIED = "carried state"
+    """Every step is right by itself; what is carried from step to step, or the whole run, is not."""
+    GROWTH = "explained by growth"
+    """Only the free runs part, and no further than rounding grows on this problem."""
+    UNJUDGED = "not judged"
+    """It could not be found out."""
+
+
+EMPTY = Ledger(())
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found about two backends on one problem.
+
+    Attributes:
+        problem: what both trained.
+        reference, backend: their names.
+        verdict: as everywhere; AGREE also where growth explains the distance.
+        kind: what kind of difference.
+        sentence: the first divergence, in one sentence.
+        first: the row that it is about.
+        culprit: which side is wrong.
+        explanation: what the culprit does, confirmed by training; None where no known mistake explains it.
+        ledger: the lockstep run.
+        free: the whole runs against one another.
+        carried: each backend against itself, by name.
+    """
+
+    problem: Problem
+    reference: str
+    backend: str
+    verdict: Verdict
+    kind: Kind
+    sentence: str
+    first: Row | None = None
+    culprit: Culprit | None = None
+    explanation: Confirmed | None = None
+    ledger: Ledger = EMPTY
+    free: Ledger = EMPTY
+    carried: Mapping[str, Ledger] = field(default_factory=dict)
+
+
+def diagnose(
+    problem: Problem | str | Path,
+    backend: Chosen,
+    reference: Chosen = "numpy",
+    *,
+    others: Iterable[Chosen] | None = None,
+    dtype: str | None = None,
+    epochs: int | None = None,
+    limits: Callable[[Problem, Trainer], Limits] = fixed_limits,
+    growth: Callable[[Problem, Train], Course] = growth_limits,
+) -> Diagnosis:
+    """Where `backend` first parts from `reference`, which of them is wrong, and what it does.
+
+    Args:
+        problem: a Problem, a name of the catalogue, or the path of a problem file.
+        backend, reference: registered names or backends.
+        others: who may be asked which side is wrong; by default every other registered backend.
+        dtype, epochs: instead of the problem's own.
+        limits: (problem, a trainer of the reference) -> how far the stages of one step may be apart.
+        growth: (problem, how the reference trains) -> how far apart rounding can bring two whole runs.
+
+    Raises:
+        LockstepError: a name is not known, or the problem is not valid.
+    """
+    found = problem if isinstance(problem, Problem) else find(problem)
+    prepared = found.replace(dtype=dtype or found.dtype, epochs=found.epochs if epochs is None else epochs)
+    for one in (reference, backend):
+        if isinstance(one, str):
+            registry.entry(one)
+    runs = [run_one(one, prepared) for one in (reference, backend)]
+    names = (name_of(reference), name_of(backend))
+    for run in runs:
+        if run.trace is None:
+            told = f"{run.backend} did not train: {run.reason}{f'; {run.fix}' if run.fix else ''}"
+            return Diagnosis(prepared, *names, run.verdict, Kind.UNJUDGED, told)
+    loaded = [registry.load(one) if isinstance(one, str) else one for one in (reference, backend)]
+    try:
+        sides, seen = (loaded[0], loaded[1]), (_course(runs[0]), _course(runs[1]))
+        trainer = sides[0].trainer
+        room = growth(prepared, lambda near: train(near, trainer(near)))
+        return _Case(prepared, sides, seen, others, limits(prepared, trainer(prepared)), room).judged()
+    except Exception as error:  # what a backend raises is a finding about it, not the harness' end
+        told = f"{' or '.join(names)} failed beside its run: {describe(error)}"
+        return Diagnosis(prepared, *names, Verdict.ERROR, Kind.UNJUDGED, told)
+
+
+def _course(run: Run) -> Course:
+    assert run.trace is not None
+    return course(run.trace)
+
+
+class _Case:
+    """Two backends that trained, and the evidence about them."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        sides: tuple[Backend, Backend],
+        seen: tuple[Course, Course],
+        others: Iterable[Chosen] | None,
+        limits: Limits,
+        room: Course,
+    ) -> None:
+        self.problem, self.sides, self.seen = problem, sides, seen
+        self.names = (sides[0].name, sides[1].name)
+        self.others = list(available(problem, others, self.names)) if others is not None else None
+        self.limits, self.room = limits, room
+        self.free = compare_courses(*seen, self.room, "free/")
+        self.ledger = self._lockstep()
+        self.carried = {
+            one.name: carried_state(problem, lambda one=one: one.trainer(problem), self.room, self.suspicious)  # type: ignore[misc]
+            for one in sides
+        }
+
+    def judged(self) -> Diagnosis:
+        """From the most to the least certain: a stage of one step, one backend against itself, the whole runs."""
+        if row := self.ledger.first:
+            return self._local(row)
+        for name, ledger in self.carried.items():
+            if ledger.first:
+                return self._carried(name, ledger.first)
+        if row := self.free.first:
+            return self._unexplained(row)
+        return self._without_difference()
+
+    def _lockstep(self) -> Ledger:
+        steps = chosen_steps(self.problem, also=self.suspicious)
+        reference, other = (one.trainer(self.problem) for one in self.sides)
+        return lockstep_run(self.problem, reference, other, steps, self.limits)
+
+    @property
+    def suspicious(self) -> tuple[int, ...]:
+        """The step whose loss first parts, and the one before it, whose update may be why; none if no loss does."""
+        row = next(iter(self.free.rows))
+        if row.verdict is not Verdict.DIFFER or not 0 <= row.step < self.problem.steps:
+            return ()
+        return (max(row.step - 1, 0), row.step)
+
+    def _local(self, row: Row) -> Diagnosis:
+        culprit = by_majority(self.problem, self.sides, self._others(), row, self.limits)
+        kind = Kind.CARRIED if row.kind == "state" else Kind.LOCAL
+        inputs = "its inputs agree; " if INPUTS.get(row.kind) else ""
+        sentence = (
+            f"{self.names[1]} first parts from {self.names[0]} at step {row.step}, in {place_of(row)}: "
+            f"{_values(row, self.names)}; {inputs}{_blame(culprit)}"
+        )
+        return self._told(Verdict.DIFFER, kind, sentence, row, culprit)
+
+    def _carried(self, name: str, row: Row) -> Diagnosis:
+        fused = row.kind == "fit"
+        how = "its whole run is not what its steps make" if fused else "it does not go on where it was read"
+        sides = ("step by step", "by fit") if fused else ("uninterrupted", "continued")
+        sentence = (
+            f"{name} parts from itself at step {row.step}, in {place_of(row)}: {_values(row, sides)}; "
+            f"every step by itself agrees, {how}"
+        )
+        return self._told(Verdict.DIFFER, Kind.CARRIED, sentence, row, Culprit(name, how))
+
+    def _unexplained(self, row: Row) -> Diagnosis:
+        culprit = by_free_runs(self.problem, self.sides, self._others(), self.seen, self.room)
+        sentence = (
+            f"the free runs part at step {row.step}, in {place_of(row)}: {_values(row, self.names)}, further than "
+            f"rounding grows; every step that was compared by itself agrees; {_blame(culprit)}"
+        )
+        return self._told(Verdict.DIFFER, Kind.CARRIED, sentence, row, culprit)
+
+    def _without_difference(self) -> Diagnosis:
+        agreed = f"every stage of {len(self.ledger.steps)} steps agrees on equal inputs"
+        if row := _first((*self.ledger.rows, *self.free.rows), Verdict.ERROR):
+            told = f"it cannot be judged from step {row.step} on, in {place_of(row)}: {row.reason}; what came before agrees"
+            return self._told(Verdict.ERROR, Kind.UNJUDGED, told, row)
+        if row := _first(self._above_noise(), Verdict.INCONCLUSIVE):
+            told = f"{agreed}, but the free runs cannot be judged in {place_of(row)}: {row.reason}"
+            return self._told(Verdict.INCONCLUSIVE, Kind.GROWTH, told, row)
+        narrow = rounding_limits(self.problem.dtype, self.seen[0])
+        if row := compare_courses(*self.seen, narrow, "free/").first:
+            told = f"{agreed}; the free runs part at step {row.step}, in {place_of(row)}, no further than rounding grows"
+            return self._told(self.ledger.verdict, Kind.GROWTH, told, row)
+        return self._told(
+            self.ledger.verdict, Kind.NONE, f"nothing parts: {agreed}, and so do the whole runs"
+        )
+
+    def _above_noise(self) -> list[Row]:
+        """The rows of the free runs but those of leaves that hold nothing but rounding: a bias before a batch norm."""
+        largest = max(row.scale for row in self.free.rows)
+        noise = UNITS * float(np.finfo(self.problem.dtype).eps) * largest
+        return [row for row in self.free.rows if row.limit > noise or row.scale > noise]
+
+    def _told(
+        self,
+        verdict: Verdict,
+        kind: Kind,
+        sentence: str,
+        row: Row | None = None,
+        culprit: Culprit | None = None,
+    ) -> Diagnosis:
+        explanation = self._explained(row, culprit) if verdict is Verdict.DIFFER and row else None
+        if explanation:
+            sentence += f"; {self._suspect(culprit).name} {explanation.does}"
+        return Diagnosis(
+            self.problem,
+            *self.names,
+            verdict,
+            kind,
+            sentence,
+            row,
+            culprit,
+            explanation,
+            self.ledger,
+            self.free,
+            self.carried,
+        )
+
+    def _explained(self, row: Row, culprit: Culprit | None) -> Confirmed | None:
+        suspect = self._suspect(culprit)
+        witness = self.sides[0] if suspect is self.sides[1] else self.sides[1]
+        return explain(self.problem, witness, suspect, row.step)
+
+    def _suspect(self, culprit: Culprit | None) -> Backend:
+        """The reference only where it was found to be wrong."""
+        return self.sides[0] if culprit and culprit.name == self.names[0] else self.sides[1]
+
+    def _others(self) -> Iterable[Backend]:
+        return available(self.problem, None, self.names) if self.others is None else self.others
+
+
+def _first(rows: Iterable[Row], verdict: Verdict) -> Row | None:
+    return next((row for row in rows if row.verdict is verdict), None)
+
+
+def _values(row: Row, names: tuple[str, str]) -> str:
+    if row.left is None or row.right is None:
+        return row.reason
+    both = f"{names[0]} {row.left!r}, {names[1]} {row.right!r}"
+    if not row.scale:
+        return both
+    return f"{both}, apart by {row.distance:.2g} of the largest magnitude, where {row.limit / row.scale:.2g} passes"
+
+
+_WORDS = {
+    "given": "the given",
+    "initial": "the initial",
+    "state": "the state that was written:",
+    "batch": "the batch's",
+    "forward": "the output of",
+    "loss": "the loss",
+    "cotangent": "the cotangent of",
+    "gradient": "the gradient of",
+    "buffers": "the buffer",
+    "accumulator": "the accumulated gradient of",
+    "optimizer": "the optimizer's",
+    "update": "the update of",
+    "parameters": "the parameter",
+    "average": "the average of",
+    "count": "the count of steps",
+    "step": "the undivided step's",
+    "fit": "the whole run's",
+    "free": "the whole run's",
+    "continued": "the continued run's",
+}
+
+
+def place_of(row: Row) -> str:
+    """The stage in words: ``the gradient of 0.linear/w at [0, 1]``."""
+    words = _WORDS.get(row.kind, row.kind)
+    what = f"{words} {row.part}" if row.part else words.rstrip(":")
+    at = f" at {list(row.index)}" if row.index and row.part != "loss" else ""
+    return f"{what}{at}"
+
+
+def _blame(culprit: Culprit) -> str:
+    return f"{culprit.name} is wrong, as {culprit.reason}" if culprit.name else culprit.reason
