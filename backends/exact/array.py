@@ -6,7 +6,8 @@ int over an int is a rounded float. Here operands are lifted before they meet, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,17 @@ from backends.problem import Array
 
 _lift = np.frompyfunc(Ball.of, 1, 1)
 
-REPLACED: dict[np.ufunc, np.ufunc] = {
-    np.maximum: np.frompyfunc(Ball.maximum, 2, 1),
-    np.minimum: np.frompyfunc(Ball.minimum, 2, 1),
-    np.sign: np.frompyfunc(Ball.sign, 1, 1),
+REPLACED: dict[str, np.ufunc] = {
+    "maximum": np.frompyfunc(Ball.maximum, 2, 1),
+    "minimum": np.frompyfunc(Ball.minimum, 2, 1),
+    "clip": np.frompyfunc(Ball.clip, 3, 1),
+    "sign": np.frompyfunc(Ball.sign, 1, 1),
 }
-"""Ufuncs that would compare, or return ints, by what does not."""
+"""Ufuncs that would compare, or return ints, and what does not."""
+
+
+REARRANGING = {np.moveaxis, np.swapaxes, np.sum, np.mean, np.max, np.lib.stride_tricks.sliding_window_view}
+"""Functions whose elements are those of their operands, or ufuncs' results: balls already."""
 
 
 class BallArray(np.ndarray[Any, Any]):
@@ -34,26 +40,28 @@ class BallArray(np.ndarray[Any, Any]):
         if method == "at":  # the second operand is an index
             inputs = (_plain(inputs[0]), inputs[1], *map(_operand, inputs[2:]))
             return getattr(ufunc, method)(*inputs)
-        if ufunc is np.clip:
-            return np.minimum(np.maximum(inputs[0], inputs[1]), inputs[2])
         if ufunc is np.matmul and method == "__call__" and not out:
             return _matmul(*map(lift, inputs))
         if out:
             kwargs["out"] = tuple(map(_plain, out))
-        return _view(getattr(REPLACED.get(ufunc, ufunc), method)(*map(_operand, inputs), **kwargs))
+        return _view(getattr(REPLACED.get(ufunc.__name__, ufunc), method)(*map(_operand, inputs), **kwargs))
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
         """Of floats or indices it is a plain array."""
         cast = super().astype(dtype, *args, **kwargs)
-        return cast if cast.dtype == object else _plain(cast)
+        return cast if _holds_objects(cast) else _plain(cast)
 
     def __array_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any, kwargs: Any
     ) -> Any:
         if func is np.dot:
             return _dot(*map(lift, args), **kwargs)
-        result = super().__array_function__(func, types, args, kwargs)  # type: ignore[arg-type]
-        return result if func is np.empty_like else _closed(result)
+        if func is np.tensordot:
+            return _tensordot(lift(args[0]), lift(args[1]), *args[2:], **kwargs)
+        result = super().__array_function__(func, types, args, kwargs)
+        if func is np.empty_like:
+            return result
+        return _view(result) if func in REARRANGING else _closed(result)
 
 
 def lift(values: Any) -> BallArray:
@@ -77,15 +85,19 @@ def _operand(value: Any) -> Any:
 
 
 def _view(result: Any) -> Any:
-    """An array of balls as one; a ball, indices and truth values as they are."""
-    return result.view(BallArray) if getattr(result, "dtype", None) == object else result
+    """An array of balls as one, of indices or truth values as a plain one; a ball as it is."""
+    return result.view(BallArray) if _holds_objects(result) else _plain(result)
 
 
 def _closed(result: Any) -> Any:
     """A result of NumPy's with balls in the place of the numbers that it brought in."""
     if isinstance(result, tuple | list):
         return type(result)(map(_closed, result))
-    return lift(_plain(result)) if getattr(result, "dtype", None) == object else result
+    return lift(_plain(result)) if _holds_objects(result) else _plain(result)
+
+
+def _holds_objects(result: Any) -> bool:
+    return isinstance(result, np.ndarray) and result.dtype == object
 
 
 def _dot(x: BallArray, w: BallArray) -> Any:
@@ -95,18 +107,30 @@ def _dot(x: BallArray, w: BallArray) -> Any:
     return _product(x.reshape(-1, x.shape[-1]), w).reshape(*x.shape[:-1], w.shape[1])
 
 
-def _matmul(x: BallArray, w: BallArray) -> BallArray:
+def _tensordot(x: BallArray, w: BallArray, axes: tuple[Sequence[int], Sequence[int]]) -> BallArray:
+    """The product over the given axes of each."""
+    inner, outer = (list(one) for one in axes)
+    left = np.moveaxis(_plain(x), inner, range(-len(inner), 0))
+    right = np.moveaxis(_plain(w), outer, range(len(outer)))
+    rows, columns = left.shape[: -len(inner)], right.shape[len(outer) :]
+    return _product(left.reshape(math.prod(rows), -1), right.reshape(-1, math.prod(columns))).reshape(
+        *rows, *columns
+    )
+
+
+def _matmul(x: BallArray, w: BallArray) -> Array:
     """The products of the matrices in the last two axes of x and w, which have the same others."""
     stacked = zip(x.reshape(-1, *x.shape[-2:]), w.reshape(-1, *w.shape[-2:]), strict=True)
     products = [_product(left, right) for left, right in stacked]
-    return lift(np.stack(products)).reshape(*x.shape[:-1], w.shape[-1])
+    return np.stack(products).reshape(*x.shape[:-1], w.shape[-1])
 
 
-def _product(x: BallArray, w: BallArray) -> BallArray:
+def _product(x: Array, w: Array) -> BallArray:
+    """The product of two matrices."""
     product = np.empty((len(x), w.shape[1]), dtype=object)
-    product.flat = [Ball(entry) for entry in (_matrix(x) * _matrix(w)).entries()]
+    product.reshape(-1)[:] = list(map(Ball, (_matrix(x) * _matrix(w)).entries()))
     return product.view(BallArray)
 
 
-def _matrix(x: BallArray) -> arb_mat:
-    return arb_mat(*x.shape, [ball.value for ball in _plain(x).flat])
+def _matrix(x: Array) -> arb_mat:
+    return arb_mat(x.shape[0], x.shape[1], [ball.value for ball in _plain(x).flat])

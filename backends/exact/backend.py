@@ -97,7 +97,7 @@ class ExactTrainer:
         self._limit = limit
         self._eps = float(np.finfo(problem.dtype).eps)
         with self._working():
-            self._balls = NumPyTrainer(problem, Arithmetic(Ball.of, _Lifting()))
+            self._balls = self._chain()
 
     def given(self) -> Arrays:
         return self._balls.given()
@@ -168,7 +168,10 @@ class ExactTrainer:
         Raises:
             NotEnclosed: the time limit was hit, or two numbers that are compared are equal.
         """
-        return search(self._balls, state, batches, recording, self._problem.dtype, self._limit)
+        return search(self._chain, state, batches, recording, self._problem.dtype, self._limit)
+
+    def _chain(self) -> NumPyTrainer:
+        return NumPyTrainer(self._problem, Arithmetic(Ball.of, _Lifting()))
 
     def _working(self) -> AbstractContextManager[None]:
         return working(STEPWISE, self._eps)
@@ -177,7 +180,7 @@ class ExactTrainer:
         return rounded(values, self._problem.dtype)
 
     def _floats(self, arrays: Mapping[str, object]) -> dict[str, Array]:
-        return {name: self._rounded(value) for name, value in sorted(arrays.items())}
+        return {name: self._rounded(value) for name, value in arrays.items()}
 
     def _snapshot(self, state: State) -> Snapshot:
         return Snapshot(

@@ -67,6 +67,8 @@ class Ball:
         Raises:
             TypeError: it is no real number.
         """
+        if type(number) is float:  # first: whole arrays pass here
+            return Ball(arb(number))
         if type(number) is Ball:
             return number
         if isinstance(number, float | np.floating):
@@ -178,6 +180,10 @@ class Ball:
     def minimum(self, other: Operand) -> Ball:
         """min(x, y), whichever it is."""
         return Ball(self.value.min(Ball.of(other).value))
+
+    def clip(self, low: Operand, high: Operand) -> Ball:
+        """min(max(x, low), high), whichever it is."""
+        return self.maximum(low).minimum(high)
 
     def sign(self) -> Ball:
         """−1, 0 or 1; 0 for exactly 0."""

@@ -19,7 +19,7 @@ FIRST = 128
 """Bits of the first attempt: enough for ten steps of most problems, and to see the rate at which bits are lost."""
 
 MARGIN = 16
-"""Bits beyond those predicted; besides a sixteenth of them, for a rate that grows."""
+"""Bits beyond those foretold; besides an eighth of what was not seen but extrapolated, for a rate that grows."""
 
 
 def accuracy(balls: Iterable[Ball], scale: arb) -> float:
@@ -34,9 +34,9 @@ def accuracy(balls: Iterable[Ball], scale: arb) -> float:
     """
     values = [ball.value for ball in balls]
     widest = sum((value.rad() for value in values), arb(0))
-    if widest.is_zero():
-        return math.inf
-    return exponent(scale) - 1 - exponent(widest)
+    if not (widest.is_finite() and scale.is_finite()):
+        return -math.inf
+    return math.inf if widest.is_zero() else exponent(scale) - 1 - exponent(widest)
 
 
 def largest(values: Iterable[arb]) -> arb:
@@ -70,5 +70,5 @@ def predicted(course: Sequence[float], steps: int) -> int:
         return 2 * FIRST
     seen, half = len(course), len(course) // 2
     rate = max(0.0, (course[-1] - course[half]) / max(1, seen - 1 - half))
-    total = max(course) + rate * max(0, steps - seen)
-    return math.ceil(TARGET + total + MARGIN + total / 16)
+    unseen = rate * max(0, steps - seen)
+    return math.ceil(TARGET + max(course) + unseen + unseen / 8 + MARGIN)

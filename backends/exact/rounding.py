@@ -22,10 +22,9 @@ def rounded(values: object, dtype: str) -> Array:
     array = np.asarray(values)
     if array.dtype != object:
         return array.astype(dtype)
-    found = np.empty(array.shape, dtype)
+    near = np.array([_nearest(ball, dtype) for ball in array.flat], np.float64)
     with np.errstate(over="ignore", under="ignore"):
-        found.flat = [_nearest(ball, dtype) for ball in array.flat]
-    return found
+        return near.astype(dtype).reshape(array.shape)
 
 
 def _nearest(ball: Ball, dtype: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +14,7 @@ from backends.errors import LockstepError
 from backends.exact.array import BallArray
 from backends.exact.ball import Ball, Undecided, working
 from backends.exact.enclosure import Attempt, Enclosure
-from backends.exact.precision import FIRST, TARGET, accuracy, largest, predicted, scales
+from backends.exact.precision import FIRST, MARGIN, TARGET, accuracy, largest, predicted, scales
 from backends.numpy_vjp.backend import NumPyTrainer, State
 from backends.problem import Array, Batches
 from backends.protocol import Recording
@@ -48,12 +49,17 @@ class Run:
 
 
 def search(
-    trainer: NumPyTrainer, start: State, batches: Batches, recording: Recording, dtype: str, limit: float
+    make: Callable[[], NumPyTrainer],
+    start: State,
+    batches: Batches,
+    recording: Recording,
+    dtype: str,
+    limit: float,
 ) -> Enclosure:
     """The trajectory from `start`, every loss and final parameter enclosed to 2^−TARGET of its scale.
 
     Args:
-        trainer: the chain over balls.
+        make: the chain over balls; anew at each precision, since it holds balls too (constants, memos).
         start: the state before the first step; its balls should be exact.
         batches: of the whole run.
         recording: whether to keep the parameters of every epoch.
@@ -69,7 +75,7 @@ def search(
     while True:
         started = time.perf_counter()
         with working(bits, eps):
-            run = _run(trainer, start, batches, recording, deadline)
+            run = _run(make(), start, batches, recording, deadline)
         attempts.append(Attempt(bits, len(run.losses), time.perf_counter() - started, run.outcome))
         if run.outcome == ENCLOSED:
             losses = np.array(run.losses, dtype=object).view(BallArray)
@@ -78,9 +84,7 @@ def search(
         bits = _next(bits, run, len(batches))
 
 
-def _run(
-    trainer: NumPyTrainer, start: State, batches: Batches, recording: Recording, deadline: float
-) -> Run:
+def _run(trainer: NumPyTrainer, start: State, batches: Batches, recording: Recording, deadline: float) -> Run:
     """One attempt, given up at the first loss that is too wide."""
     run = Run(start, history=[start.parameters] if recording.parameters else [])
     for index, batch in enumerate(batches, start=1):
@@ -115,9 +119,9 @@ def _take(run: Run, state: State, loss: Ball, last: bool) -> str:
 
 
 def _next(bits: int, run: Run, steps: int) -> int:
-    """The precision of the next attempt: what the widening foretells; more was needed where that had been enough."""
-    foretold = predicted(run.course, steps)
-    return max(foretold, bits + bits // 4) if run.outcome == TOO_WIDE else max(foretold, 2 * bits)
+    """The precision of the next attempt: what the widening foretells, or twice as much where it is not to blame."""
+    least = bits + MARGIN if run.outcome == TOO_WIDE else 2 * bits
+    return max(predicted(run.course, steps), least)
 
 
 def _refuse_hopeless(run: Run, attempts: list[Attempt], steps: int, limit: float) -> None:

@@ -109,7 +109,7 @@ def eps(x: Array) -> float:
 
 
 def largest(x: Array) -> Array:
-    """The maximum over the last axis, kept; of balls by their float values: they may have no order."""
+    """The maximum over the last axis, kept; of balls by whole numbers near them: they may have no order."""
     if is_smooth(x):
-        x = x.astype(float).astype(object)
+        x = np.rint(x.astype(float)).astype(object)
     return np.max(x, axis=-1, keepdims=True)
