@@ -10,7 +10,7 @@ import flint
 import numpy as np
 
 from backends.exact.array import BallArray, lift
-from backends.exact.ball import Ball, Undecided, working
+from backends.exact.ball import Ball, undecided, working
 from backends.exact.enclosure import Enclosure
 from backends.exact.precision import accuracy, scales
 from backends.exact.rounding import rounded
@@ -135,7 +135,7 @@ class ExactTrainer:
         """
         for name, scale in scales(state.parameters).items():
             if accuracy(state.parameters[name].flat, scale) < 1 - math.log2(self._eps):
-                raise Undecided("a rounded parameter", f"{name} after {state.step} steps at {STEPWISE} bits")
+                raise undecided("a rounded parameter", f"{name} after {state.step} steps at {STEPWISE} bits")
         return self._snapshot(state)
 
     def write(self, state: State, snapshot: Snapshot) -> State:

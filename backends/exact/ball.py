@@ -25,10 +25,10 @@ Operand = Any
 class Undecided(LockstepError):  # noqa: N818 (a state of knowledge, not a fault)
     """The balls are too wide, or the numbers too close, to tell."""
 
-    def __init__(self, what: str, got: str) -> None:
-        super().__init__(
-            f"{what} is not decided", got, "raise the precision; two equal numbers it will not part"
-        )
+
+def undecided(what: str, got: str) -> Undecided:
+    """The error about it."""
+    return Undecided(f"{what} is not decided", got, "raise the precision; two equal numbers it will not part")
 
 
 @contextmanager
@@ -158,7 +158,7 @@ class Ball:
     def _decided(self, holds: bool, fails: bool, other: Operand) -> bool:
         if holds or fails:
             return holds
-        raise Undecided("a comparison", f"{self!r} and {Ball.of(other)!r}")
+        raise undecided("a comparison", f"{self!r} and {Ball.of(other)!r}")
 
     def __bool__(self) -> bool:
         return self != 0
@@ -170,7 +170,7 @@ class Ball:
     def __int__(self) -> int:
         whole = self.value.unique_fmpz()
         if whole is None or not self.value.is_exact():
-            raise Undecided("a whole number", repr(self))
+            raise undecided("a whole number", repr(self))
         return int(whole)
 
     def maximum(self, other: Operand) -> Ball:

@@ -82,6 +82,7 @@ def search(
             return Enclosure(losses, run.state, tuple(run.history), dtype, tuple(attempts))
         _refuse_hopeless(run, attempts, len(batches), limit)
         bits = _next(bits, run, len(batches))
+        _refuse_untimely(attempts[-1], bits, len(batches), deadline - time.perf_counter())
 
 
 def _run(trainer: NumPyTrainer, start: State, batches: Batches, recording: Recording, deadline: float) -> Run:
@@ -141,4 +142,16 @@ def _refuse_hopeless(run: Run, attempts: list[Attempt], steps: int, limit: float
             f"step {last.steps + 1} has no certified value: {why}, as far as {enclosed:.0f} bits tell",
             run.outcome,
             "start elsewhere, or train for fewer epochs: no precision parts equal numbers",
+        )
+
+
+def _refuse_untimely(last: Attempt, bits: int, steps: int, left: float) -> None:
+    """Raise a NotEnclosed where the next attempt would not end in time."""
+    # A step's time grows about as the root of its precision between 100 and 2,000 bits.
+    wanted = last.seconds / max(1, last.steps) * steps * math.sqrt(bits / last.bits)
+    if wanted > left:
+        raise NotEnclosed(
+            f"the trajectory would take about {wanted:.0f} s more, and {max(left, 0):.0f} s are left",
+            f"{last.steps} of {steps} steps at {last.bits} bits; {bits} bits are needed",
+            "raise the limit: ExactBackend(limit=seconds), or train for fewer epochs",
         )

@@ -1,6 +1,7 @@
 """Balls: they hold the true value, never guess a comparison, stay balls in arrays, and are rounded once."""
 
 import math
+import pickle
 from fractions import Fraction
 
 import mpmath
@@ -80,6 +81,12 @@ def test_what_overlaps_is_not_decided():
     ):
         with pytest.raises(Undecided, match="not decided"):
             compare()
+
+
+def test_the_error_survives_the_way_between_processes():
+    with pytest.raises(Undecided) as caught:
+        bool(THIRD - Ball(arb(1) / 3))
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_what_is_apart_or_exactly_equal_is_decided():

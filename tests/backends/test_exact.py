@@ -255,6 +255,11 @@ def test_the_time_limit_is_told():
         backend.enclosure(problem)
 
 
+def test_an_attempt_that_would_not_end_in_time_is_not_begun():
+    with pytest.raises(NotEnclosed, match=r"would take about \d+ s more"):
+        ExactBackend(limit=1.5).enclosure(find("residual-mlp"))
+
+
 def test_a_million_rows_are_refused_with_the_time_they_would_take():
     assert "the limit is 60 s" in ExactBackend().supports(find("tall")).reason
     assert ExactBackend().supports(find("seed")) is None
