@@ -20,7 +20,7 @@ from backends.exact.search import NotEnclosed
 from backends.numpy_vjp import tables
 from backends.numpy_vjp.ops.elementwise import SELU_ALPHA, SELU_SCALE
 from backends.ops import FUNCTIONS
-from backends.problem import Layer, Loss, Optimizer
+from backends.problem import Layer, Loss, Optimizer, walk
 from backends.protocol import LOSSES_ONLY, Recording, Trace
 from harness.parity import verify
 from harness.problems import catalogue, find
@@ -143,6 +143,15 @@ def test_functions_are_the_stated_formulas_to_forty_digits(label):
             assert_forty_digits(found, owed[stage].truth)
 
 
+def test_no_float_range_is_cut_off():
+    """Floats are clipped where a slope is 1 to all their digits; beyond, it still grows."""
+    layer = Layer("gelu", approximate="tanh")
+    ((f, _),) = tables.FUNCTIONS["gelu"](layer.args)
+    with working(20_000):
+        slopes = f.make_vjp(lift([44.0, 45.0]), None)(lift([1.0, 1.0]))[0]
+        assert slopes[0] > slopes[1] > 1
+
+
 @pytest.mark.parametrize("label", LOSS_ROWS)
 def test_losses_are_the_stated_formulas_to_forty_digits(label):
     row = LOSS_ROWS[label]
@@ -202,7 +211,7 @@ CONSTANTS = {0.96, 0.044715, SELU_ALPHA, SELU_SCALE}
 def stated(problem):
     """The hyperparameters of a problem."""
     found = set()
-    for part in (*problem.parts, *problem.layers):
+    for part in (*problem.parts, *walk(problem.layers)):
         for value in part.args.values():
             found |= set(value) if isinstance(value, tuple | list) else {value}
     return found
@@ -222,7 +231,7 @@ def test_no_rounded_number_meets_a_ball(name, monkeypatch):
     monkeypatch.setattr(array_module, "_lift", np.frompyfunc(spy, 1, 1))
     ExactBackend().enclosure(problem)
     assert lifted
-    many = {one for one in lifted if np.float32(one) != one}
+    many = {one for one in lifted if float(np.float32(one)) != one}
     assert many <= stated(problem) | CONSTANTS
 
 
@@ -230,9 +239,9 @@ def test_no_rounded_number_meets_a_ball(name, monkeypatch):
 
 
 def test_precision_is_raised_until_all_is_enclosed(seed):
-    found = ExactBackend().enclosure(seed.replace(epochs=300))
+    found = ExactBackend().enclosure(seed.replace(epochs=100))
     assert [one.outcome for one in found.attempts] == ["too wide", "enclosed"]
-    assert found.attempts[0].bits < found.bits < 2000
+    assert found.attempts[0].bits < found.bits < 300
     scale = max(middle(found.losses[0]), Fraction(0))
     assert all(radius(loss) <= max(middle(loss), scale) / 2**TARGET for loss in found.losses)
     for value in found.parameters.values():
@@ -243,7 +252,7 @@ def test_precision_is_raised_until_all_is_enclosed(seed):
 def test_what_was_made_at_a_low_precision_is_not_used_at_a_higher(monkeypatch):
     """Nadam keeps products of its momenta: those of the first attempt would stay wide for ever."""
     monkeypatch.setattr(search_module, "FIRST", 70)
-    found = ExactBackend().enclosure(find("nadam").replace(epochs=20))
+    found = ExactBackend(limit=10).enclosure(find("nadam").replace(epochs=20))
     assert len(found.attempts) == 2
 
 
@@ -300,7 +309,7 @@ def test_a_zero_leaf_is_enclosed_beside_the_others():
     """Attention does not depend on its keys' bias: its gradient is 0 in truth, and a ball around 0 here."""
     problem, (bias,) = cut("attention"), [one for one in find("attention").initial if one.endswith("b_key")]
     start = {**problem.initial, bias: 0 * problem.initial[bias]}
-    found = ExactBackend().enclosure(problem.replace(initial=start))
+    found = ExactBackend(limit=10).enclosure(problem.replace(initial=start))
     assert all(0 in one.value and radius(one) > 0 for one in found.parameters[bias].flat)
 
 
