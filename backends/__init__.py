@@ -18,7 +18,7 @@ from backends.errors import BackendUnavailableError, UnknownNameError, did_you_m
 if TYPE_CHECKING:
     from backends.protocol import Backend
 
-__all__ = ["ENTRY_POINT_GROUP", "REFERENCE", "Entry", "entries", "entry", "load", "missing_modules"]
+__all__ = ["ENTRY_POINT_GROUP", "REFERENCE", "Entry", "entries", "entry", "known", "load", "missing_modules"]
 
 ENTRY_POINT_GROUP = "lockstep.backends"
 
@@ -33,6 +33,7 @@ class Entry:
         summary: what trains, in a few words.
         imports: the top-level modules that the backend needs.
         requirements: the distributions that provide them, as pip writes them.
+        default: whether it trains where no backend is named; a reference is asked for by name.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Entry:
     summary: str
     imports: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    default: bool = True
 
     @property
     def install_command(self) -> str:
@@ -66,12 +68,25 @@ BUILT_IN = (
         ("torch",),
         ("torch>=2.6",),
     ),
+    Entry(
+        "exact",
+        "backends.exact.backend:ExactBackend",
+        "the NumPy chain over ball arithmetic: the true trajectory, enclosed",
+        ("flint",),
+        ("python-flint>=0.6",),
+        default=False,
+    ),
 )
 
 
-@cache
 def entries() -> dict[str, Entry]:
-    """All known backends by name: ours first, then those of installed third parties."""
+    """The backends that train where none is named."""
+    return {name: line for name, line in known().items() if line.default}
+
+
+@cache
+def known() -> dict[str, Entry]:
+    """All backends by name: ours first, then those of installed third parties."""
     found = {item.name: item for item in BUILT_IN}
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         package = point.dist.name if point.dist is not None else point.value
@@ -85,11 +100,11 @@ def entry(name: str) -> Entry:
     Raises:
         UnknownNameError: no backend has that name.
     """
-    known = entries()
-    if name in known:
-        return known[name]
-    hint = did_you_mean(name, known)
-    raise UnknownNameError("unknown backend", repr(name), f"{hint}known backends: {', '.join(known)}")
+    lines = known()
+    if name in lines:
+        return lines[name]
+    hint = did_you_mean(name, lines)
+    raise UnknownNameError("unknown backend", repr(name), f"{hint}known backends: {', '.join(lines)}")
 
 
 def missing_modules(name: str) -> list[str]:

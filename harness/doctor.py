@@ -28,7 +28,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Every registered backend, imported and asked."""
-    return [_examine(name) for name in backends.entries()]
+    return [_examine(name) for name in backends.known()]
 
 
 def _examine(name: str) -> Finding:

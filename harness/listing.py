@@ -26,7 +26,7 @@ def listing() -> dict[str, Any]:
                 "installed": not backends.missing_modules(one.name),
                 "install": one.install_command if one.requirements else None,
             }
-            for one in backends.entries().values()
+            for one in backends.known().values()
         ],
         "problems": [{"name": name, "summary": entry.reason} for name, entry in catalogue().items()],
         **{

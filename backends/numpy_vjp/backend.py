@@ -16,6 +16,7 @@ from backends.numpy_vjp.model import chain_of, masks_of, moved, named, resolve, 
 from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
 from backends.numpy_vjp.penalties import PENALTIES, adding
 from backends.numpy_vjp.schedules import SCHEDULES
+from backends.numpy_vjp.special import one
 from backends.numpy_vjp.tables import FUNCTIONS, JOINS, LOSSES
 from backends.numpy_vjp.twins import Noise
 from backends.problem import Array, Arrays, Batch, Batches, Problem
@@ -124,7 +125,7 @@ class NumPyTrainer:
         """Every stage up to the gradients, of a step from `state`, in the trainer's own numbers."""
         params = self._chain_params(state, batch)
         values = evaluate_chain(self._arithmetic.array(batch.x), self._funcs, params, return_all=True)
-        cotangents, chain_grads = pull_back(values, self._funcs, params, np.ones_like(values[-1]))
+        cotangents, chain_grads = pull_back(values, self._funcs, params, one(values[-1]))
         loss, grads = self._penalise(values[-1], self._named(chain_grads), state.parameters)
         return {
             **batch.stages(),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, overload
 
-import numpy as np
-
 from backends.numpy_vjp.function import Function, Param, Vjp
+from backends.numpy_vjp.special import one
 from backends.problem import Array
 
 
@@ -57,7 +56,7 @@ def backward_diff_chain(
         a function without one and for the constants of the loss).
     """
     values = evaluate_chain(x, funcs, params, return_all=True)
-    cotangents, grads = pull_back(values, funcs, params, np.ones_like(values[-1]))
+    cotangents, grads = pull_back(values, funcs, params, one(values[-1]))
     return values[-1], cotangents[0], grads
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from backends.numpy_vjp.special import eps, sqrt
+from backends.numpy_vjp.special import at_least, at_most, eps, sqrt
 from backends.ops import Args
 from backends.problem import Array
 
@@ -190,9 +190,9 @@ def adafactor(
         new = {slot: _average(1 - t**-decay, slots[slot], value) for slot, value in newest.items()}
         estimate = _estimate(new, 0.0 if epsilon_added else least)
         u = g / np.sqrt(estimate)
-        u = u / max(1.0, _rms(u) / clip)
-        step = min(rate, 1 / sqrt(0 * rate + t)) if relative_step else rate
-        return -step * max(epsilon_scale, _rms(w)) * u, new
+        u = u / at_least(1.0, _rms(u) / clip)
+        step = at_most(rate, 1 / sqrt(0 * rate + t)) if relative_step else rate
+        return -step * at_least(epsilon_scale, _rms(w)) * u, new
 
     return rule
 

@@ -16,6 +16,11 @@ import scipy.special
 from backends.problem import Array
 
 
+def is_smooth(x: Array) -> bool:
+    """Whether the elements neither overflow nor have an order always, as balls: the plain formula is the right one."""
+    return is_object(x) and hasattr(x.flat[0], "maximum")
+
+
 def is_object(x: Array) -> bool:
     """Whether the elements are objects with their own arithmetic rather than floats."""
     return np.dtype(object) == getattr(x, "dtype", None)
@@ -85,9 +90,24 @@ def through(value: Array, size: Any) -> Array:
     return value.through(size) if hasattr(value, "through") else value
 
 
+def at_least(floor: float, x: Any) -> Any:
+    """max(floor, x) of two numbers, by x's own `maximum` if it has one: two balls may have no order."""
+    return x.maximum(floor) if hasattr(x, "maximum") else max(floor, x)
+
+
+def at_most(ceiling: float, x: Any) -> Any:
+    """min(ceiling, x), likewise."""
+    return x.minimum(ceiling) if hasattr(x, "minimum") else min(ceiling, x)
+
+
 def like(x: Array, value: float) -> Any:
     """`value` as a number like the elements of x: itself for floats, so that it takes their dtype."""
     return 0 * x.flat[0] + value if is_object(x) else value
+
+
+def one(x: Array) -> Array:
+    """1 as a number like x: of an object NumPy would make an int, and an int over an int is a rounded float."""
+    return 0 * x + 1 if is_object(x) else np.ones_like(x)
 
 
 def pi(x: Any) -> Any:
@@ -102,7 +122,7 @@ def eps(x: Array) -> float:
 
 
 def largest(x: Array) -> Array:
-    """The maximum over the last axis, kept; of objects that have one by their float values: two balls may have no order."""
-    if is_object(x) and hasattr(x.flat[0], "__float__"):
-        x = x.astype(float).astype(object)
+    """The maximum over the last axis, kept; of balls by whole numbers near them: they may have no order."""
+    if is_smooth(x):
+        x = np.rint(x.astype(float)).astype(object)
     return np.max(x, axis=-1, keepdims=True)

@@ -79,7 +79,8 @@ def _model(rng: Rng, outputs: int) -> tuple[Layer, ...]:
 
 def _optimizer(rng: Rng) -> Optimizer:
     name = str(rng.choice(sorted(OPTIMIZERS)))
-    preset = rng.choice((None, *OPTIMIZERS[name].presets))
+    presets = [None, *OPTIMIZERS[name].presets]
+    preset = presets[int(rng.integers(len(presets)))]
     args: dict[str, Any] = {"learning_rate": float(10 ** rng.uniform(-4, -1.5))}
     if name in ("sgd", "rmsprop") and rng.random() < 0.5:
         args["momentum"] = float(rng.uniform(0.5, 0.95))

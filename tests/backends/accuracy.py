@@ -218,7 +218,7 @@ def _gelu(x: Any) -> tuple[Any, ...]:
 def _gelu_tanh(x: Any) -> tuple[Any, ...]:
     """x(1 + tanh z)/2, whose sum passes 1; its slope passes 1 − tanh² z, whose difference passes 1."""
     root = sqrt(2 / EXACT.pi)
-    z, inner = root * (x + 0.044715 * x**3), root * (1 + 3 * 0.044715 * x * x)
+    z, inner = root * (x + 0.044715 * x**3), root * (1 + 3 * (0.044715 * x * x))
     half, slope = _sigma(2 * z), 2 * _sigma(2 * z) * _sigma(-2 * z) * x * inner
     return x * half, x / 2, half + slope, max(EXACT.one, abs(x) * inner / 2)
 

@@ -18,7 +18,7 @@ from backends.protocol import unsupported
 from tests.conftest import square_problem
 
 ROOT = Path(backends.__file__).parent.parent
-FRAMEWORKS = {"jax", "jaxlib", "haiku", "optax", "torch"}
+FRAMEWORKS = {"jax", "jaxlib", "haiku", "optax", "torch", "flint"}
 
 
 def imports_of(path):
@@ -55,7 +55,7 @@ def test_an_absent_framework_gives_the_install_command(monkeypatch):
 
 def test_a_broken_install_is_unavailable_not_a_crash(monkeypatch):
     broken = backends.Entry("broken", "backends.no_such_module:Backend", "", (), ("some-package",))
-    monkeypatch.setattr(backends, "entries", lambda: {"broken": broken})
+    monkeypatch.setattr(backends, "known", lambda: {"broken": broken})
     with pytest.raises(BackendUnavailableError, match="reinstall it: pip install"):
         backends.load("broken")
 
@@ -72,14 +72,21 @@ def test_third_parties_are_found_by_entry_point_and_cannot_take_our_names(monkey
     for point in points:
         vars(point)["dist"] = Distribution
     monkeypatch.setattr(backends, "entry_points", lambda group: points)
-    backends.entries.cache_clear()
+    backends.known.cache_clear()
     try:
         found = backends.entries()
     finally:
         monkeypatch.undo()
-        backends.entries.cache_clear()
+        backends.known.cache_clear()
     assert found["theirs"].target == "their.module:Backend"
     assert found["numpy"].target.startswith("backends.")
+
+
+def test_a_reference_trains_where_it_is_named_and_not_by_default():
+    assert "exact" in backends.known()
+    assert "exact" not in backends.entries()
+    assert backends.entry("exact").name == "exact"
+    assert list(backends.known()) == [*backends.entries(), "exact"]
 
 
 def test_requirements_are_those_of_the_package_metadata():
@@ -97,7 +104,7 @@ def test_arrows_point_one_way(path):
     own = path.relative_to(ROOT / "backends").parts[0]
     wrappers = {"numpy_vjp.function"} if path.name == "wrap.py" else set()
     folders = {item.name for item in (ROOT / "backends").iterdir() if item.is_dir()}
-    allowed = {"jax_haiku": {"jax", "haiku", "optax"}, "pytorch": {"torch"}}
+    allowed = {"jax_haiku": {"jax", "haiku", "optax"}, "pytorch": {"torch"}, "exact": {"flint"}}
     for module in imports_of(path):
         top, _, rest = module.partition(".")
         assert top != "harness"
@@ -105,6 +112,8 @@ def test_arrows_point_one_way(path):
         if top == "backends" and rest in wrappers:
             continue
         other = rest.partition(".")[0] if top == "backends" else ""
+        if own == "exact" and other == "numpy_vjp":  # it is that chain, over other numbers
+            continue
         assert other not in folders - {own} or not other, module
 
 
@@ -130,6 +139,6 @@ def test_a_backend_without_a_table_does_not_support_what_is_in_it():
 
 @pytest.mark.parametrize("folder", ["backends", "harness"])
 def test_nobody_branches_on_a_backends_name(folder):
-    comparison = re.compile(r"""(==|!=|\bin\b)\s*[\[({]?\s*["'](numpy|jax|torch)["']""")
+    comparison = re.compile(r"""(==|!=|\bin\b)\s*[\[({]?\s*["'](numpy|jax|torch|exact)["']""")
     for path in (ROOT / folder).rglob("*.py"):
         assert not comparison.search(path.read_text(encoding="utf-8")), path

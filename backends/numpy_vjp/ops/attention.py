@@ -37,7 +37,7 @@ def attend(heads: int, causal: bool) -> Function:
     def weights(q: Array, k: Array) -> Array:
         logits = np.matmul(q, _transposed(k)) / sqrt(like(q, q.shape[-1]))
         if causal:
-            logits = np.where(np.tri(logits.shape[-1], dtype=bool), logits, -np.inf)
+            logits = np.where(np.tri(logits.shape[-1], dtype=bool), logits, like(logits, -np.inf))
         return softmax(logits)
 
     def joined(values: Array) -> Array:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from backends.numpy_vjp.function import Function, Vjp
-from backends.numpy_vjp.special import bell, negative_part, normal_cdf, pi, through
+from backends.numpy_vjp.special import bell, is_smooth, like, negative_part, normal_cdf, pi, through
 from backends.numpy_vjp.special import sqrt as root
 from backends.problem import Array
 
@@ -38,6 +38,8 @@ def elementwise(name: str, formula: Formula, derivative: Formula) -> Function:
 
 def _sigmoid(x: Array) -> Array:
     """1/(1 + e⁻ˣ), by e^−|x|, which cannot overflow."""
+    if is_smooth(x):
+        return 1 / (1 + np.exp(-x))
     small = np.exp(-np.abs(x))
     value: Array = np.where(x >= 0, 1, small) / (1 + small)
     return value
@@ -123,9 +125,10 @@ def _tanh_gelu_argument(x: Array) -> Array:
 
 
 def _tanh_gelu_slope(x: Array) -> Array:
-    x = np.clip(x, -40, 40)  # the slope is 0 or 1 beyond, and x² could overflow to 0·∞
+    if not is_smooth(x):
+        x = np.clip(x, -40, 40)  # the slope is 0 or 1 beyond, and x² could overflow to 0·∞
     z = _tanh_gelu_argument(x)
-    inner = 2 * root(2 / pi(x)) * (1 + 3 * 0.044715 * x * x)
+    inner = 2 * root(2 / pi(x)) * (1 + 3 * like(x, 0.044715) * x * x)
     return _sigmoid(z) + x * _sigmoid_slope(z) * inner
 
 
