@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_verify(commands)
     _add_diagnose(commands)
+    _add_selftest(commands)
     _add_list(commands)
     _add_doctor(commands)
     return parser
@@ -144,6 +145,39 @@ def _add_diagnose(commands: Any) -> None:
     diagnose.add_argument("--dtype", metavar="DTYPE", help="float64 or float32; default: the problem's own")
     diagnose.add_argument("--epochs", type=int, metavar="N", help="instead of the problem's own")
     diagnose.add_argument("--json", action="store_true", help="everything that was found, as JSON")
+
+
+def _add_selftest(commands: Any) -> None:
+    selftest = commands.add_parser(
+        "selftest",
+        help="plant known port bugs, which must be found and named, and train clean problems, which must not alarm",
+        description="Plant known port bugs in the reference, each of which must be found and named at its stage; train "
+        "random clean problems on all backends, none of which may alarm; and show the smallest change that is found. "
+        "Exit status 1 if a bug is missed or a clean run alarms.",
+    )
+    selftest.set_defaults(run=_selftest)
+    selftest.add_argument(
+        "--mutant",
+        action="append",
+        metavar="TEXT",
+        help="only bugs whose name holds this; repeat it; default: all",
+    )
+    selftest.add_argument(
+        "--sites",
+        type=int,
+        default=1,
+        metavar="N",
+        help="random sites and magnitudes of each bug; default: 1",
+    )
+    selftest.add_argument(
+        "--clean", type=int, default=20, metavar="N", help="random clean problems; default: 20, a second each"
+    )
+    selftest.add_argument(
+        "--dtype", default="float64", metavar="DTYPE", help="of the planted bugs; default: float64"
+    )
+    selftest.add_argument(
+        "--json", metavar="FILE|-", help="write the figures as JSON; - is stdout, without the tables"
+    )
 
 
 def _add_list(commands: Any) -> None:
@@ -246,6 +280,27 @@ def _show(what: RenderableType) -> None:
         console.print(what)
     # Written here, because rich ends a process whose reader went away with 1, which means that something differs.
     sys.stdout.write(captured.get())
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from harness.files import writable_folder, write_text
+    from harness.selftest import report, score
+    from harness.selftest.mutants import named
+
+    if options.json not in (None, "-"):
+        writable_folder(Path(options.json).absolute().parent)
+    mutants = named(options.mutant)
+    findings = list(score.plant_all(mutants, range(options.sites), options.dtype))
+    runs = list(score.train_clean(range(options.clean)))
+    told = report.document(findings, runs, score.detection_curve())
+    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if options.json == "-":
+        sys.stdout.write(text)
+    else:
+        if options.json is not None:
+            write_text(Path(options.json), text)
+        _show(report.render(told))
+    return 0 if report.passed(told) else 1
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -8,12 +8,13 @@ magnitudes are drawn from the seed that a row is given. The faults are written h
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from backends.errors import UnknownNameError
 from backends.problem import (
     CONSTANT,
     UNCLIPPED,
@@ -406,7 +407,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "data rounded to float32",
         BATCH,
         ("polynomial", "probe-double"),
-        _batch(lambda batch, rng: Batch(_single(batch.x), batch.y, batch.masks)),
+        _batch(lambda batch, rng: Batch(_single(batch.x), _single(batch.y), batch.masks)),
         "single precision",
     ),
     Mutant(
@@ -783,3 +784,17 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
 )
 """All that are planted."""
+
+
+def named(texts: Sequence[str] | None) -> list[Mutant]:
+    """The mutants whose name holds one of `texts`; all where none is given.
+
+    Raises:
+        UnknownNameError: no name holds one of them.
+    """
+    for text in texts or ():
+        if not any(text in one.name for one in MUTANTS):
+            raise UnknownNameError(
+                "no planted bug has that in its name", repr(text), "leave --mutant out to see all"
+            )
+    return [one for one in MUTANTS if not texts or any(text in one.name for text in texts)]

@@ -1,0 +1,115 @@
+"""The alarm's own test: mutants found and named, clean runs quiet, and figures that can come out badly."""
+
+import json
+
+import numpy as np
+import pytest
+
+import backends
+from harness.cli import main
+from harness.problems import catalogue, find
+from harness.selftest import report
+from harness.selftest.clean import clean
+from harness.selftest.mutants import MUTANTS, named
+from harness.selftest.mutated import Hooks, Mutated
+from harness.selftest.score import CHOSEN_ON, CleanRun, Finding, Rate, detection_curve, plant, train_clean
+from harness.verdict import Verdict
+from tests.conftest import BACKENDS
+
+SHOWN = ("seed", "momentum", "probe-square", "accumulated")
+"""Quick problems, for the mutants that can show on them; the others are left to the sweep."""
+
+
+def planted():
+    for mutant in MUTANTS:
+        for number, problem in enumerate(mutant.problems):
+            marks = () if number == 0 and problem in SHOWN else pytest.mark.sweep
+            yield pytest.param(mutant, problem, marks=marks, id=f"{mutant.name}-{problem}")
+
+
+@pytest.mark.parametrize(("mutant", "problem"), list(planted()))
+def test_a_planted_bug_is_found_and_named(mutant, problem):
+    found = plant(mutant, problem, seed=0)
+    assert found.found, found.sentence
+    assert found.placed, f"{found.stage}: {found.sentence}"
+    assert found.explained is not False, f"{found.explanation or 'nothing'} for {mutant.explanation}"
+
+
+def test_there_are_enough_and_each_has_its_own_name():
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 60
+    assert {problem for mutant in MUTANTS for problem in mutant.problems} <= set(catalogue())
+
+
+@pytest.mark.parametrize("problem", ["seed", "adam", "batch-norm"])
+def test_without_a_fault_the_mutated_trainer_is_the_reference(problem):
+    """To the bit: what is found is the fault, not the wrapper."""
+    asked = find(problem).replace(epochs=4)
+    reference = backends.load(backends.REFERENCE)
+    traces = []
+    for backend in (reference, Mutated(reference, lambda asked: Hooks())):
+        trainer = backend.trainer(asked)
+        state = trainer.init()
+        losses = []
+        for batch in asked.batches():
+            state, loss = trainer.step(state, batch)
+            losses.append(loss)
+        traces.append((np.array(losses), trainer.read(state)))
+    np.testing.assert_array_equal(traces[0][0], traces[1][0])
+    for part in ("parameters", "optimizer", "buffers"):
+        for name, value in getattr(traces[0][1], part).items():
+            np.testing.assert_array_equal(value, getattr(traces[1][1], part)[name])
+
+
+def test_clean_problems_do_not_alarm():
+    runs = list(train_clean(range(4), BACKENDS))
+    assert not [one for one in runs if one.verdict is Verdict.DIFFER]
+    assert any(one.verdict is Verdict.AGREE for one in runs)
+
+
+def test_a_clean_problem_is_its_seeds():
+    assert repr(clean(3)) == repr(clean(3))
+    assert len({clean(seed).optimizer.name for seed in range(60)}) > 8
+    assert min(CHOSEN_ON) > 100_000
+
+
+def test_the_detection_curve_falls_from_found_to_not_found():
+    curve = detection_curve()
+    assert curve[1e-12] is Verdict.DIFFER
+    assert curve[1e-15] is Verdict.AGREE
+    assert [verdict for verdict in curve.values()] == sorted(
+        curve.values(), key=lambda one: one is Verdict.AGREE
+    )
+
+
+def test_rates_have_an_upper_bound():
+    """No alarm in 2,000 is at most 0.15 %: the rule of three."""
+    assert Rate(0, 2000).upper == pytest.approx(3 / 2000, rel=0.01)
+    assert Rate(5, 5).upper == 1
+    assert "0 of 20" in str(Rate(0, 20))
+
+
+def test_a_miss_and_an_alarm_are_told_and_fail():
+    missed = Finding("m", "seed", "float64", 0, False, "", False, "", False, "nothing")
+    alarm = CleanRun("clean-1", "float64", Verdict.DIFFER, "it differs")
+    told = report.document([missed], [alarm], {1e-2: Verdict.DIFFER})
+    assert not report.passed(told)
+    assert told["mutants"]["missed"]["hits"] == told["clean"]["alarms"]["hits"] == 1
+    good = Finding("m", "seed", "float64", 0, True, "loss", True, "", None, "")
+    assert report.passed(report.document([good], [], {}))
+
+
+def test_the_command_prints_rates_and_writes_json(capsys, tmp_path):
+    arguments = ["selftest", "--mutant", "wrong sign", "--clean", "1"]
+    assert main([*arguments, "--json", str(tmp_path / "self.json")]) == 0
+    out = capsys.readouterr().out
+    assert "of 1 planted bugs: missed" in out
+    assert "0 of 2" in out
+    assert "smallest relative change" in out
+    told = json.loads((tmp_path / "self.json").read_text(encoding="utf-8"))
+    assert told["mutants"]["missed"]["trials"] == 2
+
+
+def test_an_unknown_bug_is_refused(capsys):
+    assert main(["selftest", "--mutant", "no such bug"]) == 2
+    assert "no planted bug has that in its name" in capsys.readouterr().err
+    assert named(None) == list(MUTANTS)
