@@ -48,6 +48,9 @@ class Kind(StrEnum):
 
 EMPTY = Ledger(())
 
+READ = frozenset({"initial", "buffers", "accumulator", "optimizer", "average", "count", "step"})
+"""Kinds of stage that differ, too, where nothing is computed otherwise: `read` leaves it out, or a trainer hides it."""
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -157,14 +160,19 @@ class _Case:
 
     def judged(self) -> Diagnosis:
         """From the most to the least certain: a stage of one step, one backend against itself, the whole runs."""
-        if row := self.ledger.first:
+        row = self.ledger.first
+        if row and not (row.kind in READ and self._lost_between_steps()):
             return self._local(row)
         for name, ledger in self.carried.items():
             if ledger.first:
-                return self._carried(name, ledger.first)
+                return self._carried(name, ledger.first, "" if row else "every step by itself agrees, ")
         if row := self.free.first:
             return self._unexplained(row)
         return self._without_difference()
+
+    def _lost_between_steps(self) -> bool:
+        """Whether a backend does not go on where it was read: then what was read of it may be what is wrong."""
+        return any(row.kind == "continued" for one in self.carried.values() for row in one.blamed)
 
     def _lockstep(self) -> Ledger:
         steps = chosen_steps(self.problem, also=self.suspicious)
@@ -189,13 +197,13 @@ class _Case:
         )
         return self._told(Verdict.DIFFER, kind, sentence, row, culprit)
 
-    def _carried(self, name: str, row: Row) -> Diagnosis:
+    def _carried(self, name: str, row: Row, steps: str) -> Diagnosis:
         fused = row.kind == "fit"
         how = "its whole run is not what its steps make" if fused else "it does not go on where it was read"
         sides = ("step by step", "by fit") if fused else ("uninterrupted", "continued")
         sentence = (
             f"{name} parts from itself at step {row.step}, in {place_of(row)}: {values_of(row, sides)}; "
-            f"every step by itself agrees, {how}"
+            f"{steps}{how}"
         )
         return self._told(Verdict.DIFFER, Kind.CARRIED, sentence, row, Culprit(name, how))
 

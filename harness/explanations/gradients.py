@@ -88,18 +88,26 @@ def single(problem: Problem, initial: Arrays) -> Iterator[Variant]:
     yield Variant(
         "rounds its gradients to float32", problem, turn=lambda grads, previous: _each(grads, single)
     )
-    yield Variant(
-        "keeps its parameters in float32",
-        problem,
-        start=lambda snapshot: dataclasses.replace(snapshot, parameters=_each(snapshot.parameters, single)),
-        settle=lambda before, after: dataclasses.replace(after, parameters=_each(after.parameters, single)),
-    )
+    for start in (_stored(single), None):
+        yield Variant(
+            "keeps its parameters in float32"
+            if start
+            else "rounds its parameters to float32 after each update",
+            problem,
+            start=start,
+            settle=lambda before, after: _stored(single)(after),
+        )
+    yield Variant("rounds its inputs to float32", problem.replace(x=single(problem.x)))
     yield Variant("rounds its data to float32", problem.replace(x=single(problem.x), y=single(problem.y)))
     yield Variant(
         "rounds its initial parameters to float32", problem.replace(initial=_each(problem.initial, single))
     )
     rate = float(np.float32(problem.optimizer.args["learning_rate"]))
     yield from with_args(problem, "rounds its learning rate to float32", learning_rate=rate)
+
+
+def _stored(change: Callable[[Array], Array]) -> Callable[[Snapshot], Snapshot]:
+    return lambda state: dataclasses.replace(state, parameters=_each(state.parameters, change))
 
 
 def _each(arrays: Arrays, change: Callable[[Array], Array]) -> dict[str, Array]:
