@@ -27,6 +27,7 @@ from harness.lockstep import chosen_steps, lockstep_run
 from harness.problems import find
 from harness.run import describe
 from harness.verdict import Verdict
+from harness.wording import blame, place_of, values_of
 from harness.workers import Chosen, name_of, run_one
 
 
@@ -46,6 +47,9 @@ class Kind(StrEnum):
 
 
 EMPTY = Ledger(())
+
+READ = frozenset({"initial", "buffers", "accumulator", "optimizer", "average", "count", "step"})
+"""Kinds of stage that differ, too, where nothing is computed otherwise: `read` leaves it out, or a trainer hides it."""
 
 
 @dataclass(frozen=True)
@@ -156,14 +160,19 @@ class _Case:
 
     def judged(self) -> Diagnosis:
         """From the most to the least certain: a stage of one step, one backend against itself, the whole runs."""
-        if row := self.ledger.first:
+        row = self.ledger.first
+        if row and not (row.kind in READ and self._lost_between_steps()):
             return self._local(row)
         for name, ledger in self.carried.items():
             if ledger.first:
-                return self._carried(name, ledger.first)
+                return self._carried(name, ledger.first, "" if row else "every step by itself agrees, ")
         if row := self.free.first:
             return self._unexplained(row)
         return self._without_difference()
+
+    def _lost_between_steps(self) -> bool:
+        """Whether a backend does not go on where it was read: then what was read of it may be what is wrong."""
+        return any(row.kind == "continued" for one in self.carried.values() for row in one.blamed)
 
     def _lockstep(self) -> Ledger:
         steps = chosen_steps(self.problem, also=self.suspicious)
@@ -184,25 +193,25 @@ class _Case:
         inputs = "its inputs agree; " if INPUTS.get(row.kind) else ""
         sentence = (
             f"{self.names[1]} first parts from {self.names[0]} at step {row.step}, in {place_of(row)}: "
-            f"{_values(row, self.names)}; {inputs}{_blame(culprit)}"
+            f"{values_of(row, self.names)}; {inputs}{blame(culprit)}"
         )
         return self._told(Verdict.DIFFER, kind, sentence, row, culprit)
 
-    def _carried(self, name: str, row: Row) -> Diagnosis:
+    def _carried(self, name: str, row: Row, steps: str) -> Diagnosis:
         fused = row.kind == "fit"
         how = "its whole run is not what its steps make" if fused else "it does not go on where it was read"
         sides = ("step by step", "by fit") if fused else ("uninterrupted", "continued")
         sentence = (
-            f"{name} parts from itself at step {row.step}, in {place_of(row)}: {_values(row, sides)}; "
-            f"every step by itself agrees, {how}"
+            f"{name} parts from itself at step {row.step}, in {place_of(row)}: {values_of(row, sides)}; "
+            f"{steps}{how}"
         )
         return self._told(Verdict.DIFFER, Kind.CARRIED, sentence, row, Culprit(name, how))
 
     def _unexplained(self, row: Row) -> Diagnosis:
         culprit = by_free_runs(self.problem, self.sides, self._others(), self.seen, self.room)
         sentence = (
-            f"the free runs part at step {row.step}, in {place_of(row)}: {_values(row, self.names)}, further than "
-            f"rounding grows; every step that was compared by itself agrees; {_blame(culprit)}"
+            f"the free runs part at step {row.step}, in {place_of(row)}: {values_of(row, self.names)}, further than "
+            f"rounding grows; every step that was compared by itself agrees; {blame(culprit)}"
         )
         return self._told(Verdict.DIFFER, Kind.CARRIED, sentence, row, culprit)
 
@@ -268,47 +277,3 @@ class _Case:
 
 def _first(rows: Iterable[Row], verdict: Verdict) -> Row | None:
     return next((row for row in rows if row.verdict is verdict), None)
-
-
-def _values(row: Row, names: tuple[str, str]) -> str:
-    if row.left is None or row.right is None:
-        return row.reason
-    both = f"{names[0]} {row.left!r}, {names[1]} {row.right!r}"
-    if not row.scale:
-        return both
-    return f"{both}, apart by {row.distance:.2g} of the largest magnitude, where {row.limit / row.scale:.2g} passes"
-
-
-_WORDS = {
-    "given": "the given",
-    "initial": "the initial",
-    "state": "the state that was written:",
-    "batch": "the batch's",
-    "forward": "the output of",
-    "loss": "the loss",
-    "cotangent": "the cotangent of",
-    "gradient": "the gradient of",
-    "buffers": "the buffer",
-    "accumulator": "the accumulated gradient of",
-    "optimizer": "the optimizer's",
-    "update": "the update of",
-    "parameters": "the parameter",
-    "average": "the average of",
-    "count": "the count of steps",
-    "step": "the undivided step's",
-    "fit": "the whole run's",
-    "free": "the whole run's",
-    "continued": "the continued run's",
-}
-
-
-def place_of(row: Row) -> str:
-    """The stage in words: ``the gradient of 0.linear/w at [0, 1]``."""
-    words = _WORDS.get(row.kind, row.kind)
-    what = f"{words} {row.part}" if row.part else words.rstrip(":")
-    at = f" at {list(row.index)}" if row.index and row.part != "loss" else ""
-    return f"{what}{at}"
-
-
-def _blame(culprit: Culprit) -> str:
-    return f"{culprit.name} is wrong, as {culprit.reason}" if culprit.name else culprit.reason

@@ -56,6 +56,7 @@ SUBTLE = {stage_faults.ForwardOff, stage_faults.LearningRateOffAtLast, stage_fau
 """Below float32's rounding."""
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fault", STAGE_FAULTS, ids=lambda fault: fault.__name__)
 def test_in_float32_what_is_above_its_rounding_is_named_and_explained_too(fault):
     found = diagnose(fault.problem, Broken(fault), others=(), dtype="float32")
