@@ -20,10 +20,11 @@ from harness.carried import carried_state, train
 from harness.compare import Run
 from harness.culprit import Culprit, available, by_free_runs, by_majority
 from harness.explain import Confirmed, explain
-from harness.growth import Course, Train, compare_courses, course, growth_limits, rounding_limits
+from harness.growth import Course, Train, compare_courses, course, rounding_limits
 from harness.ledger import INPUTS, Ledger, Row
-from harness.limits import UNITS, Limits, fixed_limits
+from harness.limits import UNITS, Limits
 from harness.lockstep import chosen_steps, lockstep_run
+from harness.measured import measured_growth, measured_limits
 from harness.problems import find
 from harness.run import describe
 from harness.verdict import Verdict
@@ -92,8 +93,8 @@ def diagnose(
     others: Iterable[Chosen] | None = None,
     dtype: str | None = None,
     epochs: int | None = None,
-    limits: Callable[[Problem, Trainer], Limits] = fixed_limits,
-    growth: Callable[[Problem, Train], Course] = growth_limits,
+    limits: Callable[[Problem, Trainer], Limits] = measured_limits,
+    growth: Callable[[Problem, Train], Course] = measured_growth,
 ) -> Diagnosis:
     """Where `backend` first parts from `reference`, which of them is wrong, and what it does.
 

@@ -44,6 +44,8 @@ GRADIENT = frozenset({"gradient"})
 OPTIMIZER = frozenset({"accumulator", "optimizer", "update"})
 UPDATE = frozenset({"update", "parameters"})
 CARRIED = frozenset({"fit", "continued", "free", "state"})
+HIDDEN = CARRIED | {"step"}
+"""What no snapshot holds: it shows where a step is not what its halves make."""
 
 
 @dataclass(frozen=True)
@@ -531,14 +533,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "gradients of the step before",
-        GRADIENT | CARRIED,
+        GRADIENT | HIDDEN,
         ("seed", "momentum", "adam"),
         _grads(lambda grads, previous: previous or grads),
         "stale gradient",
     ),
     Mutant(
         "gradients not set to zero",
-        GRADIENT | CARRIED,
+        GRADIENT | HIDDEN,
         ("seed", "momentum"),
         _grads(lambda grads, previous: {name: grad + previous.get(name, 0) for name, grad in grads.items()}),
     ),
@@ -660,7 +662,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("amsgrad", "probe-spike-amsgrad"),
         _flipped("amsgrad_corrected"),
     ),
-    Mutant("RMSprop not centred", OPTIMIZER, ("rmsprop-centered",), _flipped("centered")),
+    Mutant("RMSprop not centred", OPTIMIZER | START, ("rmsprop-centered",), _flipped("centered")),
     Mutant(
         "Adagrad's first accumulator",
         OPTIMIZER | START | CARRIED,

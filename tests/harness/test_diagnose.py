@@ -299,7 +299,7 @@ def test_the_command_prints_the_sentence_and_the_ledger(capsys):
 
 def test_the_command_exits_with_one_where_something_differs(capsys, monkeypatch):
     monkeypatch.setitem(
-        backends.entries(), "broken", backends.Entry("broken", f"{__name__}:a_broken_one", "broken")
+        backends.known(), "broken", backends.Entry("broken", f"{__name__}:a_broken_one", "broken")
     )
     assert cli.main(["diagnose", "seed", "--backend", "broken", "--epochs", "3"]) == 1
     printed = capsys.readouterr().out

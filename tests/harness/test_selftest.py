@@ -76,9 +76,7 @@ def test_the_detection_curve_falls_from_found_to_not_found():
     curve = detection_curve()
     assert curve[1e-12] is Verdict.DIFFER
     assert curve[1e-15] is Verdict.AGREE
-    assert [verdict for verdict in curve.values()] == sorted(
-        curve.values(), key=lambda one: one is Verdict.AGREE
-    )
+    assert list(curve.values()) == sorted(curve.values(), key=lambda one: one is Verdict.AGREE)
 
 
 def test_rates_have_an_upper_bound():
