@@ -15,7 +15,7 @@ import backends
 from backends.problem import Array, Batch, Problem
 from backends.protocol import LOSSES_ONLY, Disturbable, DisturbedStep, Snapshot, Trainer
 from harness.budget import MULTIPLE, deviation, twins_for
-from harness.growth import Course, Train, course, growth_limits
+from harness.growth import LOSS, Course, Train, course, growth_limits
 from harness.limits import Limits, fixed_limits, gradients
 from harness.stages import fields, stages_of
 
@@ -48,10 +48,12 @@ def measured_growth(problem: Problem, train: Train) -> Course:
         found = twin.disturbed(problem.batches(), twins_for(problem), SEED)
         twins = course(found.trace)
         for name, value in exact.items():
-            spread = deviation(twins[name], value)
-            room[name] = np.maximum(
-                room[name], MULTIPLE * (spread if name == "loss" else spread.max(initial=0.0))
-            )
+            if (
+                name in room and room[name].shape == value.shape
+            ):  # a reference may train another number of steps
+                spread = deviation(twins[name], value)
+                widest = spread if name == LOSS else spread.max(initial=0.0)
+                room[name] = np.maximum(room[name], MULTIPLE * widest)
     return room
 
 
