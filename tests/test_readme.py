@@ -69,7 +69,17 @@ def test_the_make_targets_named_exist():
         re.findall(r"`?make ([a-z]+)`?", README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     )
     assert {"verify", "test", "help", "bench", "check"} <= targets
-    for target in targets & {"verify", "test", "sweep", "selftest", "help", "bench", "check", "schemas", "conventions"}:
+    for target in targets & {
+        "verify",
+        "test",
+        "sweep",
+        "selftest",
+        "help",
+        "bench",
+        "check",
+        "schemas",
+        "conventions",
+    }:
         environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
         done = subprocess.run(
             ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, env=environment
