@@ -22,8 +22,12 @@ def is_smooth(x: Array) -> bool:
 
 
 def is_object(x: Array) -> bool:
-    """Whether the elements are objects with their own arithmetic rather than floats."""
-    return np.dtype(object) == getattr(x, "dtype", None)
+    """Whether the elements, or x itself as a loss is, are objects with their own arithmetic rather than floats.
+
+    What has a dtype is asked for it: twins are no NumPy array, and must not be made one. A lone ball or rational has none.
+    """
+    dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+    return bool(np.dtype(object) == dtype)
 
 
 def negative_part(x: Array) -> Array:

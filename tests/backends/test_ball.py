@@ -18,6 +18,7 @@ from backends.exact.array import BallArray, lift
 from backends.exact.ball import Ball, Undecided, working
 from backends.exact.precision import MARGIN, TARGET, accuracy, predicted, scales
 from backends.exact.rounding import rounded
+from backends.numpy_vjp.special import is_object, one
 from tests.backends.exactly import holds, middle
 
 FINITE = st.floats(-1e6, 1e6, allow_subnormal=True)
@@ -137,6 +138,17 @@ def test_an_array_of_balls_stays_one():
     assert not isinstance(u > 0, BallArray)
     assert u.astype(float).dtype == np.float64
     np.testing.assert_array_equal(x.astype(np.intp), [[1, -2], [3, 4]])
+
+
+def test_a_lone_ball_is_an_object_and_its_one_a_ball():
+    """A loss is no array. Taken for a float its cotangent would be NumPy's int 1, and 1/n a rounded float."""
+    assert is_object(THIRD)
+    assert is_object(lift([1.0]))
+    assert not is_object(np.float64(1))
+    assert not is_object(1.0)
+    assert type(one(THIRD)) is Ball
+    assert isinstance(one(lift([1.0])), BallArray)
+    assert holds(one(THIRD) / 3, Fraction(1, 3))
 
 
 def test_products_are_those_of_the_exact_matrices():
