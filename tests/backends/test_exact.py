@@ -1,5 +1,6 @@
 """The exact backend: its enclosures hold the true trajectory, and nothing is rounded on the way."""
 
+import gc
 from fractions import Fraction
 
 import mpmath
@@ -254,6 +255,30 @@ def test_what_was_made_at_a_low_precision_is_not_used_at_a_higher(monkeypatch):
     monkeypatch.setattr(search_module, "FIRST", 70)
     found = ExactBackend(limit=10).enclosure(find("nadam").replace(epochs=20))
     assert len(found.attempts) == 2
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_garbage_collection_pauses_and_is_as_before_afterwards(seed, monkeypatch, collecting):
+    during, run = [], search_module._run
+
+    def spy(*args):
+        during.append(gc.isenabled())
+        if len(during) > 1:
+            raise RuntimeError("planted")
+        return run(*args)
+
+    monkeypatch.setattr(search_module, "_run", spy)
+    before = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        ExactBackend().enclosure(seed)
+        assert gc.isenabled() is collecting
+        with pytest.raises(RuntimeError, match="planted"):
+            ExactBackend().enclosure(seed)
+        assert gc.isenabled() is collecting
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert during == [False, False]
 
 
 def test_the_time_limit_is_told():
