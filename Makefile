@@ -23,7 +23,7 @@ verify: $(STAMP)  ## train the seed problem on every backend, judge, write repor
 test: $(STAMP)  ## run the test suite
 	$(BIN)/python -m pytest -n 2 --quiet
 
-sweep: $(STAMP)  ## run what `make test` leaves out: every pair of a kind (8 minutes)
+sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (4 minutes)
 	$(BIN)/python -m pytest -n 2 --quiet -m sweep
 
 selftest: $(STAMP)  ## plant every port bug and train 200 clean problems (15 minutes)

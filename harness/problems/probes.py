@@ -88,12 +88,12 @@ def small_rmsprop() -> Problem:
 
 
 def _spike(name: str, optimizer: Optimizer) -> Problem:
-    """One batch of rows a hundred times as large, the second: what is remembered of it decides all later steps."""
+    """One batch whose rows and targets are far larger, the second: what is remembered of it decides all later steps."""
     problem = network(name, optimizer)
     rows = len(problem.x) // 4
     x, y = np.array(problem.x), np.array(problem.y)
-    x[rows : 2 * rows] *= 10
-    y[rows : 2 * rows] *= 100
+    x[rows : 2 * rows] *= 3
+    y[rows : 2 * rows] *= 30
     return problem.replace(x=x, y=y, batching=Batching(size=rows), epochs=10)
 
 

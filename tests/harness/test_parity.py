@@ -89,6 +89,8 @@ MEASURED = {
     "nadam": (CORRECTION, 6.7e-6),
     "nadam-constant": (CORRECTION, 6.0e-6),
     "nadam-decoupled": (CORRECTION, 8.1e-6),
+    "probe-spike": (CORRECTION, 1.9e-5),
+    "probe-spike-amsgrad": (CORRECTION, 1.8e-5),
     "radam": (LENGTH, 6.7e-4),
     "radam-corrected": (LENGTH, 6.7e-4),
     "radam-threshold": (LENGTH, 5.0e-4),

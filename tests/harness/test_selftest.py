@@ -20,10 +20,18 @@ SHOWN = ("seed", "momentum", "probe-square", "accumulated")
 """Quick problems, for the mutants that can show on them; the others are left to the sweep."""
 
 
+MISPLACED = {
+    "running averages lost in a checkpoint": "training never reads them: named where reading first shows it, at the start"
+}
+"""Found, but named at another stage."""
+
+
 def planted():
     for mutant in MUTANTS:
         for number, problem in enumerate(mutant.problems):
-            marks = () if number == 0 and problem in SHOWN else pytest.mark.sweep
+            marks = [] if number == 0 and problem in SHOWN else [pytest.mark.sweep]
+            if mutant.name in MISPLACED:
+                marks.append(pytest.mark.xfail(strict=True, reason=MISPLACED[mutant.name]))
             yield pytest.param(mutant, problem, marks=marks, id=f"{mutant.name}-{problem}")
 
 
