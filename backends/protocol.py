@@ -22,7 +22,7 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -94,6 +94,17 @@ class Snapshot:
     buffers: Arrays = field(default_factory=dict)
     accumulator: Arrays = field(default_factory=dict)
     average: Arrays = field(default_factory=dict)
+
+    def each(self, change: Callable[[Arrays], Arrays]) -> Snapshot:
+        """The same state with `change` made of every kind of arrays in it."""
+        return Snapshot(
+            change(self.parameters),
+            change(self.optimizer),
+            self.step,
+            change(self.buffers),
+            change(self.accumulator),
+            change(self.average),
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from backends.protocol import LOSSES_ONLY, Snapshot, Trace, Trainer
 from harness.growth import Course, compare_courses, course
 from harness.ledger import Ledger, Row, compare_stages
 from harness.lockstep import chosen_steps
-from harness.run import StepByStep, describe
+from harness.run import StepByStep, describe, fit_of
 from harness.stages import fields
 from harness.verdict import Verdict
 
@@ -46,8 +46,7 @@ def carried_state(
 
 def train(problem: Problem, trainer: Trainer) -> Trace:
     """The whole run, by `fit` where the trainer has it."""
-    fit = trainer.fit if "fit" in trainer.capabilities else StepByStep(trainer).fit
-    return fit(trainer.init(), problem.batches(), LOSSES_ONLY)
+    return fit_of(trainer)(trainer.init(), problem.batches(), LOSSES_ONLY)
 
 
 def _fit(problem: Problem, trainer: Trainer, limits: Course) -> Iterable[Row]:

@@ -205,18 +205,14 @@ def _verify(options: argparse.Namespace) -> int:
 
     if options.output is not None:
         writable_folder(options.output)
-    if options.json not in (None, "-"):
-        writable_folder(Path(options.json).absolute().parent)
+    _check_target(options.json)
     result = _train(options)
     told = document.to_document(result, manifest())
     text = document.dumps(told)
     if options.output is not None:
         write_text(options.output / "parity.json", text)
         write_text(options.output / "parity.md", markdown.render(told))
-    if options.json == "-":
-        sys.stdout.write(text)
-    elif options.json is not None:
-        write_text(Path(options.json), text)
+    _write_json(options.json, text)
     if options.json != "-":
         _print_result(told, options.quiet)
     if options.output is not None:
@@ -241,6 +237,24 @@ def _diagnose(options: argparse.Namespace) -> int:
     else:
         _show(diagnosis.render(told))
     return found.verdict.exit_status
+
+
+def _check_target(target: str | None) -> None:
+    """Refuses a file that could not be written, before anything is trained."""
+    from harness.files import writable_folder
+
+    if target not in (None, "-"):
+        writable_folder(Path(str(target)).absolute().parent)
+
+
+def _write_json(target: str | None, text: str) -> None:
+    """To standard output for ``-``, to a file for anything else, nowhere for None."""
+    from harness.files import write_text
+
+    if target == "-":
+        sys.stdout.write(text)
+    elif target is not None:
+        write_text(Path(target), text)
 
 
 def _train(options: argparse.Namespace) -> Result:
@@ -283,22 +297,17 @@ def _show(what: RenderableType) -> None:
 
 
 def _selftest(options: argparse.Namespace) -> int:
-    from harness.files import writable_folder, write_text
     from harness.selftest import report, score
     from harness.selftest.mutants import named
 
-    if options.json not in (None, "-"):
-        writable_folder(Path(options.json).absolute().parent)
+    _check_target(options.json)
     mutants = named(options.mutant)
     findings = list(score.plant_all(mutants, range(options.sites), options.dtype))
     runs = list(score.train_clean(range(options.clean)))
     told = report.document(findings, runs, score.detection_curve())
     text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    if options.json == "-":
-        sys.stdout.write(text)
-    else:
-        if options.json is not None:
-            write_text(Path(options.json), text)
+    _write_json(options.json, text)
+    if options.json != "-":
         _show(report.render(told))
     return 0 if report.passed(told) else 1
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -35,8 +34,8 @@ SAMPLES = 3
 
 
 def fixed_limits(problem: Problem, trainer: Trainer | None = None) -> Limits:
-    """Limits from the trainer's own step and a few disturbed ones; by default the NumPy trainer's."""
-    ours = trainer or backends.load("numpy").trainer(problem)
+    """Limits from the trainer's own step and a few disturbed ones; by default the reference's."""
+    ours = trainer or backends.load(backends.REFERENCE).trainer(problem)
     eps = float(np.finfo(problem.dtype).eps)
 
     def limits(snapshot: Snapshot, batch: Batch) -> dict[str, float]:
@@ -46,7 +45,7 @@ def fixed_limits(problem: Problem, trainer: Trainer | None = None) -> Limits:
             spread: dict[str, float] = dict.fromkeys(exact, 0.0)
             for seed in range(SAMPLES):
                 disturb = disturbance(seed, eps)
-                near = stages_of(ours, _moved(snapshot, disturb), _dealt(batch, disturb), disturb(grads))
+                near = stages_of(ours, snapshot.each(disturb), _dealt(batch, disturb), disturb(grads))
                 spread = {name: max(spread[name], _apart(exact[name], near[name])) for name in exact}
             return {
                 name: UNITS * max(eps * _sums(name, batch) * _scale(name, exact), spread[name])
@@ -86,17 +85,6 @@ def _disturbed(value: Array, eps: float, rng: np.random.Generator) -> Array:
         return value.copy()
     moved: Array = (value.astype(np.float64) * (1 + eps * signs)).astype(value.dtype)
     return moved
-
-
-def _moved(snapshot: Snapshot, disturb: Callable[[Arrays], dict[str, Array]]) -> Snapshot:
-    return replace(
-        snapshot,
-        parameters=disturb(snapshot.parameters),
-        optimizer=disturb(snapshot.optimizer),
-        buffers=disturb(snapshot.buffers),
-        accumulator=disturb(snapshot.accumulator),
-        average=disturb(snapshot.average),
-    )
 
 
 def _dealt(batch: Batch, disturb: Callable[[Arrays], dict[str, Array]]) -> Batch:

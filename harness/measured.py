@@ -48,9 +48,8 @@ def measured_growth(problem: Problem, train: Train) -> Course:
         found = twin.disturbed(problem.batches(), twins_for(problem), SEED)
         twins = course(found.trace)
         for name, value in exact.items():
-            if (
-                name in room and room[name].shape == value.shape
-            ):  # a reference may train another number of steps
+            # The side that is compared against may have trained another number of steps.
+            if name in room and room[name].shape == value.shape:
                 spread = deviation(twins[name], value)
                 widest = spread if name == LOSS else spread.max(initial=0.0)
                 room[name] = np.maximum(room[name], MULTIPLE * widest)

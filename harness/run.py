@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
 
 import numpy as np
 
 from backends.errors import LockstepError
 from backends.problem import Batches, Problem
-from backends.protocol import LOSSES_ONLY, Backend, Recording, Trace, Trainer
+from backends.protocol import LOSSES_ONLY, Backend, Recording, State, Trace, Trainer
 from harness.compare import Fingerprint, Run
 from harness.verdict import Verdict
 
@@ -36,11 +37,10 @@ def _train(backend: Backend, problem: Problem, recording: Recording) -> Run:
     trainer = backend.trainer(problem)
     given = {name: Fingerprint.of(array) for name, array in trainer.given().items()}
     batches = problem.batches()
-    fit = trainer.fit if "fit" in trainer.capabilities else StepByStep(trainer).fit
     started = time.perf_counter()
     # A diverging run is judged by its numbers; the frameworks do not warn either.
     with np.errstate(over="ignore", invalid="ignore"):
-        trace = fit(trainer.init(), batches, recording)
+        trace = fit_of(trainer)(trainer.init(), batches, recording)
     seconds = time.perf_counter() - started
     evaluation = None
     if problem.has_modes:
@@ -55,6 +55,11 @@ def _train(backend: Backend, problem: Problem, recording: Recording) -> Run:
         seconds=seconds,
         evaluation=evaluation,
     )
+
+
+def fit_of(trainer: Trainer) -> Callable[[State, Batches, Recording], Trace]:
+    """How it trains a whole run: its own `fit`, or one step after the other where it has none."""
+    return trainer.fit if "fit" in trainer.capabilities else StepByStep(trainer).fit
 
 
 class StepByStep:

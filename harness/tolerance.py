@@ -77,11 +77,7 @@ class Tolerance:
 
     def scale(self, left: Array, is_loss: bool) -> Array:
         """What rtol is multiplied with, an array of left's shape, float64."""
-        magnitude: Array = np.abs(left.astype(np.float64))
-        if not self.scaled:
-            return magnitude
-        floor: Array = magnitude.flat[0] if is_loss else magnitude.max()
-        return magnitude.clip(min=floor)
+        return scaled(left, is_loss) if self.scaled else np.abs(left.astype(np.float64))
 
     def limit(self, quantity: str, scale: Array) -> Array:
         """The largest distance that passes, element by element."""
@@ -91,6 +87,12 @@ class Tolerance:
     def blind(self, quantity: str, scale: Array) -> Array:
         """Where this tolerance is so wide that it could catch nothing; a fixed one is refused before."""
         return np.zeros(scale.shape, dtype=bool)
+
+
+def scaled(left: Array, is_loss: bool) -> Array:
+    """max(|loss|, |first loss|) of losses, of anything else the largest magnitude, of left's shape."""
+    magnitude: Array = np.abs(left.astype(np.float64))
+    return magnitude.clip(min=magnitude.flat[0] if is_loss else magnitude.max())
 
 
 KINDS = ("budget", "fixed")

@@ -139,14 +139,7 @@ class ExactTrainer:
         return self._snapshot(state)
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        return State(
-            _lifted(snapshot.parameters),
-            _lifted(snapshot.optimizer),
-            snapshot.step,
-            _lifted(snapshot.buffers),
-            _lifted(snapshot.accumulator),
-            _lifted(snapshot.average),
-        )
+        return State(**vars(snapshot.each(_lifted)))
 
     def read_grads(self, grads: Arrays) -> Arrays:
         return self._floats(grads)
@@ -183,14 +176,7 @@ class ExactTrainer:
         return {name: self._rounded(value) for name, value in arrays.items()}
 
     def _snapshot(self, state: State) -> Snapshot:
-        return Snapshot(
-            self._floats(state.parameters),
-            self._floats(state.optimizer),
-            state.step,
-            self._floats(state.buffers),
-            self._floats(state.accumulator),
-            self._floats(state.average),
-        )
+        return Snapshot(*state).each(self._floats)
 
 
 class _Lifting:

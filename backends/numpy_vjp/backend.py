@@ -44,6 +44,8 @@ TABLES = {
 
 
 class State(NamedTuple):
+    """The fields of a `Snapshot`, in its order, in the trainer's own numbers."""
+
     parameters: dict[str, Array]
     optimizer: OptimizerState
     step: int
@@ -146,24 +148,10 @@ class NumPyTrainer:
         return evaluate_chain(self._arithmetic.array(x), chain.funcs, params)
 
     def read(self, state: State) -> Snapshot:
-        return Snapshot(
-            _copies(state.parameters),
-            _copies(state.optimizer),
-            state.step,
-            _copies(state.buffers),
-            _copies(state.accumulator),
-            _copies(state.average),
-        )
+        return Snapshot(*state).each(_copies)
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        return State(
-            _copies(snapshot.parameters),
-            _copies(snapshot.optimizer),
-            snapshot.step,
-            _copies(snapshot.buffers),
-            _copies(snapshot.accumulator),
-            _copies(snapshot.average),
-        )
+        return State(**vars(snapshot.each(_copies)))
 
     def read_grads(self, grads: Arrays) -> Arrays:
         return _copies(grads)
@@ -199,14 +187,7 @@ class NumPyTrainer:
         noise = Noise(twins, self._problem.dtype, seed)
         twin = NumPyTrainer(self._problem, noise.arithmetic)
         lifted = noise.arithmetic.arrays
-        state = State(
-            lifted(snapshot.parameters),
-            lifted(snapshot.optimizer),
-            snapshot.step,
-            lifted(snapshot.buffers),
-            lifted(snapshot.accumulator),
-            lifted(snapshot.average),
-        )
+        state = State(**vars(snapshot.each(lifted)))
         with np.errstate(all="ignore"):
             stages = {name: noise.spread(value) for name, value in twin._stages(state, batch).items()}
             moved, _, own = twin.gradients(state, batch)
@@ -241,11 +222,7 @@ class NumPyTrainer:
 
 def _spread(noise: Noise, state: State) -> Snapshot:
     """A state of twins as arrays of their own."""
-    parts = (state.parameters, state.optimizer, state.buffers, state.accumulator, state.average)
-    parameters, optimizer, buffers, accumulator, average = (
-        {name: noise.spread(value) for name, value in part.items()} for part in parts
-    )
-    return Snapshot(parameters, optimizer, state.step, buffers, accumulator, average)
+    return Snapshot(*state).each(lambda arrays: {name: noise.spread(value) for name, value in arrays.items()})
 
 
 def _copies(arrays: Arrays) -> dict[str, Array]:

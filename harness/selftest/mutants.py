@@ -328,26 +328,25 @@ def _slots(slot: str, change: Callable[[Array, Array], Array]) -> Callable[[Prob
     return plant
 
 
-def _lost(**parts: Callable[[Any], Any]) -> Callable[[Problem, Rng], Hooks]:
-    """What a checkpoint does not hold."""
-
-    def read(snapshot: Snapshot) -> Snapshot:
-        return dataclasses.replace(
-            snapshot, **{part: lose(getattr(snapshot, part)) for part, lose in parts.items()}
-        )
-
-    return lambda problem, rng: Hooks(read=read)
-
-
-def _each_epoch(**parts: Callable[[Any], Any]) -> Callable[[Problem, Rng], Hooks]:
-    """What the fused run forgets between epochs."""
+def _without(**parts: Callable[[Any], Any]) -> Callable[[Snapshot], Snapshot]:
+    """A state of which some parts are lost."""
 
     def forget(snapshot: Snapshot) -> Snapshot:
         return dataclasses.replace(
             snapshot, **{part: lose(getattr(snapshot, part)) for part, lose in parts.items()}
         )
 
-    return lambda problem, rng: Hooks(every_epoch=forget)
+    return forget
+
+
+def _lost(**parts: Callable[[Any], Any]) -> Callable[[Problem, Rng], Hooks]:
+    """What a checkpoint does not hold."""
+    return lambda problem, rng: Hooks(read=_without(**parts))
+
+
+def _each_epoch(**parts: Callable[[Any], Any]) -> Callable[[Problem, Rng], Hooks]:
+    """What the fused run forgets between epochs."""
+    return lambda problem, rng: Hooks(every_epoch=_without(**parts))
 
 
 _zeros = _each(np.zeros_like)
