@@ -199,24 +199,22 @@ def _add_doctor(commands: Any) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from harness.files import writable_folder, write_text
+    from harness.files import writable_folder
     from harness.manifest import manifest
-    from harness.report import document, markdown
+    from harness.report import document
+    from harness.report.folder import write_report
 
     if options.output is not None:
         writable_folder(options.output)
     _check_target(options.json)
     result = _train(options)
     told = document.to_document(result, manifest())
-    text = document.dumps(told)
-    if options.output is not None:
-        write_text(options.output / "parity.json", text)
-        write_text(options.output / "parity.md", markdown.render(told))
-    _write_json(options.json, text)
+    written = [] if options.output is None else write_report(options.output, told)
+    _write_json(options.json, document.dumps(told))
     if options.json != "-":
         _print_result(told, options.quiet)
-    if options.output is not None:
-        print(f"report: {options.output / 'parity.md'} and {options.output / 'parity.json'}", file=sys.stderr)
+    if written:
+        print(f"report: {', '.join(map(str, written))}", file=sys.stderr)
     return result.verdict.exit_status
 
 
