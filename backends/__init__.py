@@ -18,7 +18,17 @@ from backends.errors import BackendUnavailableError, UnknownNameError, did_you_m
 if TYPE_CHECKING:
     from backends.protocol import Backend
 
-__all__ = ["ENTRY_POINT_GROUP", "REFERENCE", "Entry", "entries", "entry", "known", "load", "missing_modules"]
+__all__ = [
+    "CERTIFIED",
+    "ENTRY_POINT_GROUP",
+    "REFERENCE",
+    "Entry",
+    "entries",
+    "entry",
+    "known",
+    "load",
+    "missing_modules",
+]
 
 ENTRY_POINT_GROUP = "lockstep.backends"
 
@@ -51,6 +61,9 @@ class Entry:
 
 REFERENCE = "numpy"
 """The backend whose disturbed runs measure what rounding can do."""
+
+CERTIFIED = "exact"
+"""The backend that knows the true trajectory."""
 
 BUILT_IN = (
     Entry("numpy", "backends.numpy_vjp.backend:NumPyBackend", "hand-written VJPs in NumPy"),

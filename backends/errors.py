@@ -41,6 +41,10 @@ class DatasetUnavailableError(LockstepError):
     """A problem's data come with a package that is not installed here."""
 
 
+class UndecidedError(LockstepError):
+    """What was asked for is not wrong, but could not be found out."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean 'torch'? `` if a known name is close to `name`, else nothing; to begin a fix with."""
     close = difflib.get_close_matches(name, known, n=1)

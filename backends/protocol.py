@@ -214,6 +214,41 @@ class Disturbable(Trainer, Protocol):
         """The same of one step from `snapshot`, and of an update by `grads`."""
 
 
+@dataclass(frozen=True)
+class Errors:
+    """How far a trace is from the truth, in ULPs of the problem's dtype; never negative, NaN where it is not finite.
+
+    One ULP is the distance between neighbours at the scale: for a loss max(|loss|, |first loss|), for a parameter the
+    largest magnitude in its leaf.
+
+    Attributes:
+        losses: (steps,).
+        parameters: those after the last step, by canonical name, each in its leaf's shape.
+    """
+
+    losses: Array
+    parameters: Arrays
+
+
+class Truth(Protocol):
+    """The true trajectory of a problem: its inputs as rounded to its dtype, then no rounding."""
+
+    @property
+    def bits(self) -> int:
+        """The working precision."""
+
+    @property
+    def seconds(self) -> float:
+        """What it took."""
+
+    def errors(self, trace: Trace) -> Errors:
+        """How far a trace of the same problem is from the truth.
+
+        Raises:
+            ValueError: the trace has other steps, parameters or shapes.
+        """
+
+
 class Backend(Protocol):
     """One framework's way to train any problem."""
 
@@ -232,6 +267,17 @@ class Backend(Protocol):
 
         Keys shared by all: ``version``, and ``reduced_precision``, True if matrix products may round to
         less than the dtype (TF32, bfloat16 passes).
+        """
+
+
+class Certifying(Backend, Protocol):
+    """A backend that knows the truth."""
+
+    def enclosure(self, problem: Problem) -> Truth:
+        """The true trajectory.
+
+        Raises:
+            UndecidedError: it could not be found, or not in the time that there is.
         """
 
 

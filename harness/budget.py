@@ -48,7 +48,7 @@ class Budget:
         smallest: by quantity, the scale below which it is negligible.
         twins: how many runs it was measured with.
         seconds: what that took.
-        rtol, atol, scaled, source: as of a `Tolerance`.
+        rtol, atol, scaled, kind, source: as of a `Tolerance`.
     """
 
     spreads: Mapping[str, Array]
@@ -58,6 +58,7 @@ class Budget:
     rtol: float = 0.0
     atol: float = 0.0
     scaled: bool = True
+    kind: str = "budget"
 
     @property
     def source(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -121,6 +122,17 @@ def _add_verify(commands: Any) -> None:
     )
     verify.add_argument("--atol", type=float, help="see --rtol")
     verify.add_argument(
+        "--certify",
+        action="store_true",
+        help="tell each backend's own error, in ULPs, against the true trajectory (needs python-flint)",
+    )
+    verify.add_argument(
+        "--diagnose",
+        choices=("none", "differing", "all"),
+        default="differing",
+        help="the cases in which to find the first step and stage that differ; default: those that do not agree",
+    )
+    verify.add_argument(
         "--json", metavar="FILE|-", help="write the report as JSON; - is stdout, without the table"
     )
     verify.add_argument("--output", type=Path, metavar="DIR", help="write parity.json and parity.md there")
@@ -208,7 +220,7 @@ def _verify(options: argparse.Namespace) -> int:
         writable_folder(options.output)
     _check_target(options.json)
     result = _train(options)
-    told = document.to_document(result, manifest())
+    told = document.to_document(result, manifest(), _command(options))
     written = [] if options.output is None else write_report(options.output, told)
     _write_json(options.json, document.dumps(told))
     if options.json != "-":
@@ -216,6 +228,20 @@ def _verify(options: argparse.Namespace) -> int:
     if written:
         print(f"report: {', '.join(map(str, written))}", file=sys.stderr)
     return result.verdict.exit_status
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What a shell is told to find the same again; where the report goes is left out."""
+    words = ["lockstep", "verify", *options.problems]
+    for flag in ("backend", "dtype"):
+        words += [f"--{flag}={value}" for value in getattr(options, flag) or ()]
+    for flag in ("epochs", "rtol", "atol"):
+        value = getattr(options, flag)
+        words += [] if value is None else [f"--{flag}={value}"]
+    words += ["--tolerance=fixed"] if options.tolerance == "fixed" else []
+    words += ["--certify"] if options.certify else []
+    words += [] if options.diagnose == "differing" else [f"--diagnose={options.diagnose}"]
+    return shlex.join(words)
 
 
 def _diagnose(options: argparse.Namespace) -> int:
@@ -270,6 +296,8 @@ def _train(options: argparse.Namespace) -> Result:
             tolerance=options.tolerance,
             rtol=options.rtol,
             atol=options.atol,
+            certify=options.certify,
+            diagnose=options.diagnose,
             trainers=side_by_side,
             progress=progress.finished,
         )

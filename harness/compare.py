@@ -20,6 +20,9 @@ INPUTS = "inputs"
 EVALUATION = "evaluation"
 AVERAGE = "average"
 
+PLACES = 10
+"""Elements that a comparison names."""
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -76,7 +79,9 @@ class Comparison:
         elements: how many numbers (for inputs: arrays) were compared.
         failing: how many of them failed.
         first_failing: the index of the first that failed.
-        worst: the element furthest beyond (or nearest to) its limit.
+        differing: how many are not the same number.
+        lost: how many are not finite on either side.
+        places: the elements furthest beyond (or nearest to) their limit, the worst first, PLACES of them.
         smallest_rtol: the smallest rtol, with atol as it is, under which all would have passed.
         smallest_atol: the smallest atol, with rtol as it is, likewise.
         tolerance: what it was judged by.
@@ -95,12 +100,19 @@ class Comparison:
     elements: int = 0
     failing: int = 0
     first_failing: tuple[int, ...] | None = None
-    worst: Place | None = None
+    differing: int = 0
+    lost: int = 0
+    places: tuple[Place, ...] = ()
     smallest_rtol: float | None = None
     smallest_atol: float | None = None
     tolerance: Judge | None = None
     used: float | None = None
     detectable: float | None = None
+
+    @property
+    def worst(self) -> Place | None:
+        """The first of the places."""
+        return next(iter(self.places), None)
 
 
 def compare_runs(
@@ -278,7 +290,9 @@ def _compare_values(blank: Comparison, left: Array, right: Array) -> Comparison:
         elements=left.size,
         failing=int(failing.sum()),
         first_failing=_first(failing),
-        worst=place(_index(margin, int(margin.argmax())), left, right, scale),
+        differing=int((~((a == b) & finite)).sum()),
+        lost=int((~finite).sum()),
+        places=tuple(place(_index(margin, one), left, right, scale) for one in _largest(margin)),
         smallest_rtol=_at_least(ratio(np.maximum(distance - tolerance.atol, 0.0), scale)),
         smallest_atol=_at_least(np.maximum(distance - tolerance.rtol * scale, 0.0)),
         used=float(margin.max()),
@@ -304,6 +318,18 @@ def _unseen(blank: Comparison, blind: Array) -> str:
         f"rounding alone is so large from {blank.unit} {_show(_first(blind))} on ({share:.0%} of the values) "
         "that nothing could be caught"
     )
+
+
+def _largest(margin: Array) -> list[int]:
+    """The positions of the PLACES largest, in order; of equals, the first come first."""
+    flat = margin.ravel()
+    if flat.size > PLACES:
+        least = np.partition(flat, -PLACES)[-PLACES]
+        above, level = np.flatnonzero(flat > least), np.flatnonzero(flat == least)
+        found = np.concatenate([above, level[: PLACES - above.size]])
+    else:
+        found = np.arange(flat.size)
+    return [int(one) for one in found[np.argsort(-flat[found], kind="stable")]]
 
 
 def _first(mask: Array) -> tuple[int, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,14 @@ import numpy as np
 import backends as registry
 from backends.errors import ProblemError
 from backends.problem import DTYPES, Array, Problem
+from harness import diagnosis
 from harness.budget import measure
-from harness.compare import INPUTS, Comparison, Run, compare_runs, expected_inputs
+from harness.certified import Certified, own_errors, truth_of
+from harness.compare import INPUTS, LOSS, Comparison, Run, compare_runs, expected_inputs
+from harness.diagnosis import Diagnosis
 from harness.distance import ratio
 from harness.problems import find
-from harness.tolerance import FIXED, Judge, Tolerance, choose
+from harness.tolerance import FIXED, Judge, Tolerance, choose, scaled
 from harness.verdict import Verdict, combine
 from harness.workers import Chosen, Trainers, in_process, name_of
 
@@ -37,12 +41,16 @@ class Case:
         runs: one per backend that was asked for.
         comparisons: every quantity of every pair of runs that trained.
         tolerance: what they were judged by.
+        certified: each backend's own error, where that was asked for.
+        diagnoses: where backends first part from the first that trained, where that was asked for.
     """
 
     problem: Problem
     runs: tuple[Run, ...]
     comparisons: tuple[Comparison, ...]
     tolerance: Judge
+    certified: Certified | None = None
+    diagnoses: tuple[Diagnosis, ...] = ()
 
     @property
     def trained(self) -> list[Run]:
@@ -51,9 +59,13 @@ class Case:
 
     @property
     def verdict(self) -> Verdict:
-        """The most severe of its comparisons and runs; INCONCLUSIVE if nothing was compared."""
+        """The most severe of its comparisons and runs; INCONCLUSIVE if nothing was compared.
+
+        A stage of a single step that parts is a difference, too, where the whole runs show none.
+        """
         shortfall = [run.verdict for run in self.runs if run.trace is None]
-        return combine([*(one.verdict for one in self.comparisons), *shortfall])
+        parted = [one.verdict for one in self.diagnoses if one.verdict is Verdict.DIFFER]
+        return combine([*(one.verdict for one in self.comparisons), *shortfall, *parted])
 
     @property
     def reason(self) -> str:
@@ -66,7 +78,21 @@ class Case:
         for run in self.runs:
             if run.verdict is self.verdict:
                 return f"{run.backend}: {run.reason}"
+        for found in self.diagnoses:
+            if found.verdict is self.verdict:
+                return found.sentence
         return f"{len(self.trained)} backend trained; two are needed to compare"
+
+    @property
+    def limits(self) -> Array:
+        """The largest distance of two losses that passes, over max(|loss|, |first loss|); (steps,), or none at all."""
+        for run in self.trained:
+            assert run.trace is not None
+            losses = np.where(np.isfinite(run.trace.losses), run.trace.losses, 0.0)
+            judged = self.tolerance.scale(losses, True)
+            if judged.shape == (self.problem.steps,):
+                return ratio(self.tolerance.limit(LOSS, judged), scaled(losses, True))
+        return np.zeros(0)
 
     @property
     def distances(self) -> Array:
@@ -117,6 +143,7 @@ class Result:
         for case in self.cases:
             if case.verdict is not Verdict.AGREE:
                 lines.append(f"{case.problem.name} {case.problem.dtype}: {case.verdict}: {case.reason}")
+                lines += [f"  {found.sentence}" for found in case.diagnoses]
                 lines += [f"  {_line(one)}" for one in case.comparisons if one.verdict is not Verdict.AGREE]
                 lines += [f"  {run.backend}: {run.verdict}: {run.reason}" for run in case.runs if run.reason]
         return "\n".join(lines)
@@ -132,6 +159,10 @@ def _line(one: Comparison) -> str:
         f"{one.worst.right!r} (relative {one.worst.relative:.2g}, scaled {one.worst.scaled:.2g}, "
         f"{one.worst.ulps} ULP); passes with rtol {one.smallest_rtol:.2g}"
     )
+
+
+DIAGNOSED = ("none", "differing", "all")
+"""Which cases are diagnosed."""
 
 
 class ParityError(AssertionError):
@@ -151,6 +182,8 @@ def verify(
     tolerance: str = "budget",
     rtol: float | None = None,
     atol: float | None = None,
+    certify: bool = False,
+    diagnose: str = "none",
     trainers: Trainers = in_process,
     progress: Callable[[Run], None] = lambda run: None,
 ) -> Result:
@@ -165,6 +198,9 @@ def verify(
         tolerance: ``budget``: measured on each problem by disturbed twins of the reference (`harness.budget`);
             ``fixed``: the same for all problems of a dtype (`harness.tolerance.FIXED`).
         rtol, atol: |left − right| ≤ atol + rtol·|left| instead.
+        certify: whether to tell each backend's own error against the true trajectory (`harness.certified`).
+        diagnose: in which cases to find where backends first part (`harness.diagnose`): ``none``, ``differing``
+            (those that do not agree), or ``all``.
         trainers: how the runs are made: `harness.workers.in_process` or `side_by_side`.
         progress: called with each run as it finishes.
 
@@ -175,19 +211,26 @@ def verify(
     wanted = [problems] if isinstance(problems, (Problem, str, Path)) else list(problems)
     prepared = [_prepared(one, dtype, epochs) for one in _distinct_problems(wanted) for dtype in dtypes]
     given = [choose(problem.dtype, rtol, atol, tolerance) for problem in prepared]
+    if diagnose not in DIAGNOSED:
+        raise ProblemError("unknown cases to diagnose", repr(diagnose), f"give {', '.join(DIAGNOSED)}")
     runs: dict[tuple[str, str, str], Run] = {}
     # Beside the training, which is done by other processes when it is done side by side.
     with ThreadPoolExecutor(1) as measuring:
         budgets = measuring.map(_tolerance, prepared, given)
+        truths = measuring.map(truth_of, prepared if certify else ())
         for run in trainers(chosen, prepared):
             runs[run.problem, run.dtype, run.backend] = run
             progress(run)
-        tolerances = list(budgets)
-    cases = (
-        _judge(problem, [runs[problem.name, problem.dtype, name_of(one)] for one in chosen], tolerance)
-        for problem, tolerance in zip(prepared, tolerances, strict=True)
-    )
-    return Result(tuple(cases))
+        cases = [
+            _judge(problem, [runs[problem.name, problem.dtype, name_of(one)] for one in chosen], tolerance)
+            for problem, tolerance in zip(prepared, budgets, strict=True)
+        ]
+        if certify:
+            cases = [
+                dataclasses.replace(case, certified=own_errors(truth, case.runs))
+                for case, truth in zip(cases, truths, strict=True)
+            ]
+    return Result(tuple(_diagnosed(case, chosen, diagnose) for case in cases))
 
 
 def _asserting(judge: Callable[P, Result]) -> Callable[P, Result]:
@@ -241,6 +284,17 @@ def _tolerance(problem: Problem, given: Tolerance | None) -> Judge:
 
 def _judge(problem: Problem, runs: Sequence[Run], tolerance: Judge) -> Case:
     return Case(problem, tuple(runs), tuple(_pairs(problem, runs, tolerance)), tolerance)
+
+
+def _diagnosed(case: Case, chosen: Sequence[Chosen], diagnose: str) -> Case:
+    """The case with a diagnosis of each backend that trained against the first that did, if that is wanted."""
+    wanted = diagnose == "all" or (diagnose == "differing" and case.verdict is not Verdict.AGREE)
+    trained = {run.backend for run in case.trained}
+    if not wanted or len(trained) < 2:
+        return case
+    reference, *others = [one for one in chosen if name_of(one) in trained]
+    found = (diagnosis.diagnose(case.problem, one, reference) for one in others)
+    return dataclasses.replace(case, diagnoses=tuple(found))
 
 
 def _pairs(problem: Problem, runs: Sequence[Run], tolerance: Judge) -> Iterator[Comparison]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from backends.errors import LockstepError
+from backends.errors import LockstepError, UndecidedError
 from backends.problem import Batches, Problem
 from backends.protocol import LOSSES_ONLY, Backend, Recording, State, Trace, Trainer
 from harness.compare import Fingerprint, Run
@@ -27,6 +27,8 @@ def free_run(backend: Backend, problem: Problem, recording: Recording = LOSSES_O
         if refusal := backend.supports(problem):
             return Run(problem.name, problem.dtype, backend.name, Verdict.SKIPPED, refusal.reason)
         return _train(backend, problem, recording)
+    except UndecidedError as error:
+        return Run(problem.name, problem.dtype, backend.name, Verdict.INCONCLUSIVE, describe(error))
     except (
         Exception
     ) as error:  # whatever a backend raises is a finding about that backend, not the harness' end

@@ -32,7 +32,10 @@ _NUMBERS: Schema = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"$
 
 
 def load(name: str) -> Schema:
-    """A published schema: ``problem``, ``report``, ``list`` or ``conventions``."""
+    """A published schema: ``problem``, ``report``, ``list`` or ``conventions``; ``diagnosis`` is a part of ``report``."""
+    if name == "diagnosis":
+        report = load("report")
+        return {"$schema": report["$schema"], "$ref": "#/$defs/diagnosis", "$defs": report["$defs"]}
     text = files("harness").joinpath(f"schemas/{name}.schema.json").read_text(encoding="utf-8")
     schema: Schema = json.loads(text)
     return schema

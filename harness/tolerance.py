@@ -33,8 +33,12 @@ class Judge(Protocol):
         """As of a `Tolerance`."""
 
     @property
+    def kind(self) -> str:
+        """``budget``, ``fixed`` or ``given``."""
+
+    @property
     def source(self) -> str:
-        """Where the numbers come from."""
+        """Where the numbers come from, in words."""
 
     def scale(self, left: Array, is_loss: bool) -> Array:
         """What distances are put in relation to."""
@@ -55,7 +59,8 @@ class Tolerance:
         scaled: True: the scale of a loss is max(|loss|, |first loss|), that of a parameter the largest
             magnitude in its leaf, so that a value near zero is not held to a precision that the arithmetic
             behind it cannot have. False: the scale is |left|, element by element, as in `numpy.allclose`.
-        source: where the numbers come from.
+        source: where the numbers come from, in words.
+        kind: ``fixed``, or ``given`` by the user.
 
     Raises:
         ToleranceError: a number is negative or not finite, or rtol is 1 or more.
@@ -65,6 +70,7 @@ class Tolerance:
     atol: float
     scaled: bool
     source: str
+    kind: str = "fixed"
 
     def __post_init__(self) -> None:
         for name, value in (("rtol", self.rtol), ("atol", self.atol)):
@@ -120,4 +126,4 @@ def choose(
         raise ToleranceError("unknown kind of tolerance", repr(kind), f"give {' or '.join(KINDS)}")
     if rtol is None and atol is None:
         return FIXED[dtype] if kind == "fixed" else None
-    return Tolerance(rtol or 0.0, atol or 0.0, False, "given by the user")
+    return Tolerance(rtol or 0.0, atol or 0.0, False, "given by the user", "given")

@@ -16,13 +16,13 @@ from typing import Any, ClassVar
 import numpy as np
 from flint import arb, ctx
 
-from backends.errors import LockstepError
+from backends.errors import UndecidedError
 
 Operand = Any
 """A Ball, or a Python or NumPy real number, which is taken exactly."""
 
 
-class Undecided(LockstepError):  # noqa: N818 (a state of knowledge, not a fault)
+class Undecided(UndecidedError):  # noqa: N818 (a state of knowledge, not a fault)
     """The balls are too wide, or the numbers too close, to tell."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from backends.exact.precision import scales
 from backends.exact.rounding import rounded
 from backends.numpy_vjp.backend import State
 from backends.problem import Array
-from backends.protocol import Trace
+from backends.protocol import Errors, Trace
 
 
 @dataclass(frozen=True)
@@ -65,49 +66,33 @@ class Enclosure:
         """Of all attempts."""
         return sum(attempt.seconds for attempt in self.attempts)
 
+    def errors(self, trace: Trace) -> Errors:
+        """How far a trace is from this one; to the scales of `Errors` it is known to 2⁻⁸ ULP of a double.
 
-@dataclass(frozen=True)
-class Errors:
-    """How far a trace is from the truth, in ULPs of the problem's dtype; never negative.
+        Args:
+            trace: of any backend, of the same problem in the same dtype.
 
-    One ULP is the distance between neighbours at the scale: for a loss max(|loss|, |first loss|), for a parameter the
-    largest magnitude in its leaf (`precision.scales`). To these scales the truth is known to 2⁻⁸ ULP of a double.
+        Raises:
+            ValueError: the trace has other steps or parameters.
+        """
+        final = trace.final.parameters
+        self._check({"losses": trace.losses, **final})
+        with working(self.bits):
+            true = rounded(abs(self.losses), self.dtype)
+            of_leaf = scales(self.parameters)
+            return Errors(
+                _ulps(trace.losses, self.losses, np.maximum(true, true[0])),
+                {
+                    name: _ulps(final[name], value, rounded(Ball(of_leaf[name]), self.dtype))
+                    for name, value in self.parameters.items()
+                },
+            )
 
-    Attributes:
-        losses: (steps,).
-        parameters: those after the last step, by canonical name, each in its leaf's shape.
-    """
-
-    losses: Array
-    parameters: dict[str, Array]
-
-
-def errors_in_ulps(trace: Trace, enclosure: Enclosure) -> Errors:
-    """The error of a trace at every step and in every final parameter.
-
-    Args:
-        trace: of any backend, of the problem that `enclosure` is of, in the same dtype.
-        enclosure: the truth.
-
-    Raises:
-        ValueError: the trace has other steps or parameters than the enclosure.
-    """
-    final = trace.final.parameters
-    if len(trace.losses) != len(enclosure.losses) or final.keys() != enclosure.parameters.keys():
-        raise ValueError(
-            f"the trace has {len(trace.losses)} losses of {', '.join(final)}, "
-            f"the enclosure {len(enclosure.losses)} of {', '.join(enclosure.parameters)}"
-        )
-    with working(enclosure.bits):
-        true = rounded(abs(enclosure.losses), enclosure.dtype)
-        of_leaf = scales(enclosure.parameters)
-        return Errors(
-            _ulps(trace.losses, enclosure.losses, np.maximum(true, true[0])),
-            {
-                name: _ulps(final[name], value, rounded(Ball(of_leaf[name]), enclosure.dtype))
-                for name, value in enclosure.parameters.items()
-            },
-        )
+    def _check(self, found: Mapping[str, Array]) -> None:
+        wanted = {name: value.shape for name, value in {"losses": self.losses, **self.parameters}.items()}
+        shapes = {name: value.shape for name, value in found.items()}
+        if shapes != wanted:
+            raise ValueError(f"the trace has {shapes}, the enclosure {wanted}")
 
 
 def _ulps(found: Array, truth: Array, scale: Array) -> Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from flint import ctx
 
-from backends.errors import LockstepError
+from backends.errors import UndecidedError
 from backends.exact.array import BallArray
 from backends.exact.ball import Ball, Undecided, working
 from backends.exact.enclosure import Attempt, Enclosure
@@ -27,7 +27,7 @@ HOPELESS = 500
 ENCLOSED, TOO_WIDE, UNTIMELY, NOT_FINITE = "enclosed", "too wide", "out of time", "not finite"
 
 
-class NotEnclosed(LockstepError):  # noqa: N818 (a state of knowledge, not a fault)
+class NotEnclosed(UndecidedError):  # noqa: N818 (a state of knowledge, not a fault)
     """The trajectory was not enclosed: in the time that there was, or at any precision."""
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.diagnosis import Diagnosis
 from harness.ledger import Row
 from harness.report import figures
-from harness.report.document import number
+from harness.report.numbers import number
 from harness.report.terminal import STYLES
 from harness.verdict import Verdict
 

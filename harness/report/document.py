@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from backends.problem import Array
+from backends.protocol import Errors
+from harness.certified import Certified
 from harness.compare import Comparison, Run
+from harness.distance import Place
 from harness.parity import Case, Result
+from harness.report import diagnosis
+from harness.report.numbers import number
 from harness.tolerance import Judge
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Document = dict[str, Any]
 
 
-def to_document(result: Result, environment: Mapping[str, Any]) -> Document:
-    """Everything found, as JSON values; NaN and infinities become the strings that `number` gives."""
+def to_document(result: Result, environment: Mapping[str, Any], command: str = "") -> Document:
+    """Everything found, as JSON values; NaN and infinities become the strings that `number` gives.
+
+    Args:
+        result: what was found.
+        environment: where (`harness.manifest`).
+        command: what a shell is told to find it again.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "verdict": result.verdict,
+        "command": command,
         "environment": {
             **environment,
             "backends": {run.backend: dict(run.environment) for run in result.runs if run.environment},
         },
         "cases": [_case(case) for case in result.cases],
-        "runs": [_run(run) for run in result.runs],
+        "runs": [_run(run, case.certified) for case in result.cases for run in case.runs],
         "comparisons": [_comparison(one) for one in result.comparisons],
     }
 
@@ -37,13 +49,6 @@ def to_document(result: Result, environment: Mapping[str, Any]) -> Document:
 def dumps(document: Document) -> str:
     """The document as strict JSON text."""
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def number(value: float | None) -> float | str | None:
-    """A float as JSON can hold it."""
-    if value is None or math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _numbers(values: Any) -> Any:
@@ -61,15 +66,22 @@ def _case(case: Case) -> Document:
         "steps": case.problem.steps,
         "tolerance": _tolerance(case.tolerance),
         "distances": _numbers(case.distances.tolist()),
+        "limits": _numbers(case.limits.tolist()),
+        "certified": case.certified and _certified(case.certified),
+        "diagnoses": [diagnosis.to_document(one) for one in case.diagnoses],
     }
 
 
+def _certified(one: Certified) -> Document:
+    return {"bits": one.bits, "seconds": one.seconds, "reason": one.reason}
+
+
 def _tolerance(one: Judge) -> Document:
-    return {"rtol": one.rtol, "atol": one.atol, "scaled": one.scaled, "source": one.source}
+    return {"rtol": one.rtol, "atol": one.atol, "scaled": one.scaled, "kind": one.kind, "source": one.source}
 
 
-def _run(run: Run) -> Document:
-    trace = run.trace
+def _run(run: Run, certified: Certified | None) -> Document:
+    trace, errors = run.trace, certified and certified.errors.get(run.backend)
     return {
         "problem": run.problem,
         "dtype": run.dtype,
@@ -81,9 +93,23 @@ def _run(run: Run) -> Document:
         "parameters": {}
         if trace is None
         else {name: _decimals(value) for name, value in trace.final.parameters.items()},
+        "errors": errors and _errors(errors),
         "seconds": run.seconds,
         "given": {name: asdict(one) for name, one in run.given.items()},
     }
+
+
+def _errors(errors: Errors) -> Document:
+    """In ULPs, to three digits."""
+    return {
+        "losses": _rough(errors.losses),
+        "parameters": {name: _rough(value) for name, value in errors.parameters.items()},
+    }
+
+
+def _rough(values: Array) -> Any:
+    flat = [float(f"{one:.3g}") for one in values.ravel()]
+    return _numbers(np.reshape(flat, values.shape).tolist())
 
 
 def _decimals(array: np.ndarray[Any, Any]) -> Any:
@@ -92,9 +118,6 @@ def _decimals(array: np.ndarray[Any, Any]) -> Any:
 
 
 def _comparison(one: Comparison) -> Document:
-    worst = one.worst and {
-        key: number(value) if isinstance(value, float) else value for key, value in asdict(one.worst).items()
-    }
     return {
         "problem": one.problem,
         "dtype": one.dtype,
@@ -107,10 +130,16 @@ def _comparison(one: Comparison) -> Document:
         "elements": one.elements,
         "failing": one.failing,
         "first_failing": one.first_failing,
-        "worst": worst,
+        "differing": one.differing,
+        "lost": one.lost,
+        "places": [_place(place) for place in one.places],
         "smallest_rtol": number(one.smallest_rtol),
         "smallest_atol": number(one.smallest_atol),
         "tolerance": one.tolerance and _tolerance(one.tolerance),
         "used": number(one.used),
         "detectable": number(one.detectable),
     }
+
+
+def _place(one: Place) -> Document:
+    return {key: number(value) if isinstance(value, float) else value for key, value in asdict(one).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 DIGITS = {"float64": 10, "float32": 8}
@@ -46,7 +47,7 @@ def step(case: dict[str, Any]) -> str:
 
 def tolerance(one: dict[str, Any]) -> str:
     """A tolerance in words."""
-    if one["source"].startswith("budget"):
+    if one["kind"] == "budget":
         return str(one["source"])
     parts = [f"{name} {one[name]:g}" for name in ("rtol", "atol") if one[name]] or ["exact"]
     scale = "scaled" if one["scaled"] else "element by element"
@@ -58,3 +59,30 @@ def ulps(value: int | None) -> str:
     if value is None:
         return "-"
     return str(value) if value < 10**6 else f"{value:.1e}"
+
+
+def worst(comparison: dict[str, Any]) -> dict[str, Any] | None:
+    """The place furthest beyond its limit."""
+    return next(iter(comparison["places"]), None)
+
+
+def own_error(errors: dict[str, Any] | None) -> tuple[str, str]:
+    """The largest error of the losses and of the parameters, in ULPs."""
+    if errors is None:
+        return "-", "-"
+    return _largest(errors["losses"]), _largest(list(errors["parameters"].values()))
+
+
+def _largest(values: Any) -> str:
+    flat = list(flattened(values))
+    words = [one for one in flat if isinstance(one, str)]
+    return words[0] if words else f"{max(flat, default=0.0):.3g}"
+
+
+def flattened(values: Any) -> Iterator[Any]:
+    """The leaves of nested lists."""
+    for one in values if isinstance(values, list) else [values]:
+        if isinstance(one, list):
+            yield from flattened(one)
+        else:
+            yield one

@@ -12,6 +12,9 @@ from harness.report.thin import shown_epochs
 
 Row = dict[str, Any]
 
+LEDGER = 20
+"""Rows of a ledger that are shown."""
+
 _COMPARED = (
     *("left", "right", "quantity", "verdict", "failing", "worst at", "left value", "right value"),
     *("absolute", "relative", "scaled", "ULP", "smallest rtol", "of limit", "would catch", "why"),
@@ -80,6 +83,10 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[str]:
                 for name in trained[0]["parameters"]
             ),
         )
+    if case["certified"]:
+        yield from _own_errors(case["certified"], trained)
+    for found in case["diagnoses"]:
+        yield from _diagnosis(found)
     if comparisons:
         yield "### Comparisons"
         yield ""
@@ -101,19 +108,55 @@ def _losses(case: Row, trained: list[Row]) -> Iterator[Sequence[str]]:
 
 
 def _values(value: Any, limit: int = 8) -> str:
-    flat = _flat(value)
+    flat = [] if value is None else list(figures.flattened(value))
     shown = ", ".join(str(one) for one in flat[:limit])
     return shown if len(flat) <= limit else f"{shown}, ... ({len(flat)} values)"
 
 
-def _flat(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return [one for part in value for one in _flat(part)] if isinstance(value, list) else [value]
+def _own_errors(certified: Row, trained: list[Row]) -> Iterator[str]:
+    yield "### Own errors"
+    yield ""
+    if certified["reason"]:
+        yield _cell(f"The true trajectory is not known: {certified['reason']}.")
+        yield ""
+        return
+    yield f"Against the true trajectory, enclosed at {certified['bits']} bits; in ULPs of the scale, the largest."
+    yield ""
+    yield from _table(
+        ("backend", "losses", "parameters"),
+        ((run["backend"], *figures.own_error(run["errors"])) for run in trained),
+    )
+
+
+def _diagnosis(found: Row) -> Iterator[str]:
+    yield f"### First divergence of {_cell(found['backend'])} from {_cell(found['reference'])}"
+    yield ""
+    yield _cell(f"{found['verdict']}: {found['sentence']}.")
+    yield ""
+    rows = [row for row in (*found["ledger"], *found["free"]) if row["verdict"] != "AGREE"]
+    if rows:
+        yield from _table(
+            ("step", "stage", "verdict", "distance", "allowed", "follows", "why"),
+            (
+                (
+                    str(row["step"]),
+                    row["stage"],
+                    row["verdict"],
+                    figures.distance(row["distance"]),
+                    figures.distance(row["allowed"]),
+                    row["follows"],
+                    row["reason"],
+                )
+                for row in rows[:LEDGER]
+            ),
+        )
+    if len(rows) > LEDGER:
+        yield f"and {len(rows) - LEDGER} more rows, which the JSON has."
+        yield ""
 
 
 def _comparison(one: Row) -> Sequence[str]:
-    worst = one["worst"]
+    worst = figures.worst(one)
     head = [
         one["left"],
         one["right"],

@@ -56,6 +56,14 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
         yield _losses(case, runs)
     if comparisons := _of(document["comparisons"], case):
         yield _comparisons(case, comparisons)
+    if case["certified"]:
+        yield _own_errors(case["certified"], runs)
+    for found in case["diagnoses"]:
+        yield Text.assemble(
+            "first divergence: ",
+            (found["verdict"], STYLES[found["verdict"]]),
+            f"  {figures.printable(found['sentence'])}",
+        )
     for run in runs:
         if run["reason"]:
             fix = f"; {run['fix']}" if run["fix"] else ""
@@ -65,6 +73,20 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
                 f": {figures.printable(run['reason'] + fix)}",
             )
     yield Text()
+
+
+def _own_errors(certified: Row, runs: list[Row]) -> Text:
+    if certified["reason"]:
+        return Text(f"own errors: the true trajectory is not known: {figures.printable(certified['reason'])}")
+    told = (
+        f"{run['backend']} {losses} (losses), {parameters} (parameters)"
+        for run in runs
+        if run["losses"]
+        for losses, parameters in [figures.own_error(run["errors"])]
+    )
+    return Text(
+        f"own errors in ULPs: {figures.printable('; '.join(told))}; the truth at {certified['bits']} bits"
+    )
 
 
 def _losses(case: Row, runs: list[Row]) -> Table:
@@ -106,7 +128,7 @@ def _comparisons(case: Row, comparisons: list[Row]) -> Table:
     ):
         table.add_column(title, no_wrap=title != "quantity")
     for one in comparisons:
-        worst = one["worst"]
+        worst = figures.worst(one)
         measured = (
             [
                 figures.place(worst["index"], one["unit"]),

@@ -15,7 +15,6 @@ from backends.exact import search as search_module
 from backends.exact.array import lift
 from backends.exact.backend import ExactBackend
 from backends.exact.ball import Ball, Undecided, working
-from backends.exact.enclosure import errors_in_ulps
 from backends.exact.precision import TARGET
 from backends.exact.search import NotEnclosed
 from backends.numpy_vjp import tables
@@ -191,7 +190,7 @@ def cut(name, dtype="float64"):
 def test_the_catalogue_is_enclosed_near_its_float64_run_and_tighter_at_more_bits(name, monkeypatch):
     problem = cut(name)
     found = ExactBackend().enclosure(problem)
-    errors = errors_in_ulps(trained(NUMPY, problem), found)
+    errors = found.errors(trained(NUMPY, problem))
     loosest = max(np.max(errors.losses), *(np.max(one) for one in errors.parameters.values()))
     assert loosest * np.finfo(np.float64).eps < 1e-10
     monkeypatch.setattr(search_module, "FIRST", found.bits + 60)
@@ -346,18 +345,18 @@ def test_errors_are_counted_in_ulps_of_the_scale(seed, dtype):
     problem = seed.replace(dtype=dtype)
     found = ExactBackend().enclosure(problem)
     trace = trained(ExactBackend(), problem)
-    own = errors_in_ulps(trace, found)
+    own = found.errors(trace)
     assert np.max(own.losses) <= 0.51
     assert all(np.max(one) <= 0.51 for one in own.parameters.values())
     moved = Trace(trace.losses + 3 * np.spacing(trace.losses[0]), trace.final)
-    np.testing.assert_allclose(errors_in_ulps(moved, found).losses, 3, atol=0.51)
+    np.testing.assert_allclose(found.errors(moved).losses, 3, atol=0.51)
     assert found.losses[-1] < found.losses[0] / 2  # so an ULP of the loss itself would have been another
 
 
 def test_a_trace_of_another_run_has_no_errors(seed):
     found = ExactBackend().enclosure(seed)
-    with pytest.raises(ValueError, match="9 losses"):
-        errors_in_ulps(trained(NUMPY, seed.replace(epochs=9)), found)
+    with pytest.raises(ValueError, match=r"the trace has {'losses': \(9,\)"):
+        found.errors(trained(NUMPY, seed.replace(epochs=9)))
 
 
 @pytest.mark.parametrize("name", ["adam", "batch-norm", "accumulated", "averaged-debiased"])
