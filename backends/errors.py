@@ -45,6 +45,10 @@ class UndecidedError(LockstepError):
     """What was asked for is not wrong, but could not be found out."""
 
 
+class IllPosedError(UndecidedError):
+    """There is nothing to find out: what was asked for has no definite value."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean 'torch'? `` if a known name is close to `name`, else nothing; to begin a fix with."""
     close = difflib.get_close_matches(name, known, n=1)

@@ -185,7 +185,10 @@ def _add_selftest(commands: Any) -> None:
         "--clean", type=int, default=20, metavar="N", help="random clean problems; default: 20, a second each"
     )
     selftest.add_argument(
-        "--dtype", default="float64", metavar="DTYPE", help="of the planted bugs; default: float64"
+        "--dtype",
+        action="append",
+        choices=("float64", "float32"),
+        help="of the planted bugs; repeat it; default: float64",
     )
     selftest.add_argument(
         "--json", metavar="FILE|-", help="write the figures as JSON; - is stdout, without the tables"
@@ -323,13 +326,21 @@ def _show(what: RenderableType) -> None:
 
 
 def _selftest(options: argparse.Namespace) -> int:
+    from harness.progress import Progress
     from harness.selftest import report, score
     from harness.selftest.mutants import named
 
     _check_target(options.json)
     mutants = named(options.mutant)
-    findings = list(score.plant_all(mutants, range(options.sites), options.dtype))
-    runs = list(score.train_clean(range(options.clean)))
+    findings, runs = [], []
+    with Progress(quiet=False, doing="planting") as progress:
+        for dtype in dict.fromkeys(options.dtype or ["float64"]):
+            for one in score.plant_all(mutants, range(options.sites), dtype):
+                findings.append(one)
+                progress.advance(f"{one.mutant} in {one.problem} {dtype}")
+        for run in score.train_clean(range(options.clean)):
+            runs.append(run)
+            progress.advance(f"{run.problem} {run.dtype}")
     told = report.document(findings, runs, score.detection_curve())
     text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     _write_json(options.json, text)

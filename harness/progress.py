@@ -12,13 +12,13 @@ from harness.compare import Run
 
 
 class Progress:
-    """A line that says which run finished last and how many have; only on a terminal, gone at the end."""
+    """A line that says what was done last and how much has been; only on a terminal, gone at the end."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, doing: str = "training") -> None:
         self._count = 0
         self._status: Status | None = None
         if sys.stderr.isatty() and not quiet:
-            self._status = Status("training", console=Console(stderr=True))
+            self._status = Status(doing, console=Console(stderr=True))
 
     def __enter__(self) -> Progress:
         if self._status is not None:
@@ -33,6 +33,14 @@ class Progress:
 
     def finished(self, run: Run) -> None:
         """Show that one more run is done."""
+        self.advance(f"{run.problem} {run.dtype} on {run.backend}")
+
+    def advance(self, last: str) -> None:
+        """Show that one more of whatever is being done is done."""
         self._count += 1
+        self.say(f"{self._count} done; last: {last}")
+
+    def say(self, words: str) -> None:
+        """Show this until something else is shown."""
         if self._status is not None:
-            self._status.update(f"{self._count} runs done; last: {run.problem} {run.dtype} on {run.backend}")
+            self._status.update(words)

@@ -31,11 +31,17 @@ _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 _NUMBERS: Schema = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/numbers"}]}}
 
 
+PARTS = ("diagnosis", "selftest")
+"""Documents that are described within the report's schema."""
+
+
 def load(name: str) -> Schema:
-    """A published schema: ``problem``, ``report``, ``list`` or ``conventions``; ``diagnosis`` is a part of ``report``."""
-    if name == "diagnosis":
+    """A published schema: ``problem``, ``report``, ``list``, ``conventions``; ``diagnosis`` and ``selftest`` are parts of
+    ``report``.
+    """
+    if name in PARTS:
         report = load("report")
-        return {"$schema": report["$schema"], "$ref": "#/$defs/diagnosis", "$defs": report["$defs"]}
+        return {"$schema": report["$schema"], "$ref": f"#/$defs/{name}", "$defs": report["$defs"]}
     text = files("harness").joinpath(f"schemas/{name}.schema.json").read_text(encoding="utf-8")
     schema: Schema = json.loads(text)
     return schema

@@ -58,7 +58,8 @@ class ExactBackend:
         """The true trajectory of a problem.
 
         Raises:
-            NotEnclosed: the time limit was hit, or two numbers that are compared are equal.
+            NotEnclosed: the time limit was hit.
+            NoValue: two numbers that are compared are equal, or one is not finite.
         """
         trainer = self.trainer(problem)
         return trainer.enclose(trainer.init(), problem.batches(), recording)
@@ -159,7 +160,8 @@ class ExactTrainer:
         """The trajectory from `state` on.
 
         Raises:
-            NotEnclosed: the time limit was hit, or two numbers that are compared are equal.
+            NotEnclosed: the time limit was hit.
+            NoValue: two numbers that are compared are equal, or one is not finite.
         """
         return search(self._chain, state, batches, recording, self._problem.dtype, self._limit)
 

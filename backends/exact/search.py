@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from flint import ctx
 
-from backends.errors import UndecidedError
+from backends.errors import IllPosedError, UndecidedError
 from backends.exact.array import BallArray
 from backends.exact.ball import Ball, Undecided, working
 from backends.exact.enclosure import Attempt, Enclosure
@@ -28,7 +28,11 @@ ENCLOSED, TOO_WIDE, UNTIMELY, NOT_FINITE = "enclosed", "too wide", "out of time"
 
 
 class NotEnclosed(UndecidedError):  # noqa: N818 (a state of knowledge, not a fault)
-    """The trajectory was not enclosed: in the time that there was, or at any precision."""
+    """The trajectory was not enclosed in the time that there was."""
+
+
+class NoValue(IllPosedError):  # noqa: N818 (a state of things, not a fault)
+    """Two numbers that are compared are equal, or one is not finite: no precision helps."""
 
 
 @dataclass
@@ -69,7 +73,8 @@ def search(
         limit: seconds for all attempts together.
 
     Raises:
-        NotEnclosed: the limit was hit, or two numbers that are compared are equal.
+        NotEnclosed: the limit was hit.
+        NoValue: two numbers that are compared are equal, or one is not finite.
     """
     eps, deadline = float(np.finfo(dtype).eps), time.perf_counter() + limit
     attempts: list[Attempt] = []
@@ -140,7 +145,7 @@ def _next(bits: int, run: Run, steps: int) -> int:
 
 
 def _refuse_hopeless(run: Run, attempts: list[Attempt], steps: int, limit: float) -> None:
-    """Raise a NotEnclosed where another attempt has no time, or no hope."""
+    """Raise where another attempt has no time, or no hope."""
     last = attempts[-1]
     if run.outcome == UNTIMELY:
         tried = ", ".join(f"{one.steps} steps at {one.bits} bits" for one in attempts)
@@ -152,7 +157,7 @@ def _refuse_hopeless(run: Run, attempts: list[Attempt], steps: int, limit: float
     enclosed = last.bits - (run.course[-1] if run.course else 0.0)
     if run.outcome != TOO_WIDE and enclosed > HOPELESS:
         why = "the loss or a parameter is not finite" if run.outcome == NOT_FINITE else "numbers are equal"
-        raise NotEnclosed(
+        raise NoValue(
             f"step {last.steps + 1} has no certified value: {why}, as far as {enclosed:.0f} bits tell",
             run.outcome,
             "start elsewhere, or train for fewer epochs: no precision parts equal numbers",

@@ -17,6 +17,7 @@ from harness.distance import Place
 from harness.parity import Case, Result
 from harness.report import diagnosis
 from harness.report.numbers import number
+from harness.selftest.stored import stored
 from harness.tolerance import Judge
 
 SCHEMA_VERSION = 2
@@ -42,6 +43,7 @@ def to_document(result: Result, environment: Mapping[str, Any], command: str = "
         },
         "cases": [_case(case) for case in result.cases],
         "runs": [_run(run, case.certified) for case in result.cases for run in case.runs],
+        "alarm": stored(),
         "comparisons": [_comparison(one) for one in result.comparisons],
     }
 

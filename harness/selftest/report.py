@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,35 +11,60 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from harness.manifest import lockstep_version
 from harness.report import figures
+from harness.report.numbers import number
 from harness.selftest.score import CleanRun, Finding, Rate
 from harness.verdict import Verdict
 
 Document = dict[str, Any]
+
+RATES = (
+    ("mutants", "missed", "planted bugs that were missed"),
+    ("mutants", "misplaced", "named at another stage"),
+    ("mutants", "unexplained", "without the right explanation, where there is one"),
+    ("clean", "alarms", "clean runs that alarmed"),
+    ("clean", "undecided_float64", "clean runs in float64 that could not be judged, though well-posed"),
+    ("clean", "ill_posed_float64", "clean runs in float64 that have no definite trajectory"),
+)
+"""What is measured: section, key, words."""
 
 
 def document(
     findings: Sequence[Finding], runs: Sequence[CleanRun], curve: Mapping[float, Verdict]
 ) -> Document:
     """Rates, and everything that was missed, misplaced or alarmed."""
-    owed = [one for one in findings if one.explained is not None]
-    double = [one for one in runs if one.dtype == "float64"]
     return {
+        "lockstep": lockstep_version(),
         "mutants": {
-            "kinds": len({one.mutant for one in findings}),
-            "missed": _rate(sum(not one.found for one in findings), len(findings)),
-            "misplaced": _rate(sum(not one.placed for one in findings), len(findings)),
-            "unexplained": _rate(sum(not one.explained for one in owed), len(owed)),
-            "findings": [asdict(one) for one in findings],
+            dtype: _mutants([one for one in findings if one.dtype == dtype])
+            for dtype in dict.fromkeys(one.dtype for one in findings)
         },
-        "clean": {
-            "alarms": _rate(sum(one.verdict is Verdict.DIFFER for one in runs), len(runs)),
-            "undecided_float64": _rate(
-                sum(one.verdict is Verdict.INCONCLUSIVE for one in double), len(double)
-            ),
-            "other": [asdict(one) for one in runs if one.verdict is not Verdict.AGREE],
-        },
+        "clean": _clean(runs),
         "detection": [{"change": change, "verdict": verdict} for change, verdict in curve.items()],
+        "findings": [{**asdict(one), "used": number(one.used)} for one in findings],
+        "not_agreeing": [asdict(one) for one in runs if one.verdict is not Verdict.AGREE],
+    }
+
+
+def _mutants(findings: Sequence[Finding]) -> Document:
+    owed = [one for one in findings if one.explained is not None]
+    return {
+        "kinds": len({one.mutant for one in findings}),
+        "missed": _rate(sum(not one.found for one in findings), len(findings)),
+        "misplaced": _rate(sum(one.found and not one.placed for one in findings), len(findings)),
+        "unexplained": _rate(sum(one.found and not one.explained for one in owed), len(owed)),
+    }
+
+
+def _clean(runs: Sequence[CleanRun]) -> Document:
+    double = [one for one in runs if one.dtype == "float64"]
+    posed = [one for one in double if not one.ill_posed]
+    alarms = [one for one in runs if one.verdict in (Verdict.DIFFER, Verdict.ERROR)]
+    return {
+        "alarms": _rate(len(alarms), len(runs)),
+        "undecided_float64": _rate(sum(one.verdict is Verdict.INCONCLUSIVE for one in posed), len(posed)),
+        "ill_posed_float64": _rate(len(double) - len(posed), len(double)),
     }
 
 
@@ -48,9 +73,36 @@ def _rate(hits: int, trials: int) -> Document:
     return {"hits": hits, "trials": trials, "upper": rate.upper if trials else None, "words": str(rate)}
 
 
+def digest(told: Document) -> Document:
+    """The figures without the single findings: what a report cites."""
+    return {key: told[key] for key in ("lockstep", "mutants", "clean", "detection")}
+
+
 def passed(told: Document) -> bool:
-    """No mutant missed, no clean run alarmed."""
-    return not told["mutants"]["missed"]["hits"] and not told["clean"]["alarms"]["hits"]
+    """In float64 no mutant missed, no clean run alarmed; in float32 a bug below the limit cannot be seen."""
+    double = told["mutants"].get("float64")
+    missed = double["missed"]["hits"] if double else 0
+    return not missed and not told["clean"]["alarms"]["hits"]
+
+
+def rows(told: Document) -> Iterator[tuple[str, str]]:
+    """Each rate in words and figures."""
+    for section, key, words in RATES:
+        if section == "clean":
+            rates = {words: told["clean"][key]}
+        else:
+            rates = {
+                f"{dtype}, {one['kinds']} kinds: {words}": one[key] for dtype, one in told["mutants"].items()
+            }
+        yield from ((name, rate["words"]) for name, rate in rates.items() if rate["trials"])
+    if told["detection"]:
+        yield "smallest relative change of the learning rate found on the seed in ten epochs", smallest(told)
+
+
+def smallest(told: Document) -> str:
+    """The end of the detection curve."""
+    seen = [one["change"] for one in told["detection"] if one["verdict"] == Verdict.DIFFER]
+    return f"{min(seen):.0e}" if seen else "none"
 
 
 def render(told: Document) -> RenderableType:
@@ -58,46 +110,33 @@ def render(told: Document) -> RenderableType:
     rates = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("measured", "hits of trials (rate, its upper 95 % bound)"):
         rates.add_column(title)
-    mutants, clean = told["mutants"], told["clean"]
-    for name, rate in (
-        (f"of {mutants['kinds']} planted bugs: missed", mutants["missed"]),
-        ("named at another stage", mutants["misplaced"]),
-        ("without the right explanation, where there is one", mutants["unexplained"]),
-        ("clean runs that alarmed", clean["alarms"]),
-        ("clean runs in float64 that could not be judged", clean["undecided_float64"]),
-    ):
-        if rate["trials"]:
-            rates.add_row(name, rate["words"])
-    return Group(*_misses(mutants["findings"]), *_alarms(clean["other"]), rates, *_curve(told["detection"]))
+    for row in rows(told):
+        rates.add_row(*row)
+    return Group(*_misses(told["findings"]), *_alarms(told["not_agreeing"]), rates)
 
 
 def _misses(findings: Sequence[Document]) -> list[RenderableType]:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("planted", "problem", "found", "stage named", "explanation"):
+    for title in ("planted", "problem", "dtype", "found", "of limit", "stage named", "explanation"):
         table.add_column(title)
     for one in findings:
         if not (one["found"] and one["placed"] and one["explained"] is not False):
-            found = "found" if one["found"] else "MISSED"
-            table.add_row(
-                *map(
-                    escape,
-                    (one["mutant"], one["problem"], found, one["stage"] or "-", one["explanation"] or "-"),
-                )
+            cells = (
+                *(one["mutant"], one["problem"], one["dtype"], "found" if one["found"] else "MISSED"),
+                *(figures.share(one["used"]), one["stage"] or "-", one["explanation"] or "-"),
             )
+            table.add_row(*map(escape, cells))
     return [table, Text()] if table.row_count else []
 
 
 def _alarms(runs: Sequence[Document]) -> list[RenderableType]:
     lines = [
-        Text(figures.printable(f"{one['problem']} {one['dtype']}: {one['verdict']}: {one['reason']}"))
+        Text(
+            figures.printable(
+                f"{one['problem']} {one['dtype']}: {one['verdict']}"
+                f"{' (ill-posed)' if one['ill_posed'] else ''}: {one['reason']}"
+            )
+        )
         for one in runs
     ]
     return [*lines, Text()] if lines else []
-
-
-def _curve(points: Sequence[Document]) -> list[RenderableType]:
-    if not points:
-        return []
-    seen = [one["change"] for one in points if one["verdict"] == Verdict.DIFFER]
-    least = f"{min(seen):.0e}" if seen else "none"
-    return [Text(f"the smallest relative change of the learning rate that was found on the seed: {least}")]

@@ -10,7 +10,9 @@ import numpy as np
 import scipy.stats
 
 import backends
+from backends.errors import IllPosedError, UndecidedError
 from backends.problem import Optimizer, Problem
+from backends.protocol import Certifying
 from harness.diagnosis import diagnose
 from harness.parity import verify
 from harness.problems import find
@@ -36,6 +38,7 @@ class Finding:
         explanation: what was confirmed, or empty.
         explained: whether that is the mutant's; None where the table has none for it.
         sentence: what `diagnose` said.
+        used: the largest distance of the two runs as a share of its limit; what is missed is below 1.
     """
 
     mutant: str
@@ -48,16 +51,24 @@ class Finding:
     explanation: str
     explained: bool | None
     sentence: str
+    used: float | None = None
 
 
 @dataclass(frozen=True)
 class CleanRun:
-    """What a clean problem gave: AGREE, or an alarm."""
+    """What a clean problem gave: AGREE, or an alarm.
+
+    Attributes:
+        problem, dtype, verdict, reason: as of its case.
+        ill_posed: whether it could not be judged because it has no definite trajectory: the certified reference
+            finds that numbers are equal whose order decides where it goes on.
+    """
 
     problem: str
     dtype: str
     verdict: Verdict
     reason: str
+    ill_posed: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,9 +99,9 @@ def plant(mutant: Mutant, problem: str, seed: int, dtype: str = "float64") -> Fi
         return mutant.plant(asked, np.random.default_rng([seed, len(mutant.name)]))
 
     suspect = Mutated(reference, hooks)
-    verdict = verify(prepared, backends=[reference, suspect], dtypes=[dtype]).verdict
+    result = verify(prepared, backends=[reference, suspect], dtypes=[dtype])
     told = diagnose(prepared, suspect, reference, others=[])
-    found = Verdict.DIFFER in (verdict, told.verdict)
+    found = Verdict.DIFFER in (result.verdict, told.verdict)
     stage = told.first.kind if told.verdict is Verdict.DIFFER and told.first is not None else ""
     confirmed = told.explanation.name if told.explanation is not None else ""
     explained = None if mutant.explanation is None else confirmed == mutant.explanation
@@ -105,6 +116,7 @@ def plant(mutant: Mutant, problem: str, seed: int, dtype: str = "float64") -> Fi
         confirmed,
         explained,
         told.sentence,
+        max((one.used for one in result.comparisons if one.used is not None), default=None),
     )
 
 
@@ -125,7 +137,19 @@ def train_clean(
         problem = draw(seed)
         result = verify(problem, backends=chosen, dtypes=[problem.dtype])
         reason = "" if result.verdict is Verdict.AGREE else result.cases[0].reason
-        yield CleanRun(problem.name, problem.dtype, result.verdict, reason)
+        ill_posed = result.verdict is Verdict.INCONCLUSIVE and _is_ill_posed(problem)
+        yield CleanRun(problem.name, problem.dtype, result.verdict, reason, ill_posed)
+
+
+def _is_ill_posed(problem: Problem) -> bool:
+    certified: Certifying = backends.load(backends.CERTIFIED)  # type: ignore[assignment]
+    try:
+        certified.enclosure(problem)
+    except IllPosedError:
+        return True
+    except UndecidedError:  # nobody knows
+        return False
+    return False
 
 
 def detection_curve(problem: str = "seed", dtype: str = "float64") -> dict[float, Verdict]:

@@ -16,7 +16,7 @@ from backends.exact.array import lift
 from backends.exact.backend import ExactBackend
 from backends.exact.ball import Ball, Undecided, working
 from backends.exact.precision import TARGET
-from backends.exact.search import NotEnclosed
+from backends.exact.search import NotEnclosed, NoValue
 from backends.numpy_vjp import tables
 from backends.numpy_vjp.ops.elementwise import SELU_ALPHA, SELU_SCALE
 from backends.ops import FUNCTIONS
@@ -319,13 +319,13 @@ def test_an_exact_kink_follows_the_convention():
 def test_equal_numbers_that_balls_cannot_part_are_told():
     """Attention does not depend on its keys' bias: Lion takes the sign of a gradient that is 0 in truth."""
     problem = find("attention").replace(optimizer=Optimizer("lion", learning_rate=0.01), epochs=1)
-    with pytest.raises(NotEnclosed, match="step 1 has no certified value: numbers are equal"):
+    with pytest.raises(NoValue, match="step 1 has no certified value: numbers are equal"):
         ExactBackend().enclosure(problem)
 
 
 def test_a_trajectory_that_is_not_finite_is_told():
     problem = zeros(model=(Layer("add"), Layer("log")), initial={"0.add/b": [-1.0]})
-    with pytest.raises(NotEnclosed, match="is not finite"):
+    with pytest.raises(NoValue, match="is not finite"):
         ExactBackend().enclosure(problem)
 
 

@@ -99,7 +99,7 @@ def test_a_miss_and_an_alarm_are_told_and_fail():
     alarm = CleanRun("clean-1", "float64", Verdict.DIFFER, "it differs")
     told = report.document([missed], [alarm], {1e-2: Verdict.DIFFER})
     assert not report.passed(told)
-    assert told["mutants"]["missed"]["hits"] == told["clean"]["alarms"]["hits"] == 1
+    assert told["mutants"]["float64"]["missed"]["hits"] == told["clean"]["alarms"]["hits"] == 1
     good = Finding("m", "seed", "float64", 0, True, "loss", True, "", None, "")
     assert report.passed(report.document([good], [], {}))
 
@@ -108,7 +108,7 @@ def test_the_command_prints_rates_and_writes_json(capsys, tmp_path):
     arguments = ["selftest", "--mutant", "wrong sign", "--clean", "1"]
     assert main([*arguments, "--json", str(tmp_path / "self.json")]) == 0
     out = capsys.readouterr().out
-    assert "of 1 planted bugs: missed" in out
+    assert "float64, 1 kinds: planted bugs that were missed" in out
     assert "0 of 2" in out
     assert "smallest relative change" in out
     told = json.loads((tmp_path / "self.json").read_text(encoding="utf-8"))
