@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from backends.problem import Array, Arrays, Batch, Batches, Problem, walk
@@ -37,10 +38,11 @@ Grads = Any
 Scalar = Any
 """A scalar that `numpy.asarray` accepts; it may still be on its way (asynchronous dispatch)."""
 
-CAPABILITIES = frozenset({"fit", "stages", "optimizer_state", "twins"})
+CAPABILITIES = frozenset({"fit", "stages", "inject", "optimizer_state", "twins"})
 """What a trainer may offer beyond the plain step.
 
-``fit``: the whole run in one call. ``stages``: `observe`. ``optimizer_state``: `read` and `write` carry
+``fit``: the whole run in one call. ``stages``: `observe` and `clipped`. ``inject``: `observe` takes stages from elsewhere.
+``optimizer_state``: `read` and `write` carry
 everything the optimizer keeps between steps. ``twins``: it is `Disturbable`.
 """
 
@@ -71,6 +73,9 @@ class Recording:
 
 
 LOSSES_ONLY = Recording()
+
+NOTHING: Arrays = MappingProxyType({})
+"""No arrays."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +167,24 @@ class Trainer(Protocol):
     def apply(self, state: State, grads: Grads) -> State:
         """The second half of a step: accumulate, clip, update, average."""
 
-    def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
-        """The stages named or of the kinds named in `wanted`, of a step from `state`; nothing is updated."""
+    def observe(
+        self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
+    ) -> Arrays:
+        """The stages named or of the kinds named in `wanted`, of a step from `state`; nothing is updated.
+
+        Args:
+            state: where the step starts; it is not consumed.
+            batch: what it sees.
+            wanted: stages, or kinds of them.
+            inject: stages ``forward/<layer>`` and ``cotangent/<layer>``: what follows is computed from these values;
+                the stage itself is given as the trainer computes it. Only with the capability ``inject``.
+        """
+
+    def clipped(self, state: State, grads: Grads) -> Arrays:
+        """The gradients that `apply` would make its update of, accumulated and clipped; the state is not consumed.
+
+        Nothing where the problem does not clip, or where no update is due.
+        """
 
     def predict(self, state: State, x: Array) -> Array:
         """The model's output in evaluation mode: running averages for batch statistics, nothing dropped.
@@ -192,7 +213,7 @@ class DisturbedStep:
     """What disturbed copies of one step computed: arrays with a first axis for the twins, in float64.
 
     Attributes:
-        stages: as `Trainer.observe` gives them, by name.
+        stages: as `Trainer.observe` gives them, by name, and ``clipped/<parameter>``.
         injected: the state after `Trainer.apply` of the gradients that were given.
         undivided: the state after `Trainer.step`.
     """

@@ -16,6 +16,7 @@ import numpy as np
 import backends as registry
 from backends.problem import Problem
 from backends.protocol import Backend, Trainer
+from harness import exchange
 from harness.carried import carried_state, train
 from harness.compare import Run
 from harness.culprit import Culprit, available, by_free_runs, by_majority
@@ -69,6 +70,7 @@ class Diagnosis:
         ledger: the lockstep run.
         free: the whole runs against one another.
         carried: each backend against itself, by name.
+        exchanged: the stages of the step where they part, each computed by the backend from the reference's.
     """
 
     problem: Problem
@@ -83,6 +85,7 @@ class Diagnosis:
     ledger: Ledger = EMPTY
     free: Ledger = EMPTY
     carried: Mapping[str, Ledger] = field(default_factory=dict)
+    exchanged: Ledger = EMPTY
 
 
 def diagnose(
@@ -196,7 +199,16 @@ class _Case:
             f"{self.names[1]} first parts from {self.names[0]} at step {row.step}, in {place_of(row)}: "
             f"{values_of(row, self.names)}; {inputs}{blame(culprit)}"
         )
-        return self._told(Verdict.DIFFER, kind, sentence, row, culprit)
+        exchanged = self._exchange(row)
+        if told := exchange.told(row, exchanged, self.ledger, self.names[0]):
+            sentence += f"; {told}"
+        return self._told(Verdict.DIFFER, kind, sentence, row, culprit, exchanged)
+
+    def _exchange(self, row: Row) -> Ledger:
+        if row.kind not in exchange.EXCHANGED:
+            return EMPTY
+        reference, other = (one.trainer(self.problem) for one in self.sides)
+        return exchange.exchange(self.problem, reference, other, row.step, self.limits)
 
     def _carried(self, name: str, row: Row, steps: str) -> Diagnosis:
         fused = row.kind == "fit"
@@ -245,6 +257,7 @@ class _Case:
         sentence: str,
         row: Row | None = None,
         culprit: Culprit | None = None,
+        exchanged: Ledger = EMPTY,
     ) -> Diagnosis:
         explanation = self._explained(row, culprit) if verdict is Verdict.DIFFER and row else None
         if explanation:
@@ -261,6 +274,7 @@ class _Case:
             self.ledger,
             self.free,
             self.carried,
+            exchanged,
         )
 
     def _explained(self, row: Row, culprit: Culprit | None) -> Confirmed | None:

@@ -14,7 +14,7 @@ from harness.verdict import Verdict
 
 _FORWARD = ("state", "batch", "forward")
 _BACKWARD = (*_FORWARD, "loss", "cotangent")
-_OPTIMIZER = ("state", "accumulator", "optimizer")
+_OPTIMIZER = ("state", "clipped", "accumulator", "optimizer")
 
 INPUTS: Mapping[str, tuple[str, ...]] = {
     "given": (),
@@ -27,13 +27,24 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
     "gradient": _BACKWARD,
     "buffers": _FORWARD,
     # From here on the reference's gradients are injected: what came before does not count.
+    "clipped": ("state",),
     "accumulator": ("state",),
-    "optimizer": ("state", "accumulator"),
+    "optimizer": ("state", "clipped", "accumulator"),
     "update": _OPTIMIZER,
     "parameters": (*_OPTIMIZER, "update"),
     "average": (*_OPTIMIZER, "update", "parameters"),
     "count": ("state",),
-    "step": (*_BACKWARD, "gradient", "buffers", "optimizer", "update", "parameters", "average", "count"),
+    "step": (
+        *_BACKWARD,
+        "gradient",
+        "buffers",
+        "clipped",
+        "optimizer",
+        "update",
+        "parameters",
+        "average",
+        "count",
+    ),
 }
 """Kind of stage -> the kinds whose outputs of the same step it is computed from.
 

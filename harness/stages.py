@@ -12,7 +12,10 @@ from backends.protocol import Snapshot, Trainer
 OBSERVED = ("batch", "forward", "cotangent")
 """Stages that only `observe` gives."""
 
-OPTIMISED = ("accumulator", "optimizer", "update", "parameters", "average", "step")
+ASIDE = (*OBSERVED, "clipped")
+"""Stages that are computed beside the step."""
+
+OPTIMISED = ("clipped", "accumulator", "optimizer", "update", "parameters", "average", "step")
 """Stages that start from the optimizer's state."""
 
 
@@ -22,8 +25,8 @@ def stages_of(
     """One step from `snapshot`, in the order in which it is computed.
 
     ``state/...`` what `read` gives after `write`; ``batch``, ``forward``, ``loss``, ``cotangent``, ``gradient`` as in
-    `backends.protocol.STAGES`; ``buffers/...`` after the forward pass; then, with the injected gradients,
-    ``accumulator``, ``optimizer``, ``update`` (parameters after minus before, in float64), ``parameters``, ``average``,
+    `backends.protocol.STAGES`; ``buffers/...`` after the forward pass; then, with the injected gradients, ``clipped``
+    (where the problem clips and an update is due), ``accumulator``, ``optimizer``, ``update`` (parameters after minus before, in float64), ``parameters``, ``average``,
     ``count``; last ``step/...``: the loss and the state of the undivided step, which nothing is injected into.
 
     Args:
@@ -41,7 +44,10 @@ def stages_of(
     backward = {name: value for name, value in observed.items() if name.startswith("cotangent/")}
     stages |= {**forward, "loss": np.asarray(loss), **backward, **_prefixed("gradient", own)}
     stages |= _prefixed("buffers", trainer.read(state).buffers)
-    state = trainer.apply(state, trainer.write_grads(own if injected is None else injected))
+    applied = own if injected is None else injected
+    if "stages" in trainer.capabilities:
+        stages |= _prefixed("clipped", trainer.clipped(state, trainer.write_grads(applied)))
+    state = trainer.apply(state, trainer.write_grads(applied))
     after = trainer.read(state)
     stages |= _prefixed("accumulator", after.accumulator)
     stages |= _prefixed("optimizer", after.optimizer)
@@ -69,7 +75,7 @@ def out_of_reach(trainer: Trainer, problem: Problem, step: int) -> Mapping[str, 
     """The kinds of stage that this trainer cannot be compared in, each with the reason."""
     reasons = {}
     if "stages" not in trainer.capabilities:
-        reasons = dict.fromkeys(OBSERVED, "it cannot be observed: no capability 'stages'")
+        reasons = dict.fromkeys(ASIDE, "it cannot be observed: no capability 'stages'")
     # Before the first step every optimizer's state is the problem's own, so nothing needs to be written.
     if "optimizer_state" not in trainer.capabilities and problem.optimizer.state and step:
         lacking = "its optimizer's state cannot be set: no capability 'optimizer_state'"

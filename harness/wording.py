@@ -26,6 +26,7 @@ _WORDS = {
     "cotangent": "the cotangent of",
     "gradient": "the gradient of",
     "buffers": "the buffer",
+    "clipped": "the clipped gradient of",
     "accumulator": "the accumulated gradient of",
     "optimizer": "the optimizer's",
     "update": "the update of",

@@ -18,7 +18,16 @@ from backends.exact.search import search
 from backends.numpy_vjp.arithmetic import Arithmetic
 from backends.numpy_vjp.backend import TABLES, NumPyTrainer, State
 from backends.problem import Array, Arrays, Batch, Batches, Problem, walk
-from backends.protocol import LOSSES_ONLY, Recording, Scalar, Snapshot, Trace, Unsupported, unsupported
+from backends.protocol import (
+    LOSSES_ONLY,
+    NOTHING,
+    Recording,
+    Scalar,
+    Snapshot,
+    Trace,
+    Unsupported,
+    unsupported,
+)
 
 STEPWISE = 256
 """Bits of a step taken by itself."""
@@ -91,7 +100,7 @@ class ExactTrainer:
     A step by itself is taken at `STEPWISE` bits. `fit` takes the whole run again at more, until it is enclosed.
     """
 
-    capabilities = frozenset({"fit", "stages", "optimizer_state"})
+    capabilities = frozenset({"fit", "stages", "inject", "optimizer_state"})
 
     def __init__(self, problem: Problem, limit: float = LIMIT) -> None:
         self._problem = problem
@@ -120,9 +129,15 @@ class ExactTrainer:
         with self._working():
             return self._balls.apply(state, grads)
 
-    def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
+    def observe(
+        self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
+    ) -> Arrays:
         with self._working():
-            return self._floats(self._balls.observe(state, batch, wanted))
+            return self._floats(self._balls.observe(state, batch, wanted, inject))
+
+    def clipped(self, state: State, grads: Arrays) -> Arrays:
+        with self._working():
+            return self._floats(self._balls.clipped(state, grads))
 
     def predict(self, state: State, x: Array) -> Array:
         with self._working():

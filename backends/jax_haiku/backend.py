@@ -19,11 +19,12 @@ from backends.jax_haiku.clips import CLIPS
 from backends.jax_haiku.layers import FUNCTIONS
 from backends.jax_haiku.losses import LOSSES
 from backends.jax_haiku.model import Place, buffer_places, forward, parameter_places
+from backends.jax_haiku.observed import tapping
 from backends.jax_haiku.optimizers import OPTIMIZERS
 from backends.jax_haiku.penalties import PENALTIES, adding
 from backends.jax_haiku.schedules import SCHEDULES, scheduled
-from backends.problem import Array, Arrays, Batch, Batches, Problem
-from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+from backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
+from backends.protocol import NOTHING, Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 
 Params = dict[str, dict[str, jax.Array]]
 """Haiku's own form of parameters and of state: module, leaf."""
@@ -58,7 +59,7 @@ class Dealt(NamedTuple):
 class JaxTrainer:
     """A problem bound to Haiku and Optax. States are donated: each method's input state is used up."""
 
-    capabilities = frozenset({"fit", "stages", "optimizer_state"})
+    capabilities = frozenset({"fit", "stages", "inject", "optimizer_state"})
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
@@ -66,10 +67,10 @@ class JaxTrainer:
         self._row = row = OPTIMIZERS[problem.optimizer.name]
         base = float(problem.optimizer.args["learning_rate"])
         rate = scheduled(base, problem.schedule.name, problem.schedule.args)
-        clip = CLIPS[problem.clip.name](problem.clip.args)
+        self._clip = CLIPS[problem.clip.name](problem.clip.args)
         with self._precision():  # without it float64 accumulators would become float32
             self._optimizer = accumulating(
-                optax.chain(clip, row.build(problem.optimizer.args, rate)),
+                optax.chain(self._clip, row.build(problem.optimizer.args, rate)),
                 problem.accumulation,
                 problem.dtype,
             )
@@ -121,9 +122,14 @@ class JaxTrainer:
             applied: State = self._apply(state, grads)
             return applied
 
-    def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
+    def observe(
+        self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
+    ) -> Arrays:
         with self._precision():
-            loss, outputs, cotangents, grads = self._observe(state.params, state.buffers, _dealt(batch))
+            others = {name: _owned(value) for name, value in inject.items()}
+            loss, outputs, cotangents, grads = self._observe(
+                state.params, state.buffers, _dealt(batch), others
+            )
             stages = {
                 **batch.stages(),
                 **{f"forward/{layer.name}": outputs[layer.name] for layer in self._problem.layers},
@@ -132,6 +138,17 @@ class JaxTrainer:
                 **{f"gradient/{name}": grad for name, grad in self._canonical(grads).items()},
             }
             return {name: np.array(value) for name, value in select(stages, wanted).items()}
+
+    def clipped(self, state: State, grads: Params) -> Arrays:
+        every = self._problem.accumulation
+        if self._problem.clip == UNCLIPPED or (int(state.step) + 1) % every:
+            return {}
+        with self._precision():
+            if every > 1:
+                kept = _field(state.optimizer, "acc_grads")
+                grads = jax.tree.map(lambda total, grad: total + grad / every, kept, grads)
+            clipped, _ = self._clip.update(grads, self._clip.init(grads))
+            return self._canonical(clipped)
 
     def predict(self, state: State, x: Array) -> Array:
         with self._precision():
@@ -218,14 +235,14 @@ class JaxTrainer:
         """The loss, the buffers after the forward pass, the gradients."""
 
         def loss_of(params: Params) -> tuple[jax.Array, Params]:
-            (prediction, _), moved = self._model.apply(params, buffers, dealt.x, dealt.masks, {}, True)
+            (prediction, _), moved = self._model.apply(params, buffers, dealt.x, dealt.masks, True)
             return self._penalise(self._loss(prediction, dealt.y), self._named(params)), moved
 
         (loss, moved), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
         return loss, moved, grads
 
     def _evaluate(self, params: Params, buffers: Params, x: jax.Array) -> jax.Array:
-        (prediction, _), _ = self._model.apply(params, buffers, x, {}, {}, False)
+        (prediction, _), _ = self._model.apply(params, buffers, x, {}, False)
         output: jax.Array = prediction
         return output
 
@@ -290,15 +307,14 @@ class JaxTrainer:
             losses = jnp.append(losses, last)
         return state, losses
 
-    def _stages(self, params: Params, buffers: Params, dealt: Dealt) -> tuple[Any, Any, Any, Any]:
-        """Loss, layer outputs, their cotangents and the gradients.
-
-        A zero added to each layer's output leaves the value as it is, and the derivative with respect to that
-        zero is the cotangent of the output.
-        """
+    def _stages(
+        self, params: Params, buffers: Params, dealt: Dealt, inject: dict[str, jax.Array]
+    ) -> tuple[Any, Any, Any, Any]:
+        """Loss, layer outputs, their cotangents and the gradients."""
 
         def loss_of(params: Params, zeros: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
-            (prediction, outputs), _ = self._model.apply(params, buffers, dealt.x, dealt.masks, zeros, True)
+            tap = tapping(zeros, inject)
+            (prediction, outputs), _ = self._model.apply(params, buffers, dealt.x, dealt.masks, True, tap)
             return self._penalise(self._loss(prediction, dealt.y), self._named(params)), outputs
 
         _, shapes = jax.eval_shape(lambda: loss_of(params, {}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 
@@ -14,6 +14,9 @@ Place = tuple[str, str]
 """Haiku's module and its leaf in it."""
 
 Arrays = Mapping[str, jax.Array]
+
+Tap = Callable[[str, jax.Array], jax.Array]
+"""(a layer's name, its output) -> what the next layer gets."""
 
 
 def parameter_places(layers: Iterable[Placed]) -> dict[str, Place]:
@@ -41,15 +44,14 @@ def _module_name(layer: Placed) -> str:
 
 
 def forward(
-    layers: Iterable[Placed], x: jax.Array, masks: Arrays, zeros: Arrays, training: bool
+    layers: Iterable[Placed], x: jax.Array, masks: Arrays, training: bool, tap: Tap | None = None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The model's output and every layer's; `zeros` are added to the outputs that they name."""
+    """The model's output and every layer's; `tap` makes of a layer's output what the next one gets."""
     outputs = {}
     for layer in layers:
-        x = _layer(layer, x, masks, training)
-        if layer.name in zeros:
-            x = x + zeros[layer.name]
-        outputs[layer.name] = x
+        x = outputs[layer.name] = _layer(layer, x, masks, training)
+        if tap is not None:
+            x = tap(layer.name, x)
     return x, outputs
 
 
@@ -64,4 +66,4 @@ def _layer(layer: Placed, x: jax.Array, masks: Arrays, training: bool) -> jax.Ar
 
 def _branches(layer: Placed, x: jax.Array, masks: Arrays, training: bool) -> Iterator[jax.Array]:
     for branch in layer.branches:
-        yield forward(branch, x, masks, {}, training)[0]
+        yield forward(branch, x, masks, training)[0]

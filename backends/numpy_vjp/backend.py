@@ -9,18 +9,19 @@ import numpy as np
 
 from backends.numpy_vjp.arithmetic import FLOATS, Arithmetic
 from backends.numpy_vjp.averages import AVERAGES
-from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain, pull_back
+from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain
 from backends.numpy_vjp.clips import CLIPS
 from backends.numpy_vjp.function import Param
 from backends.numpy_vjp.model import chain_of, masks_of, moved, named, resolve, statistics
+from backends.numpy_vjp.observed import passes
 from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
 from backends.numpy_vjp.penalties import PENALTIES, adding
 from backends.numpy_vjp.schedules import SCHEDULES
-from backends.numpy_vjp.special import one
 from backends.numpy_vjp.tables import FUNCTIONS, JOINS, LOSSES
 from backends.numpy_vjp.twins import Noise
-from backends.problem import Array, Arrays, Batch, Batches, Problem
+from backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
 from backends.protocol import (
+    NOTHING,
     Disturbed,
     DisturbedStep,
     Recording,
@@ -57,7 +58,7 @@ class State(NamedTuple):
 class NumPyTrainer:
     """A problem bound to the chain. Pure: no method changes its arguments."""
 
-    capabilities = frozenset({"fit", "stages", "optimizer_state", "twins"})
+    capabilities = frozenset({"fit", "stages", "inject", "optimizer_state", "twins"})
 
     def __init__(self, problem: Problem, arithmetic: Arithmetic = FLOATS) -> None:
         self._problem = problem
@@ -104,8 +105,7 @@ class NumPyTrainer:
 
     def apply(self, state: State, grads: Arrays) -> State:
         step, every = state.step + 1, self._problem.accumulation
-        if every > 1:
-            grads = {name: total + grads[name] / every for name, total in state.accumulator.items()}
+        grads = self._accumulated(state, grads)
         if step % every:
             return state._replace(step=step, accumulator=grads)
         updates, optimizer = self._optimizer.update(
@@ -120,22 +120,34 @@ class NumPyTrainer:
             average=self._average.update(state.average, parameters, step // every),
         )
 
-    def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
-        return {name: np.array(value) for name, value in select(self._stages(state, batch), wanted).items()}
+    def observe(
+        self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
+    ) -> Arrays:
+        stages = self._stages(state, batch, inject)
+        return {name: np.array(value) for name, value in select(stages, wanted).items()}
 
-    def _stages(self, state: State, batch: Batch) -> dict[str, Array]:
+    def _stages(self, state: State, batch: Batch, inject: Arrays = NOTHING) -> dict[str, Array]:
         """Every stage up to the gradients, of a step from `state`, in the trainer's own numbers."""
+        lifted = self._arithmetic
         params = self._chain_params(state, batch)
-        values = evaluate_chain(self._arithmetic.array(batch.x), self._funcs, params, return_all=True)
-        cotangents, chain_grads = pull_back(values, self._funcs, params, one(values[-1]))
-        loss, grads = self._penalise(values[-1], self._named(chain_grads), state.parameters)
+        found = passes(lifted.array(batch.x), self._funcs, params, self._chain.ends, lifted.arrays(inject))
+        loss, grads = self._penalise(found.loss, self._named(found.grads), state.parameters)
         return {
             **batch.stages(),
-            **{f"forward/{layer}": values[end] for layer, end in self._chain.ends.items()},
+            **{f"forward/{layer}": value for layer, value in found.outputs.items()},
             "loss": loss,
-            **{f"cotangent/{layer}": cotangents[end] for layer, end in reversed(self._chain.ends.items())},
+            **{f"cotangent/{layer}": value for layer, value in reversed(found.cotangents.items())},
             **{f"gradient/{name}": grad for name, grad in grads.items()},
         }
+
+    def clipped(self, state: State, grads: Arrays) -> Arrays:
+        return _copies(self._clipped(state, grads))
+
+    def _clipped(self, state: State, grads: Arrays) -> Arrays:
+        """`clipped`, in the trainer's own numbers."""
+        if self._problem.clip == UNCLIPPED or (state.step + 1) % self._problem.accumulation:
+            return {}
+        return self._clip(self._accumulated(state, grads))
 
     def predict(self, state: State, x: Array) -> Array:
         return np.array(self._evaluate(state, x))
@@ -189,10 +201,13 @@ class NumPyTrainer:
         lifted = noise.arithmetic.arrays
         state = State(**vars(snapshot.each(lifted)))
         with np.errstate(all="ignore"):
-            stages = {name: noise.spread(value) for name, value in twin._stages(state, batch).items()}
+            stages = twin._stages(state, batch)
             moved, _, own = twin.gradients(state, batch)
+            clipped = twin._clipped(moved, lifted(grads))
             injected, undivided = twin.apply(moved, lifted(grads)), twin.apply(moved, own)
-        return DisturbedStep(stages, _spread(noise, injected), _spread(noise, undivided))
+        stages |= {f"clipped/{name}": value for name, value in clipped.items()}
+        spread = {name: noise.spread(value) for name, value in stages.items()}
+        return DisturbedStep(spread, _spread(noise, injected), _spread(noise, undivided))
 
     def _chain_params(self, state: State, batch: Batch) -> list[Param]:
         """The parameters and masks in the chain's order; the target is the last function's constant."""
@@ -201,6 +216,13 @@ class NumPyTrainer:
             *(resolve(names, values) for names in self._chain.names),
             self._arithmetic.array(batch.y),
         ]
+
+    def _accumulated(self, state: State, grads: Arrays) -> Arrays:
+        """The gradients with those of the batches before that were not yet applied."""
+        every = self._problem.accumulation
+        if every == 1:
+            return grads
+        return {name: total + grads[name] / every for name, total in state.accumulator.items()}
 
     def _accumulator(self, parameters: Arrays) -> dict[str, Array]:
         """Gradients of no batch yet; nothing at all where each batch updates."""

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from backends.problem import Array, Arrays, Batch, Batches, Problem
-from backends.protocol import Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+from backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
+from backends.protocol import NOTHING, Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 from backends.pytorch.averages import AVERAGES
 from backends.pytorch.clips import CLIPS
 from backends.pytorch.layers import FUNCTIONS, JOINS, Leaf
 from backends.pytorch.losses import LOSSES
 from backends.pytorch.model import build, paths, set_masks
+from backends.pytorch.observed import tapped
 from backends.pytorch.optimizers import OPTIMIZERS
 from backends.pytorch.penalties import PENALTIES, adding
 from backends.pytorch.schedules import SCHEDULES, Scheduler, scheduler_at
@@ -52,7 +53,7 @@ Masks = Mapping[str, torch.Tensor]
 class TorchTrainer:
     """A problem bound to torch.nn and torch.optim."""
 
-    capabilities = frozenset({"fit", "stages", "optimizer_state"})
+    capabilities = frozenset({"fit", "stages", "inject", "optimizer_state"})
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
@@ -97,22 +98,27 @@ class TorchTrainer:
             parameter.grad = part if parameter.grad is None else parameter.grad + part
         return self._update(state)
 
-    def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
+    def observe(
+        self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
+    ) -> Arrays:
         x, y, masks = _tensors(batch)
         x.requires_grad_()  # layers before the first parameter have cotangents too
         outputs: dict[str, torch.Tensor] = {}
+        taps: dict[str, torch.Tensor] = {}
+        others = {name: _tensor(value) for name, value in inject.items()}
         kept = self._read_buffers(state)
         set_masks(state.module, self._paths.masks, masks)
         value = x
         for layer, module in zip(self._problem.layers, state.module, strict=True):
-            value = outputs[layer.name] = module(value)
+            outputs[layer.name] = module(value)
+            taps[layer.name], value = tapped(layer.name, outputs[layer.name], others)
         loss = self._penalised(self._loss(value, y), state)
         named = list(self._named(state))
         # autograd.grad returns the derivatives without touching the .grad that training uses.
-        inputs = [*outputs.values(), *(parameter for _, parameter, _ in named)]
+        inputs = [*taps.values(), *(parameter for _, parameter, _ in named)]
         derivatives = torch.autograd.grad(loss, inputs)
         self._write_buffers(state, kept)  # the forward pass of training moved them
-        cotangents = dict(zip(outputs, derivatives, strict=False))
+        cotangents = dict(zip(taps, derivatives, strict=False))
         grads = zip(named, derivatives[len(outputs) :], strict=True)
         stages = {
             **batch.stages(),
@@ -122,6 +128,18 @@ class TorchTrainer:
             **{f"gradient/{name}": _canonical(grad, leaf) for (name, _, leaf), grad in grads},
         }
         return select(stages, wanted)
+
+    def clipped(self, state: State, grads: Grads) -> Arrays:
+        every = self._problem.accumulation
+        if self._problem.clip == UNCLIPPED or (state.step + 1) % every:
+            return {}
+        copies = {}
+        for name, parameter, _ in self._named(state):
+            copies[name] = nn.Parameter(torch.empty_like(parameter))
+            part = grads[name] / every
+            copies[name].grad = part if parameter.grad is None else parameter.grad + part
+        self._clip(copies.values())
+        return self.read_grads({name: _gradient(copy) for name, copy in copies.items()})
 
     def predict(self, state: State, x: Array) -> Array:
         state.module.eval()

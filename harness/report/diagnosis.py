@@ -39,6 +39,7 @@ def to_document(found: Diagnosis) -> Document:
         "steps": found.ledger.steps,
         "ledger": [_row(row) for row in found.ledger.rows],
         "free": [_row(row) for row in found.free.rows],
+        "exchanged": [_row(row) for row in found.exchanged.rows],
         "carried": {name: [_row(row) for row in one.rows] for name, one in found.carried.items()},
     }
 
@@ -94,6 +95,7 @@ def _table(document: Document) -> Table:
     for title in _HEADINGS:
         table.add_column(title, no_wrap=title != "reason")
     _add(table, "", document["ledger"])
+    _add(table, "exchanged: ", document["exchanged"])
     _add(table, "", document["free"])
     for name, rows in document["carried"].items():
         _add(table, f"{name}: ", rows)

@@ -41,6 +41,7 @@ FORWARD = frozenset({"forward"})
 LOSS = frozenset({"loss"})
 BACKWARD = frozenset({"cotangent"})
 GRADIENT = frozenset({"gradient"})
+CLIPPED = frozenset({"clipped"})
 OPTIMIZER = frozenset({"accumulator", "optimizer", "update"})
 UPDATE = frozenset({"update", "parameters"})
 CARRIED = frozenset({"fit", "continued", "free", "state"})
@@ -546,21 +547,21 @@ MUTANTS: tuple[Mutant, ...] = (
     # clipping, accumulation
     Mutant(
         "no clipping",
-        OPTIMIZER,
+        CLIPPED,
         ("clip-norm", "clip-value"),
         _program(lambda p: p.replace(clip=UNCLIPPED)),
         "clip",
     ),
     Mutant(
         "clipping by value for norm",
-        OPTIMIZER,
+        CLIPPED,
         ("clip-norm",),
         _program(lambda p: p.replace(clip=Clip("value", limit=p.clip.args["limit"]))),
         "clip",
     ),
     Mutant(
         "epsilon added to the norm",
-        OPTIMIZER,
+        CLIPPED,
         ("clip-norm-exact",),
         _program(lambda p: p.replace(clip=Clip("norm", limit=p.clip.args["limit"], epsilon=1e-6))),
     ),

@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 
 from backends.problem import Array, Arrays, Batch, Batches, Problem
-from backends.protocol import Backend, Recording, Scalar, Snapshot, State, Trace, Trainer, Unsupported, select
+from backends.protocol import (
+    NOTHING,
+    Backend,
+    Recording,
+    Scalar,
+    Snapshot,
+    State,
+    Trace,
+    Trainer,
+    Unsupported,
+    select,
+)
 from harness.run import StepByStep
 
 Turn = Callable[[Arrays, Arrays], Arrays]
@@ -49,7 +60,7 @@ class Hooks:
 class MutatedTrainer:
     """The reference's trainer with hooks; a Trainer like any other."""
 
-    capabilities = frozenset({"fit", "stages", "optimizer_state"})
+    capabilities = frozenset({"fit", "stages", "inject", "optimizer_state"})
 
     def __init__(self, reference: Backend, problem: Problem, hooks: Hooks) -> None:
         self._true = reference.trainer(problem)
@@ -87,17 +98,22 @@ class MutatedTrainer:
         after = self._base.apply(state, grads)
         return self._base.write(after, self._hooks.settle(before, self._base.read(after)))
 
-    def observe(self, state: State, batch: Batch, wanted: Collection[str]) -> Arrays:
+    def observe(
+        self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
+    ) -> Arrays:
         snapshot = self._base.read(state)
         seen = self._base.write(self._base.init(), self._seen(snapshot))
         kinds = ("batch", "forward", "loss", "cotangent", "gradient")
-        stages = dict(self._base.observe(seen, self._batch(batch), kinds))
+        stages = dict(self._base.observe(seen, self._batch(batch), kinds, inject))
         stages["loss"] = self._loss(np.asarray(stages["loss"]))
         if self._hooks.turn is not None:
             names = [name.removeprefix("gradient/") for name in stages if name.startswith("gradient/")]
             grads = {name: stages[f"gradient/{name}"] for name in names}
             stages.update({f"gradient/{name}": value for name, value in self._hooks.turn(grads, {}).items()})
         return select(stages, wanted)
+
+    def clipped(self, state: State, grads: Any) -> Arrays:
+        return self._base.clipped(state, grads)
 
     def predict(self, state: State, x: Array) -> Array:
         return self._base.predict(state, x)

@@ -2,11 +2,13 @@
 
 import copy
 import inspect
+import itertools
 
 import numpy as np
 import pytest
 
-from backends.problem import UNAVERAGED, Average, Batch, Batching, Layer, Optimizer, Penalty
+from backends.numpy_vjp.backend import NumPyBackend
+from backends.problem import UNAVERAGED, Average, Batch, Batching, Clip, Layer, Optimizer, Penalty
 from backends.protocol import (
     CAPABILITIES,
     LOSSES_ONLY,
@@ -287,6 +289,76 @@ def test_stages_are_those_of_the_step(trainer, batch, problem):
     if problem.loss.args["reduction"] == "mean":
         residual = residual / batch.y.size
     np.testing.assert_allclose(stages[f"cotangent/{problem.layers[-1].name}"], residual, rtol=tolerance)
+
+
+def test_its_own_stages_injected_change_nothing(trainer, batch, problem):
+    state = trainer.init()
+    stages = trainer.observe(state, batch, STAGES)
+    again = trainer.observe(state, batch, STAGES, injectable(stages))
+    for name, value in stages.items():
+        np.testing.assert_allclose(again[name], value, rtol=close(problem.dtype))
+
+
+def test_what_follows_is_computed_from_what_is_injected(trainer, batch, problem):
+    """As in NumPy's chain, whose formulas the next test has; the stage itself stays as it was computed."""
+    state = trainer.init()
+    own = trainer.observe(state, batch, STAGES)
+    reference = NumPyBackend().trainer(problem)
+    for name, value in injectable(own).items():
+        other = {name: -0.5 * value}
+        found = trainer.observe(state, batch, STAGES, other)
+        assert_near(found, reference.observe(reference.init(), batch, STAGES, other), problem.dtype)
+        if name.startswith("forward/"):
+            np.testing.assert_array_equal(found[name], own[name])
+
+
+def test_an_injected_output_goes_into_the_next_layer_and_an_injected_cotangent_into_the_one_before(backend):
+    problem = square_problem()
+    trainer, batch = backend.trainer(problem), next(iter(problem.batches()))
+    w, rng = problem.initial_parameters()["1.dot/w"], np.random.default_rng(0)
+    output, cotangent = rng.standard_normal((12, 3)), rng.standard_normal((12, 2))
+    found = trainer.observe(
+        trainer.init(), batch, STAGES, {"forward/0.linear": output, "cotangent/1.dot": cotangent}
+    )
+    np.testing.assert_allclose(found["forward/1.dot"], output @ w, rtol=1e-13)
+    np.testing.assert_allclose(found["gradient/1.dot/w"], output.T @ cotangent, rtol=1e-13)
+    np.testing.assert_allclose(found["cotangent/0.linear"], cotangent @ w.T, rtol=1e-13)
+    np.testing.assert_allclose(found["gradient/0.linear/w"], batch.x.T @ cotangent @ w.T, rtol=1e-12)
+
+
+def test_nothing_is_clipped_where_the_problem_does_not_clip(trainer, batch):
+    state, _, grads = trainer.gradients(trainer.init(), batch)
+    assert trainer.clipped(state, grads) == {}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize(("name", "limit"), [("norm", 0.5), ("value", 0.1)])
+def test_clipped_is_what_the_update_is_made_of(backend, name, limit, accumulation):
+    """With plain descent the update is the learning rate times it; and it is asked for without a trace."""
+    problem = square_problem(
+        clip=Clip(name, limit=limit), batching=Batching(size=3), accumulation=accumulation
+    )
+    trainer = backend.trainer(problem)
+    state = trainer.init()
+    for batch in itertools.islice(problem.batches(), 4):
+        before = trainer.read(state)
+        state, _, grads = trainer.gradients(state, batch)
+        clipped = trainer.clipped(state, grads)
+        state = trainer.apply(state, grads)
+        after = trainer.read(state)
+        assert bool(clipped) == (after.step % accumulation == 0)
+        for leaf, value in clipped.items():
+            moved = before.parameters[leaf] - after.parameters[leaf]
+            np.testing.assert_allclose(0.05 * value, moved, rtol=0, atol=1e-15)
+        if clipped and name == "value":
+            assert max(np.abs(value).max() for value in clipped.values()) == limit
+        if clipped and name == "norm":
+            norm = np.sqrt(sum(np.sum(value**2) for value in clipped.values()))
+            assert norm == pytest.approx(limit, rel=1e-5)
+
+
+def injectable(stages):
+    return {name: value for name, value in stages.items() if name.startswith(("forward/", "cotangent/"))}
 
 
 def test_observing_moves_nothing(trainer, batch):

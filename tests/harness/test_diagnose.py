@@ -9,7 +9,8 @@ import backends
 import harness
 from backends.errors import LockstepError
 from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
-from backends.problem import Layer, Optimizer
+from backends.numpy_vjp.function import Function
+from backends.problem import Clip, Layer, Optimizer
 from backends.protocol import Unsupported
 from harness import cli
 from harness.diagnosis import Kind, diagnose
@@ -167,6 +168,65 @@ def test_a_defect_that_no_compared_step_shows_is_left_to_the_whole_runs():
     assert found.culprit.name == "broken"
 
 
+def test_given_the_references_values_what_is_right_agrees_again():
+    """The layers after the wrong one computed from its output: in the exchange only it differs."""
+    found = diagnose(stage_faults.DEEP, Broken(stage_faults.ForwardOff), others=())
+    differing = {row.name for row in found.ledger.rows if row.step == 0 and row.verdict is Verdict.DIFFER}
+    assert {"forward/1.tanh", "forward/2.linear", "loss"} <= differing
+    exchanged = {row.name for row in found.exchanged.rows if row.verdict is Verdict.DIFFER}
+    assert exchanged == {"forward/1.tanh"}
+    assert found.sentence.endswith("every other stage of the step agrees")
+
+
+class TwoFaults(stage_faults.ForwardOff):
+    """tanh is off, and behind it the last layer's product."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        place = self._chain.ends["2.linear"] - 2
+        true = self._funcs[place]
+        self._funcs[place] = Function(lambda x, w: true(x, w) * (1 + 1e-12))
+        self._funcs[place].define_vjp(true.make_vjp)
+
+
+def test_a_second_defect_is_not_hidden_behind_the_first():
+    found = diagnose(stage_faults.DEEP, Broken(TwoFaults), others=())
+    assert found.first.name == "forward/1.tanh"
+    exchanged = [row.name for row in found.exchanged.rows if row.verdict is Verdict.DIFFER]
+    assert exchanged == ["forward/1.tanh", "forward/2.linear"]
+    assert "given numpy's values and gradients, the output of 2.linear at" in found.sentence
+    assert found.sentence.endswith("differs as well")
+
+
+class NotInjected(stage_faults.ForwardOff):
+    capabilities = NumPyTrainer.capabilities - {"inject"}
+
+
+def test_a_trainer_that_takes_no_values_is_not_given_any():
+    found = diagnose(stage_faults.DEEP, Broken(NotInjected), others=())
+    assert found.first.name == "forward/1.tanh"
+    assert found.exchanged.rows == ()
+    assert "given numpy's values" not in found.sentence
+
+
+class ClippedOff(NumPyTrainer):
+    """Its clipping makes gradients longer by one part in 10¹⁰."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        true = self._clip
+        self._clip = lambda grads: {name: grad * (1 + 1e-10) for name, grad in true(grads).items()}
+
+
+def test_wrong_clipping_is_named_before_the_optimizer():
+    problem = square_problem(clip=Clip("norm", limit=0.5), optimizer=Optimizer("adam", learning_rate=0.01))
+    found = diagnose(problem, Broken(ClippedOff), others=())
+    assert found.first.kind == "clipped"
+    assert "in the clipped gradient of" in found.sentence
+    follows = {row.kind for row in found.ledger.rows if row.follows.startswith("clipped/")}
+    assert "optimizer" in follows
+
+
 class Rounded(NumPyTrainer):
     """Every gradient is off by one rounding: no more than another order of summation."""
 
@@ -219,7 +279,7 @@ class Refuses(NumPyBackend):
 
 
 class Raises(NumPyTrainer):
-    def observe(self, state, batch, wanted):
+    def observe(self, state, batch, wanted, inject=None):
         raise RuntimeError("observed too much")
 
 

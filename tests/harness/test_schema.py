@@ -10,7 +10,7 @@ from backends.problem import Optimizer
 from harness.listing import listing
 from harness.manifest import manifest
 from harness.problems import find
-from harness.report import document
+from harness.report import diagnosis, document
 from harness.schema import load, problem_schema
 
 
@@ -26,7 +26,7 @@ def test_the_problems_schema_is_that_of_the_tables():
     assert load("problem") == problem_schema(), "run `make schemas`"
 
 
-@pytest.mark.parametrize("name", ["problem", "report", "list", "conventions"])
+@pytest.mark.parametrize("name", ["problem", "report", "list", "conventions", "diagnosis", "selftest"])
 def test_schemas_are_schemas(name):
     Draft202012Validator.check_schema(load(name))
 
@@ -86,3 +86,20 @@ def test_numbers_survive_the_report_to_the_bit():
         assert [dtype(value) for value in row["parameters"]["0.linear/b"]] == list(
             run.trace.final.parameters["0.linear/b"]
         )
+
+
+@pytest.mark.parametrize("epochs", [3, 200], ids=["agree", "diverged"])
+def test_a_diagnosis_is_valid(epochs):
+    problem = diverging().replace(epochs=epochs)
+    told = json.loads(document.dumps(diagnosis.to_document(harness.diagnose(problem, "torch", others=()))))
+    Draft202012Validator(load("diagnosis")).validate(told)
+    del told["sentence"]
+    with pytest.raises(ValidationError, match="'sentence' is a required property"):
+        Draft202012Validator(load("diagnosis")).validate(told)
+
+
+def test_a_report_with_all_that_can_be_asked_for_is_valid():
+    told = report(problems="seed", backends=["numpy", "torch"], epochs=3, certify=True, diagnose="all")
+    Draft202012Validator(load("report")).validate(told)
+    assert told["cases"][0]["diagnoses"]
+    assert told["runs"][0]["errors"]
