@@ -294,6 +294,9 @@ class Backend(Protocol):
 class Certifying(Backend, Protocol):
     """A backend that knows the truth."""
 
+    def expected_seconds(self, problem: Problem) -> float:
+        """About what an enclosure takes."""
+
     def enclosure(self, problem: Problem) -> Truth:
         """The true trajectory.
 

@@ -7,9 +7,10 @@ rounding is biased (stagnation), their common drift from it. A distance of more 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +36,8 @@ NEGLIGIBLE = {"float64": 1.5e-8, "float32": 3.5e-4}
 """√eps: a leaf smaller than this share of the largest parameter is judged on that scale, for it may be rounding alone."""
 
 MOST_TWINS, FEWEST_TWINS = 32, 4
-NUMBERS = 1 << 18
-"""Twins times numbers at once: beyond, fewer twins are run, down to the fewest."""
+NUMBERS = 3 << 16
+"""Twins times numbers at once: beyond, fewer twins are run, down to the fewest. So 1e4 numbers cost under 100 plain runs."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Budget:
 
 
 def twins_for(problem: Problem) -> int:
-    """How many twins the problem's size allows: all up to 8,192 numbers, the fewest from 65,536 on."""
+    """How many twins the problem's size allows: all up to 6,144 numbers, the fewest from 49,152 on."""
     rows = problem.batching.size or len(problem.x)
     widest = max(
         [math.prod(layer.output_shape) for layer in problem.layers] + [math.prod(problem.x.shape[1:])]
@@ -94,8 +95,29 @@ def twins_for(problem: Problem) -> int:
     return max(FEWEST_TWINS, min(MOST_TWINS, NUMBERS // numbers))
 
 
-def measure(problem: Problem, twins: int | None = None, seed: int = 0) -> Budget | None:
-    """The budget of a problem in its dtype; None where the reference cannot train it."""
+Say = Callable[[str], None]
+"""What is told a sentence while something takes long."""
+
+LONG = 10.0
+"""Seconds from which on it is said beforehand what something will take."""
+
+COST = 150.0
+"""What all twins together cost at most against the plain run, to know when a forecast is worth an epoch."""
+
+
+def silent(words: str) -> None:
+    """Tells nobody."""
+
+
+def measure(problem: Problem, twins: int | None = None, seed: int = 0, say: Say = silent) -> Budget | None:
+    """The budget of a problem in its dtype; None where the reference cannot train it.
+
+    Args:
+        problem: in its dtype.
+        twins: how many; by default what its size allows.
+        seed: of the disturbances.
+        say: is told how long it will take where that is long.
+    """
     reference = backends.load(backends.REFERENCE)
     if reference.supports(problem) is not None:
         return None
@@ -105,6 +127,8 @@ def measure(problem: Problem, twins: int | None = None, seed: int = 0) -> Budget
     batches = problem.batches()
     with np.errstate(all="ignore"):
         plain = trainer.fit(trainer.init(), batches, LOSSES_ONLY)
+        if (time.perf_counter() - started) * COST > LONG:
+            _forecast(problem, trainer, twins, say)
         evaluation = None
         if problem.has_modes:
             evaluation = trainer.predict(trainer.write(trainer.init(), plain.final), batches.x)
@@ -119,6 +143,18 @@ def measure(problem: Problem, twins: int | None = None, seed: int = 0) -> Budget
     largest = max(float(np.abs(value).max(initial=0.0)) for value in plain.final.parameters.values())
     floor = NEGLIGIBLE[problem.dtype] * largest
     return Budget({LOSS: losses, **spreads}, dict.fromkeys(ends, floor), twins, time.perf_counter() - started)
+
+
+def _forecast(problem: Problem, trainer: Disturbable, twins: int, say: Say) -> None:
+    """Say what the twins' run will take, from one epoch of theirs, or of one of them, where that is long."""
+    tried = twins if problem.epochs > 20 else 1
+    started = time.perf_counter()
+    trainer.disturbed(dataclasses.replace(problem.batches(), epochs=1), tried, 0)
+    seconds = (time.perf_counter() - started) * problem.epochs * twins / tried
+    if seconds > LONG:
+        say(
+            f"{problem.name} {problem.dtype}: measuring the rounding budget with {twins} twins, about {seconds:.0f} s"
+        )
 
 
 def deviation(twins: Array, plain: Array) -> Array:

@@ -10,6 +10,7 @@ import backends
 from backends.errors import LockstepError
 from backends.problem import Problem
 from backends.protocol import Certifying, Errors, Truth
+from harness.budget import LONG, Say, silent
 from harness.compare import Run
 
 
@@ -30,12 +31,16 @@ class Certified:
     reason: str = ""
 
 
-def truth_of(problem: Problem) -> Truth | str:
+def truth_of(problem: Problem, say: Say = silent) -> Truth | str:
     """The true trajectory; or why there is none: the extra is absent, it would take too long, no precision suffices."""
     try:
         backend: Certifying = backends.load(backends.CERTIFIED)  # type: ignore[assignment]
         refusal = backend.supports(problem)
-        return refusal.reason if refusal else backend.enclosure(problem)
+        if refusal:
+            return refusal.reason
+        if (seconds := backend.expected_seconds(problem)) > LONG:
+            say(f"{problem.name} {problem.dtype}: enclosing the true trajectory, about {seconds:.0f} s")
+        return backend.enclosure(problem)
     except LockstepError as error:
         return f"{error.what}: {error.got}"
 

@@ -303,6 +303,7 @@ def _train(options: argparse.Namespace) -> Result:
             diagnose=options.diagnose,
             trainers=side_by_side,
             progress=progress.finished,
+            say=progress.note,
         )
 
 

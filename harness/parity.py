@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec
@@ -16,7 +15,7 @@ import backends as registry
 from backends.errors import ProblemError
 from backends.problem import DTYPES, Array, Problem
 from harness import diagnosis
-from harness.budget import measure
+from harness.budget import Say, measure, silent
 from harness.certified import Certified, own_errors, truth_of
 from harness.compare import INPUTS, LOSS, Comparison, Run, compare_runs, expected_inputs
 from harness.diagnosis import Diagnosis
@@ -24,7 +23,7 @@ from harness.distance import ratio
 from harness.problems import find
 from harness.tolerance import FIXED, Judge, Tolerance, choose, scaled
 from harness.verdict import Verdict, combine
-from harness.workers import Chosen, Trainers, in_process, name_of
+from harness.workers import Chosen, Trainers, in_background, in_process, name_of
 
 P = ParamSpec("P")
 
@@ -186,6 +185,7 @@ def verify(
     diagnose: str = "none",
     trainers: Trainers = in_process,
     progress: Callable[[Run], None] = lambda run: None,
+    say: Say = silent,
 ) -> Result:
     """Train and judge.
 
@@ -203,6 +203,7 @@ def verify(
             (those that do not agree), or ``all``.
         trainers: how the runs are made: `harness.workers.in_process` or `side_by_side`.
         progress: called with each run as it finishes.
+        say: called with a sentence before a budget or a truth that will take long.
 
     Raises:
         LockstepError: a name, a problem or a tolerance is not valid; nothing was trained.
@@ -215,21 +216,25 @@ def verify(
         raise ProblemError("unknown cases to diagnose", repr(diagnose), f"give {', '.join(DIAGNOSED)}")
     runs: dict[tuple[str, str, str], Run] = {}
     # Beside the training, which is done by other processes when it is done side by side.
-    with ThreadPoolExecutor(1) as measuring:
-        budgets = measuring.map(_tolerance, prepared, given)
-        truths = measuring.map(truth_of, prepared if certify else ())
-        for run in trainers(chosen, prepared):
-            runs[run.problem, run.dtype, run.backend] = run
-            progress(run)
+    measured = in_background(
+        lambda: (
+            [_tolerance(*one, say) for one in zip(prepared, given, strict=True)],
+            [truth_of(problem, say) for problem in prepared if certify],
+        )
+    )
+    for run in trainers(chosen, prepared):
+        runs[run.problem, run.dtype, run.backend] = run
+        progress(run)
+    tolerances, truths = measured()
+    cases = [
+        _judge(problem, [runs[problem.name, problem.dtype, name_of(one)] for one in chosen], tolerance)
+        for problem, tolerance in zip(prepared, tolerances, strict=True)
+    ]
+    if certify:
         cases = [
-            _judge(problem, [runs[problem.name, problem.dtype, name_of(one)] for one in chosen], tolerance)
-            for problem, tolerance in zip(prepared, budgets, strict=True)
+            dataclasses.replace(case, certified=own_errors(truth, case.runs))
+            for case, truth in zip(cases, truths, strict=True)
         ]
-        if certify:
-            cases = [
-                dataclasses.replace(case, certified=own_errors(truth, case.runs))
-                for case, truth in zip(cases, truths, strict=True)
-            ]
     return Result(tuple(_diagnosed(case, chosen, diagnose) for case in cases))
 
 
@@ -277,9 +282,9 @@ def _prepared(problem: Problem, dtype: str, epochs: int | None) -> Problem:
     return problem.replace(dtype=dtype, epochs=problem.epochs if epochs is None else epochs)
 
 
-def _tolerance(problem: Problem, given: Tolerance | None) -> Judge:
+def _tolerance(problem: Problem, given: Tolerance | None, say: Say) -> Judge:
     """What was given; else the budget, and the fixed tolerance where the reference cannot train the problem."""
-    return given or measure(problem) or FIXED[problem.dtype]
+    return given or measure(problem, say=say) or FIXED[problem.dtype]
 
 
 def _judge(problem: Problem, runs: Sequence[Run], tolerance: Judge) -> Case:

@@ -16,6 +16,7 @@ class Progress:
 
     def __init__(self, quiet: bool, doing: str = "training") -> None:
         self._count = 0
+        self._quiet = quiet
         self._status: Status | None = None
         if sys.stderr.isatty() and not quiet:
             self._status = Status(doing, console=Console(stderr=True))
@@ -39,6 +40,11 @@ class Progress:
         """Show that one more of whatever is being done is done."""
         self._count += 1
         self.say(f"{self._count} done; last: {last}")
+
+    def note(self, words: str) -> None:
+        """Say something that stays, on a terminal or not."""
+        if not self._quiet:
+            print(words, file=sys.stderr)
 
     def say(self, words: str) -> None:
         """Show this until something else is shown."""

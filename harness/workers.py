@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from multiprocessing.connection import Connection, wait
+from threading import Thread
+from typing import TypeVar
 
 import backends
 from backends.errors import BackendUnavailableError
@@ -14,6 +17,8 @@ from backends.protocol import Backend
 from harness.compare import Run
 from harness.run import describe, free_run
 from harness.verdict import Verdict
+
+Result = TypeVar("Result")
 
 Chosen = str | Backend
 """A backend by its registered name, or the backend itself."""
@@ -69,6 +74,23 @@ def side_by_side(chosen: Sequence[Chosen], problems: Sequence[Problem]) -> Itera
         for process in processes:
             process.kill()
             process.join()
+
+
+def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Begin `work` in a thread of its own; what is returned waits for its result, or raises what it raised.
+
+    A process that ends, by an interrupt say, does not wait for it.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future.result
 
 
 def _work(results: Connection, backend: Chosen, problems: Sequence[Problem]) -> None:

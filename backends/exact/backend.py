@@ -63,6 +63,9 @@ class ExactBackend:
     def trainer(self, problem: Problem) -> ExactTrainer:
         return ExactTrainer(problem, self._limit)
 
+    def expected_seconds(self, problem: Problem) -> float:
+        return expected_seconds(problem)
+
     def enclosure(self, problem: Problem, recording: Recording = LOSSES_ONLY) -> Enclosure:
         """The true trajectory of a problem.
 

@@ -9,6 +9,7 @@ import harness
 from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
 from backends.problem import Layer, Loss, Optimizer, Problem
 from harness.budget import FEWEST_TWINS, MOST_TWINS, MULTIPLE, deviation, measure, twins_for
+from harness.cli import main
 from harness.compare import LOSS
 from harness.problems import find
 from harness.tolerance import ToleranceError
@@ -74,7 +75,20 @@ def test_the_limit_is_the_multiple_of_the_spread():
 def test_large_problems_get_fewer_twins():
     assert twins_for(find("tall")) == FEWEST_TWINS
     assert twins_for(find("seed")) == MOST_TWINS
-    assert FEWEST_TWINS < twins_for(find("wide")) < MOST_TWINS
+    between = square_problem(x=np.zeros((5000, 3)), y=np.zeros((5000, 2)))
+    assert FEWEST_TWINS < twins_for(between) < MOST_TWINS
+
+
+def test_what_takes_long_is_said_beforehand(seed, monkeypatch, capsys):
+    told = []
+    measure(seed, say=told.append)
+    assert told == []
+    monkeypatch.setattr("harness.budget.LONG", 1e-4)
+    measure(seed, say=told.append)
+    assert len(told) == 1
+    assert told[0].startswith("seed float64: measuring the rounding budget with 32 twins, about ")
+    assert main(["verify", "seed", "--backend", "numpy", "--dtype", "float64"]) == 3
+    assert told[0].rpartition(",")[0] in capsys.readouterr().err
 
 
 def test_the_deviation_holds_spread_and_drift():

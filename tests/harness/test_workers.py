@@ -1,6 +1,9 @@
 """Side by side and in process train the same; a dead process is a finding, not a crash."""
 
 import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import pytest
 import backends
 from harness.problems import find
 from harness.verdict import Verdict
-from harness.workers import in_process, side_by_side
+from harness.workers import in_background, in_process, side_by_side
 from tests.conftest import BACKENDS
 
 
@@ -80,3 +83,17 @@ def test_an_exception_is_an_error_of_its_backend():
     (run,) = in_process([Raises()], [find("seed")])
     assert run.verdict is Verdict.ERROR
     assert "RuntimeError: broken on purpose (supports, line" in run.reason
+
+
+def test_work_in_the_background_gives_its_result_or_its_error():
+    assert in_background(lambda: 3)() == 3
+    with pytest.raises(ZeroDivisionError):
+        in_background(lambda: 1 / 0)()
+
+
+def test_an_interrupted_process_does_not_wait_for_work_in_the_background():
+    code = "import time; from harness.workers import in_background; in_background(lambda: time.sleep(60)); raise KeyboardInterrupt"
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=50)
+    assert done.returncode != 0
+    assert time.perf_counter() - started < 45
