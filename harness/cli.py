@@ -339,7 +339,7 @@ def _selftest(options: argparse.Namespace) -> int:
             for one in score.plant_all(mutants, range(options.sites), dtype):
                 findings.append(one)
                 progress.advance(f"{one.mutant} in {one.problem} {dtype}")
-        for run in score.train_clean(range(options.clean)):
+        for run in score.train_clean_apart(range(options.clean)):
             runs.append(run)
             progress.advance(f"{run.problem} {run.dtype}")
     told = report.document(findings, runs, score.detection_curve())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +23,9 @@ from harness.selftest.mutants import Mutant
 from harness.selftest.mutated import Hooks, Mutated
 from harness.verdict import Verdict
 from harness.workers import Chosen
+
+CHUNK = 25
+"""Clean problems a process: some 20 MB each stay in it."""
 
 CHOSEN_ON = range(1_000_000, 1_000_500)
 """Seeds of the clean runs on which the multiple was chosen; what is scored begins at 0 and ends before."""
@@ -139,6 +144,19 @@ def train_clean(
         reason = "" if result.verdict is Verdict.AGREE else result.cases[0].reason
         ill_posed = result.verdict is Verdict.INCONCLUSIVE and _is_ill_posed(problem)
         yield CleanRun(problem.name, problem.dtype, result.verdict, reason, ill_posed)
+
+
+def train_clean_apart(seeds: Sequence[int], processes: int = 2) -> Iterator[CleanRun]:
+    """`train_clean` on all backends in processes that are replaced after CHUNK problems: what XLA compiled stays in memory."""
+    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
+        for chunk in pool.map(_trained, chunks):
+            yield from chunk
+
+
+def _trained(seeds: Sequence[int]) -> list[CleanRun]:
+    return list(train_clean(seeds))
 
 
 def _is_ill_posed(problem: Problem) -> bool:
