@@ -26,8 +26,9 @@ test: $(STAMP)  ## run the test suite
 sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (4 minutes)
 	$(BIN)/python -m pytest -n 2 --quiet -m sweep
 
-selftest: $(STAMP)  ## plant every port bug and train 200 clean problems (15 minutes)
-	$(BIN)/lockstep selftest --clean 200
+selftest: $(STAMP)  ## plant every port bug, train 2,000 clean problems, take the figures over (an hour)
+	$(BIN)/lockstep selftest --dtype float64 --dtype float32 --clean 2000 --json reports/selftest.json
+	$(BIN)/python -m harness.selftest.figures reports/selftest.json
 
 check: $(STAMP)  ## lint, formatting, types
 	$(BIN)/ruff check .

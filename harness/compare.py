@@ -282,7 +282,7 @@ def _compare_values(blank: Comparison, left: Array, right: Array) -> Comparison:
     verdict, reason = _decide(blank, failing, both_lost, finite)
     blind = tolerance.blind(blank.quantity, scale)
     if verdict is Verdict.AGREE and blind.any():
-        verdict, reason = Verdict.INCONCLUSIVE, _unseen(blank, blind)
+        verdict, reason = Verdict.INCONCLUSIVE, _unseen(blank, blind, limit)
     return dataclasses.replace(
         blank,
         verdict=verdict,
@@ -312,12 +312,26 @@ def _decide(blank: Comparison, failing: Array, both_lost: Array, finite: Array) 
     return Verdict.ERROR, f"both sides diverged: not finite from {where} {_show(_first(both_lost))}"
 
 
-def _unseen(blank: Comparison, blind: Array) -> str:
-    share = blind.mean()
+def _unseen(blank: Comparison, blind: Array, limit: Array) -> str:
+    grows = _growth(limit, int(blind.argmax())) if blank.quantity == LOSS else None
+    rate = f"; it grows {grows:.2g} times {_A[blank.unit]}" if grows else ""
     return (
-        f"rounding alone is so large from {blank.unit} {_show(_first(blind))} on ({share:.0%} of the values) "
-        "that nothing could be caught"
+        f"rounding alone is so large from {blank.unit} {_show(_first(blind))} on ({blind.mean():.0%} of the values) "
+        f"that nothing could be caught{rate}"
     )
+
+
+_A = {"epoch": "an epoch", "step": "a step"}
+
+
+def _growth(limit: Array, until: int) -> float | None:
+    """By what factor a limit grows from step to step until then, on average; None where it has not grown."""
+    known = np.flatnonzero((limit[: until + 1] > 0) & np.isfinite(limit[: until + 1]))
+    if known.size < 2:
+        return None
+    first, last = int(known[0]), int(known[-1])
+    factor = float((limit[last] / limit[first]) ** (1 / (last - first)))
+    return factor if factor > 1 else None
 
 
 def _largest(margin: Array) -> list[int]:

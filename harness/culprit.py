@@ -1,4 +1,4 @@
-"""Which of two sides is wrong: a third backend has the casting vote."""
+"""Which of two sides is wrong: a third backend has the casting vote, the certified reference before all others."""
 
 from __future__ import annotations
 
@@ -74,9 +74,12 @@ def by_free_runs(
 
 
 def available(problem: Problem, others: Iterable[Chosen] | None, sides: Iterable[str]) -> Iterator[Backend]:
-    """The backends that can be asked, loaded one by one; by default all that are registered beside the sides."""
+    """The backends that can be asked, loaded one by one; by default the certified one, then all that are registered.
+
+    The certified reference goes first: it knows the truth, where the others only have an opinion.
+    """
     taken = set(sides)
-    for one in registry.entries() if others is None else others:
+    for one in (registry.CERTIFIED, *registry.entries()) if others is None else others:
         if name_of(one) in taken:
             continue
         with suppress(BackendUnavailableError):

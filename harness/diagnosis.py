@@ -104,7 +104,7 @@ def diagnose(
     Args:
         problem: a Problem, a name of the catalogue, or the path of a problem file.
         backend, reference: registered names or backends.
-        others: who may be asked which side is wrong; by default every other registered backend.
+        others: who may be asked which side is wrong; by default the certified reference, then every other backend.
         dtype, epochs: instead of the problem's own.
         limits: (problem, a trainer of the reference) -> how far the stages of one step may be apart.
         growth: (problem, how the reference trains) -> how far apart rounding can bring two whole runs.

@@ -1,6 +1,7 @@
 """The rounding budget: what it lets pass, what it catches, and where it says that it could not have."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -117,7 +118,8 @@ def test_chaos_is_inconclusive_and_says_from_where():
     many = harness.verify(chaotic(200), backends=["numpy", "torch"], dtypes=["float64"])
     assert many.verdict is Verdict.INCONCLUSIVE
     assert "rounding alone is so large from epoch" in many.census()
-    assert "nothing could be caught" in many.census()
+    grows = re.search(r"nothing could be caught; it grows ([\d.]+) times an epoch", many.census())
+    assert float(grows[1]) == pytest.approx(np.exp(0.8), rel=0.25)
 
 
 def test_a_parameter_that_nothing_touches_must_be_the_same_to_the_bit():

@@ -142,6 +142,19 @@ def test_the_majority_can_find_the_reference_wrong():
     assert (found.culprit.name, found.explanation.name) == ("broken", "length of the run")
 
 
+@pytest.mark.parametrize(
+    ("fault", "kind"), [(faults.SignFlipped, "update"), (stage_faults.HiddenState, "free")]
+)
+def test_the_certified_reference_is_the_first_witness(fault, kind, monkeypatch):
+    problem = getattr(fault, "problem", square_problem())
+    monkeypatch.setattr(fault, "capabilities", frozenset({"fit", "stages"}))
+    for sides in (("numpy", Broken(fault)), (Broken(fault), "numpy")):
+        found = diagnose(problem, *sides)
+        assert found.first.kind == kind
+        assert found.culprit.name == "broken"
+        assert "exact agrees with numpy" in found.sentence
+
+
 def test_a_third_that_agrees_with_neither_is_no_witness():
     third = Broken(stage_faults.SumForMean)
     third.name = "third"
