@@ -17,6 +17,7 @@ from backends.protocol import LOSSES_ONLY, Disturbable, DisturbedStep, Snapshot,
 from harness.budget import MULTIPLE, deviation, twins_for
 from harness.growth import LOSS, Course, Train, course, growth_limits
 from harness.limits import Limits, fixed_limits, gradients
+from harness.run import StepByStep
 from harness.stages import fields, stages_of
 
 SEED = 0
@@ -44,7 +45,7 @@ def measured_growth(problem: Problem, train: Train) -> Course:
     if twin is None:
         return room
     with np.errstate(all="ignore"):  # a diverging run is judged by its numbers
-        exact = course(twin.fit(twin.init(), problem.batches(), LOSSES_ONLY))
+        exact = course(StepByStep(twin).fit(twin.init(), problem.batches(), LOSSES_ONLY))
         found = twin.disturbed(problem.batches(), twins_for(problem), SEED)
         twins = course(found.trace)
         for name, value in exact.items():

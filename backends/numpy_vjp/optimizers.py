@@ -34,10 +34,15 @@ def over_names(rule: Rule, slots: Mapping[str, Slot], rate: Factor) -> Transform
     def update(
         grads: Arrays, state: OptimizerState, params: Arrays, step: int
     ) -> tuple[Updates, OptimizerState]:
+        now = rate(step - 1)
+        if not slots:
+            return {
+                name: rule(grad, params[name], state, step, now)[0] for name, grad in grads.items()
+            }, state
         updates, new = {}, dict(state)
         for name, grad in grads.items():
             before = {slot: state[f"{slot}/{name}"] for slot in slots if f"{slot}/{name}" in state}
-            updates[name], after = rule(grad, params[name], before, step, rate(step - 1))
+            updates[name], after = rule(grad, params[name], before, step, now)
             assert after.keys() == before.keys(), (
                 f"the registry declares {list(before)}, kept are {list(after)}"
             )

@@ -16,6 +16,7 @@ from harness.problems import find
 from harness.tolerance import ToleranceError
 from harness.verdict import Verdict
 from tests.conftest import square_problem
+from tests.meta.stepwise import StepwiseTrainer
 
 
 class Off(NumPyBackend):
@@ -138,7 +139,7 @@ def test_a_parameter_that_nothing_touches_must_be_the_same_to_the_bit():
     assert budget.spreads["3.add/b"] > 0
     assert harness.verify(problem, dtypes=["float64"]).verdict is Verdict.AGREE
 
-    class OneUlp(NumPyTrainer):
+    class OneUlp(StepwiseTrainer):
         def read(self, state):
             snapshot = super().read(state)
             snapshot.parameters["0.dot/w"][0, 0] = np.nextafter(-1, 0)
@@ -157,7 +158,7 @@ def test_a_reference_that_diverges_is_no_agreement():
 
 
 def test_one_side_that_is_not_finite_differs_however_wide_the_budget():
-    class Lost(NumPyTrainer):
+    class Lost(StepwiseTrainer):
         def fit(self, *given):
             trace = super().fit(*given)
             trace.losses[-1] = np.nan

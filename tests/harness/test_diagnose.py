@@ -23,6 +23,7 @@ from tests.conftest import BACKENDS, square_problem
 from tests.meta import faults, stage_faults, step_faults
 from tests.meta.faults import Broken
 from tests.meta.stage_faults import STAGE_FAULTS
+from tests.meta.stepwise import StepwiseTrainer
 from tests.meta.test_step_faults import PROBLEM as ACCUMULATED
 
 
@@ -222,7 +223,7 @@ def test_a_trainer_that_takes_no_values_is_not_given_any():
     assert "given numpy's values" not in found.sentence
 
 
-class ClippedOff(NumPyTrainer):
+class ClippedOff(StepwiseTrainer):
     """Its clipping makes gradients longer by one part in 10¹⁰."""
 
     def __init__(self, problem):
@@ -240,7 +241,7 @@ def test_wrong_clipping_is_named_before_the_optimizer():
     assert "optimizer" in follows
 
 
-class Rounded(NumPyTrainer):
+class Rounded(StepwiseTrainer):
     """Every gradient is off by one rounding: no more than another order of summation."""
 
     def gradients(self, state, batch):
@@ -291,12 +292,12 @@ class Refuses(NumPyBackend):
         return Unsupported("not today")
 
 
-class Raises(NumPyTrainer):
+class Raises(StepwiseTrainer):
     def observe(self, state, batch, wanted, inject=None):
         raise RuntimeError("observed too much")
 
 
-class OnlySteps(NumPyTrainer):
+class OnlySteps(StepwiseTrainer):
     """A trainer with none of the capabilities."""
 
     capabilities = frozenset()

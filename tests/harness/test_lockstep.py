@@ -20,6 +20,7 @@ from harness.stages import stages_of
 from harness.verdict import Verdict
 from tests.conftest import BACKENDS, square_problem
 from tests.meta import faults, stage_faults, step_faults
+from tests.meta.stepwise import StepwiseTrainer
 
 NORMED = (Layer("linear", size=4), Layer("batch_norm"), Layer("dropout", rate=0.25), Layer("linear", size=2))
 PROBLEMS = {
@@ -250,7 +251,7 @@ def test_what_is_not_carried_is_named(problem, fault, name):
 
 
 def test_a_trainer_that_cannot_take_a_snapshot_is_told():
-    class Forgetful(NumPyTrainer):
+    class Forgetful(StepwiseTrainer):
         def read(self, state):
             return dataclasses.replace(super().read(state), optimizer={})
 

@@ -105,7 +105,8 @@ KNOWN = {(name, "float32"): reason.format(size) for name, (reason, size) in MEAS
 
 
 UNDECIDED = {(name, "float32") for name in ("radam", "radam-corrected", "radam-threshold")}
-"""β₂ rounded to float32 moves ρₜ, a difference of two numbers near 2,000, by percents: the budget says so."""
+"""β₂ rounded to float32 moves ρₜ, a difference of two numbers near 2,000, by percents, and with it the step at which the
+adaptive update begins. In most draws one of 32 twins begins at another step, and the budget says that nothing could be caught."""
 
 
 def cases():
@@ -128,8 +129,8 @@ def judged_again(result, **options):
 def test_every_problem_of_the_catalogue_agrees(name, dtype):
     """Within its budget; and, but where it is KNOWN not to be, within the fixed tolerance."""
     result = harness.verify(name, dtypes=[dtype])
-    expected = Verdict.INCONCLUSIVE if (name, dtype) in UNDECIDED else Verdict.AGREE
-    assert result.verdict is expected, result.census()
+    expected = {Verdict.AGREE, Verdict.INCONCLUSIVE} if (name, dtype) in UNDECIDED else {Verdict.AGREE}
+    assert result.verdict in expected, result.census()
     fixed = judged_again(result, tolerance="fixed")
     assert fixed.verdict is (Verdict.DIFFER if (name, dtype) in KNOWN else Verdict.AGREE), fixed.census()
 

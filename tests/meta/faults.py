@@ -4,18 +4,19 @@ import dataclasses
 
 import numpy as np
 
-from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
+from backends.numpy_vjp.backend import NumPyBackend
 from backends.problem import Batching
+from tests.meta.stepwise import StepwiseTrainer
 
 
-class SignFlipped(NumPyTrainer):
+class SignFlipped(StepwiseTrainer):
     """Ascends: the gradient has the wrong sign."""
 
     def apply(self, state, grads):
         return super().apply(state, {name: -grad for name, grad in grads.items()})
 
 
-class MeanForSum(NumPyTrainer):
+class MeanForSum(StepwiseTrainer):
     """Averages where the problem says sum (or sums where it says mean): loss and gradient off by n."""
 
     def __init__(self, problem):
@@ -25,7 +26,7 @@ class MeanForSum(NumPyTrainer):
         super().__init__(problem.replace(loss=Loss("squared_error", reduction=other)))
 
 
-class StaleGradient(NumPyTrainer):
+class StaleGradient(StepwiseTrainer):
     """Updates with the gradient of the step before."""
 
     previous = None
@@ -35,7 +36,7 @@ class StaleGradient(NumPyTrainer):
         return super().apply(state, stale)
 
 
-class TransposedSquareWeight(NumPyTrainer):
+class TransposedSquareWeight(StepwiseTrainer):
     """Loads (out, in) weights as (in, out); only for square ones does nothing complain."""
 
     def init(self):
@@ -47,14 +48,14 @@ class TransposedSquareWeight(NumPyTrainer):
         return state._replace(parameters=turned)
 
 
-class OneEpochShort(NumPyTrainer):
+class OneEpochShort(StepwiseTrainer):
     """Stops one epoch early."""
 
     def fit(self, state, batches, recording):
         return super().fit(state, dataclasses.replace(batches, epochs=batches.epochs - 1), recording)
 
 
-class OtherOrder(NumPyTrainer):
+class OtherOrder(StepwiseTrainer):
     """Deals the rows to the batches in another order than the problem fixes."""
 
     def fit(self, state, batches, recording):
@@ -64,14 +65,14 @@ class OtherOrder(NumPyTrainer):
         )
 
 
-class LearningRateOff(NumPyTrainer):
+class LearningRateOff(StepwiseTrainer):
     """A learning rate that is off by one part in 10¹⁰."""
 
     def apply(self, state, grads):
         return super().apply(state, {name: grad * (1 + 1e-10) for name, grad in grads.items()})
 
 
-class SinglePrecisionInside(NumPyTrainer):
+class SinglePrecisionInside(StepwiseTrainer):
     """Rounds gradients to float32 in a float64 run."""
 
     def apply(self, state, grads):
@@ -80,14 +81,14 @@ class SinglePrecisionInside(NumPyTrainer):
         )
 
 
-class ForgottenBias(NumPyTrainer):
+class ForgottenBias(StepwiseTrainer):
     """Never updates the biases."""
 
     def apply(self, state, grads):
         return super().apply(state, {name: grad for name, grad in grads.items() if not name.endswith("/b")})
 
 
-class OtherData(NumPyTrainer):
+class OtherData(StepwiseTrainer):
     """Trains on rows in another order: the same sums, not the same inputs."""
 
     def given(self):
@@ -96,7 +97,7 @@ class OtherData(NumPyTrainer):
         return given
 
 
-class LossOfTheNextStep(NumPyTrainer):
+class LossOfTheNextStep(StepwiseTrainer):
     """Reports each loss after the update instead of before."""
 
     def step(self, state, batch):
@@ -105,7 +106,7 @@ class LossOfTheNextStep(NumPyTrainer):
         return state, loss
 
 
-class DroppedParameter(NumPyTrainer):
+class DroppedParameter(StepwiseTrainer):
     """Leaves a parameter out of its snapshot."""
 
     def read(self, state):
@@ -114,7 +115,7 @@ class DroppedParameter(NumPyTrainer):
         return dataclasses.replace(snapshot, parameters=kept)
 
 
-class WrongDtype(NumPyTrainer):
+class WrongDtype(StepwiseTrainer):
     """Hands its parameters out in another precision."""
 
     def read(self, state):
@@ -123,7 +124,7 @@ class WrongDtype(NumPyTrainer):
         return dataclasses.replace(snapshot, parameters=turned)
 
 
-class NotANumber(NumPyTrainer):
+class NotANumber(StepwiseTrainer):
     """One NaN in one parameter at the end."""
 
     def read(self, state):
@@ -133,7 +134,7 @@ class NotANumber(NumPyTrainer):
         return snapshot
 
 
-class Constant(NumPyTrainer):
+class Constant(StepwiseTrainer):
     """Claims losses and parameters without training: all zero."""
 
     def fit(self, state, batches, recording):
@@ -143,7 +144,7 @@ class Constant(NumPyTrainer):
         return dataclasses.replace(trace, losses=np.zeros_like(trace.losses), final=final)
 
 
-FAULTS = [fault for fault in NumPyTrainer.__subclasses__() if fault.__module__ == __name__]
+FAULTS = [fault for fault in StepwiseTrainer.__subclasses__() if fault.__module__ == __name__]
 
 
 class Broken(NumPyBackend):

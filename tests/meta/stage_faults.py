@@ -12,6 +12,7 @@ from backends.numpy_vjp.backend import NumPyTrainer
 from backends.numpy_vjp.function import Function
 from backends.problem import Average, Batching, Layer, Loss, Optimizer, Schedule
 from tests.conftest import square_problem
+from tests.meta.stepwise import StepwiseTrainer
 
 SQUARE = square_problem()
 DEEP = square_problem(
@@ -31,7 +32,7 @@ def momentum(**args):
     return Optimizer("sgd", learning_rate=0.05, momentum=0.9, **args)
 
 
-class OtherOptimizer(NumPyTrainer):
+class OtherOptimizer(StepwiseTrainer):
     """Trains with another optimizer; subclasses say which."""
 
     optimizer = None
@@ -40,7 +41,7 @@ class OtherOptimizer(NumPyTrainer):
         super().__init__(problem.replace(optimizer=self.optimizer))
 
 
-class ForwardOff(NumPyTrainer):
+class ForwardOff(StepwiseTrainer):
     """tanh is off by one part in 10¹²."""
 
     problem, row, explanation = DEEP, (0, "forward/1.tanh"), None
@@ -53,7 +54,7 @@ class ForwardOff(NumPyTrainer):
         self._funcs[place].define_vjp(true.make_vjp)
 
 
-class CotangentOff(NumPyTrainer):
+class CotangentOff(StepwiseTrainer):
     """tanh' is taken for 1 − |tanh|."""
 
     problem, row, explanation = DEEP, (0, "cotangent/0.linear"), None
@@ -66,7 +67,7 @@ class CotangentOff(NumPyTrainer):
         self._funcs[place].define_vjp(lambda x, w: lambda u: (u * (1 - np.abs(np.tanh(x))), None))
 
 
-class GradientOfOneParameter(NumPyTrainer):
+class GradientOfOneParameter(StepwiseTrainer):
     """One element of one gradient is doubled."""
 
     problem, row, explanation = SQUARE, (0, "gradient/1.dot/w"), None
@@ -77,7 +78,7 @@ class GradientOfOneParameter(NumPyTrainer):
         return state, loss, grads
 
 
-class TransposedGradient(NumPyTrainer):
+class TransposedGradient(StepwiseTrainer):
     """The gradient of a square weight is transposed."""
 
     problem, row, explanation = SQUARE, (0, "gradient/0.linear/w"), "transposed gradient"
@@ -87,7 +88,7 @@ class TransposedGradient(NumPyTrainer):
         return state, loss, {**grads, "0.linear/w": grads["0.linear/w"].T.copy()}
 
 
-class SumForMean(NumPyTrainer):
+class SumForMean(StepwiseTrainer):
     """Sums the loss."""
 
     problem, row, explanation = SQUARE, (0, "loss"), "mean and sum"
@@ -96,7 +97,7 @@ class SumForMean(NumPyTrainer):
         super().__init__(problem.replace(loss=Loss("squared_error", reduction="sum")))
 
 
-class HalfSquares(NumPyTrainer):
+class HalfSquares(StepwiseTrainer):
     """Takes e²/2 for e²."""
 
     problem, row, explanation = SQUARE, (0, "loss"), "half squares"
@@ -105,7 +106,7 @@ class HalfSquares(NumPyTrainer):
         super().__init__(problem.replace(loss=Loss("half_squared_error", reduction="mean")))
 
 
-class LastBatchDropped(NumPyTrainer):
+class LastBatchDropped(StepwiseTrainer):
     """`fit` drops the last, short batch."""
 
     problem, row, explanation = BATCHED, (17, "fit/loss"), "last batch"
@@ -149,7 +150,7 @@ class EpsilonInside(OtherOptimizer):
     optimizer = Optimizer("rmsprop", learning_rate=0.01, epsilon=1e-6, epsilon_inside=True)
 
 
-class NoBiasCorrection(NumPyTrainer):
+class NoBiasCorrection(StepwiseTrainer):
     """m / (√v + ε) for m̂ / (√v̂ + ε)."""
 
     problem, row, explanation = ADAM, (0, "update"), "bias correction"
@@ -166,7 +167,7 @@ class NoBiasCorrection(NumPyTrainer):
         return after._replace(parameters=parameters)
 
 
-class ScheduleAhead(NumPyTrainer):
+class ScheduleAhead(StepwiseTrainer):
     """The learning rate changes one step early."""
 
     problem = SQUARE.replace(schedule=Schedule("step", steps=3, factor=0.1))
@@ -181,7 +182,7 @@ class ScheduleAhead(NumPyTrainer):
         self._optimizer = NumPyTrainer(replaced)._optimizer
 
 
-class LearningRateOffAtLast(NumPyTrainer):
+class LearningRateOffAtLast(StepwiseTrainer):
     """The last update alone is off by one part in 10⁹: only the last step can show it."""
 
     problem, row, explanation = SQUARE, (5, "update"), None
@@ -191,7 +192,7 @@ class LearningRateOffAtLast(NumPyTrainer):
         return super().apply(state, {name: factor * grad for name, grad in grads.items()})
 
 
-class AverageLate(NumPyTrainer):
+class AverageLate(StepwiseTrainer):
     """Averages before the update."""
 
     problem = SQUARE.replace(average=Average("ema", decay=0.9))
@@ -202,7 +203,7 @@ class AverageLate(NumPyTrainer):
         return after._replace(average=self._average.update(state.average, state.parameters, after.step))
 
 
-class CounterReset(NumPyTrainer):
+class CounterReset(StepwiseTrainer):
     """Forgets the count of steps where training is continued."""
 
     problem, row, explanation = ADAM, (1, "state/count"), None
@@ -211,7 +212,7 @@ class CounterReset(NumPyTrainer):
         return super().write(state, dataclasses.replace(snapshot, step=0))
 
 
-class MomentNotPersisted(NumPyTrainer):
+class MomentNotPersisted(StepwiseTrainer):
     """Forgets a moment where training is continued."""
 
     problem, row, explanation = ADAM, (1, "state/optimizer/mean"), None
@@ -222,7 +223,7 @@ class MomentNotPersisted(NumPyTrainer):
         return state._replace(optimizer=zeros)
 
 
-class HiddenState(NumPyTrainer):
+class HiddenState(StepwiseTrainer):
     """Keeps in itself, not in its state, how often it was called, and forgets every 17th update."""
 
     problem, row, explanation = SQUARE.replace(epochs=34), (16, "continued/parameters"), None
@@ -234,7 +235,7 @@ class HiddenState(NumPyTrainer):
         return (state._replace(step=after.step) if self.calls % 17 == 0 else after), loss
 
 
-class FusedPathOff(NumPyTrainer):
+class FusedPathOff(StepwiseTrainer):
     """The fused run trains with another learning rate than its steps."""
 
     problem, row, explanation = SQUARE, (1, "fit/loss"), None
@@ -246,7 +247,7 @@ class FusedPathOff(NumPyTrainer):
 
 STAGE_FAULTS = [
     fault
-    for parent in (NumPyTrainer, OtherOptimizer)
+    for parent in (StepwiseTrainer, OtherOptimizer)
     for fault in parent.__subclasses__()
     if fault.__module__ == __name__ and fault is not OtherOptimizer
 ]

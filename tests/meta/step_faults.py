@@ -6,9 +6,10 @@ import numpy as np
 
 from backends.numpy_vjp.backend import NumPyTrainer
 from backends.problem import Average, Penalty, Schedule
+from tests.meta.stepwise import StepwiseTrainer
 
 
-class SumOfAccumulated(NumPyTrainer):
+class SumOfAccumulated(StepwiseTrainer):
     """Sums the accumulated gradients instead of averaging them: loss/k was forgotten."""
 
     def apply(self, state, grads):
@@ -16,7 +17,7 @@ class SumOfAccumulated(NumPyTrainer):
         return super().apply(state, {name: every * grad for name, grad in grads.items()})
 
 
-class AccumulatorNotCleared(NumPyTrainer):
+class AccumulatorNotCleared(StepwiseTrainer):
     """Forgets zero_grad after the update."""
 
     def apply(self, state, grads):
@@ -27,7 +28,7 @@ class AccumulatorNotCleared(NumPyTrainer):
         return super().apply(state, grads)._replace(accumulator=kept)
 
 
-class RemainderApplied(NumPyTrainer):
+class RemainderApplied(StepwiseTrainer):
     """Makes an update of what is left over at the end."""
 
     def fit(self, state, batches, recording):
@@ -39,7 +40,7 @@ class RemainderApplied(NumPyTrainer):
         return dataclasses.replace(trace, final=self.read(state))
 
 
-class ScheduleCountsBatches(NumPyTrainer):
+class ScheduleCountsBatches(StepwiseTrainer):
     """Steps the schedule with every batch: γ^(k t) instead of γ^t."""
 
     def __init__(self, problem):
@@ -47,14 +48,14 @@ class ScheduleCountsBatches(NumPyTrainer):
         super().__init__(problem.replace(schedule=Schedule("exponential", factor=factor)))
 
 
-class AverageFromZero(NumPyTrainer):
+class AverageFromZero(StepwiseTrainer):
     """Starts the average from zero and never corrects that."""
 
     def __init__(self, problem):
         super().__init__(problem.replace(average=Average("ema", **{**problem.average.args, "debias": True})))
 
 
-class AverageOfEveryBatch(NumPyTrainer):
+class AverageOfEveryBatch(StepwiseTrainer):
     """Averages after every batch, also where nothing was updated."""
 
     def apply(self, state, grads):
@@ -65,7 +66,7 @@ class AverageOfEveryBatch(NumPyTrainer):
         return after._replace(average=average)
 
 
-class AverageOfTheStepBefore(NumPyTrainer):
+class AverageOfTheStepBefore(StepwiseTrainer):
     """Averages before the update instead of after it."""
 
     def apply(self, state, grads):
@@ -76,14 +77,14 @@ class AverageOfTheStepBefore(NumPyTrainer):
         return after._replace(average=self._average.update(state.average, state.parameters, number))
 
 
-class AverageNeverKept(NumPyTrainer):
+class AverageNeverKept(StepwiseTrainer):
     """Leaves the average out of its snapshot."""
 
     def read(self, state):
         return dataclasses.replace(super().read(state), average={})
 
 
-class PenaltyNotInTheGradient(NumPyTrainer):
+class PenaltyNotInTheGradient(StepwiseTrainer):
     """Reports the penalised loss and descends the other."""
 
     def gradients(self, state, batch):
@@ -92,7 +93,7 @@ class PenaltyNotInTheGradient(NumPyTrainer):
         return state, loss, grads
 
 
-class PenaltyNotInTheLoss(NumPyTrainer):
+class PenaltyNotInTheLoss(StepwiseTrainer):
     """Descends the penalised loss and reports the other."""
 
     def gradients(self, state, batch):
@@ -101,7 +102,7 @@ class PenaltyNotInTheLoss(NumPyTrainer):
         return state, loss, grads
 
 
-class PenaltyOfTheBiasesToo(NumPyTrainer):
+class PenaltyOfTheBiasesToo(StepwiseTrainer):
     """Penalises every parameter."""
 
     def __init__(self, problem):
@@ -109,10 +110,10 @@ class PenaltyOfTheBiasesToo(NumPyTrainer):
         super().__init__(problem.replace(penalties=every))
 
 
-STEP_FAULTS = [fault for fault in NumPyTrainer.__subclasses__() if fault.__module__ == __name__]
+STEP_FAULTS = [fault for fault in StepwiseTrainer.__subclasses__() if fault.__module__ == __name__]
 
 
-class AccumulatorNotPersisted(NumPyTrainer):
+class AccumulatorNotPersisted(StepwiseTrainer):
     """Starts a new mean wherever training is continued: a free run cannot see it."""
 
     def write(self, state, snapshot):
@@ -120,14 +121,14 @@ class AccumulatorNotPersisted(NumPyTrainer):
         return super().write(state, dataclasses.replace(snapshot, accumulator=zeros))
 
 
-class AverageNotPersisted(NumPyTrainer):
+class AverageNotPersisted(StepwiseTrainer):
     """Starts a new average wherever training is continued."""
 
     def write(self, state, snapshot):
         return super().write(state, dataclasses.replace(snapshot, average=snapshot.parameters))
 
 
-class UpdatesBetween(NumPyTrainer):
+class UpdatesBetween(StepwiseTrainer):
     """Accumulates in `gradients`, which must update nothing."""
 
     def gradients(self, state, batch):

@@ -1,0 +1,36 @@
+"""Ratios of functions that do the same job, measured in one run: warmed up, interleaved, results awaited."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+
+def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each round of each candidate; each is warmed up once, and in a round all go in turn."""
+    for run in candidates.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, run in candidates.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def ratio(seconds: Mapping[str, list[float]], left: str, right: str) -> tuple[float, float, float]:
+    """Median of the rounds' ratios left / right, and their quartiles: the machine's drift hits both of a pair."""
+    ratios = [a / b for a, b in zip(seconds[left], seconds[right], strict=True)]
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return median, low, high
+
+
+def same(candidates: Mapping[str, Callable[[], object]], rtol: float) -> None:
+    """That all candidates give the same numbers, or an AssertionError: a ratio of unlike jobs says nothing."""
+    first, *others = [np.asarray(run(), dtype=np.float64) for run in candidates.values()]
+    for other in others:
+        np.testing.assert_allclose(other, first, rtol=rtol, atol=rtol * abs(first[0]))

@@ -1,0 +1,11 @@
+"""The NumPy trainer by its chain alone: whatever a fault overrides of a step, `fit` does as well."""
+
+from backends.numpy_vjp.backend import NumPyTrainer
+from harness.run import StepByStep
+
+
+class StepwiseTrainer(NumPyTrainer):
+    """Its `fit` takes one step after the other and runs no kernels."""
+
+    def fit(self, state, batches, recording):
+        return StepByStep(self).fit(state, batches, recording)
