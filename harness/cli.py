@@ -135,6 +135,10 @@ def _add_verify(commands: Any) -> None:
     verify.add_argument(
         "--json", metavar="FILE|-", help="write the report as JSON; - is stdout, without the table"
     )
+    verify.add_argument(
+        "--markdown", metavar="FILE|-", help="write a summary for a comment; - is stdout, without the table"
+    )
+    verify.add_argument("--junit", metavar="FILE", help="write JUnit's XML, one test case a backend")
     verify.add_argument("--output", type=Path, metavar="DIR", help="write parity.json and parity.md there")
     verify.add_argument("--quiet", action="store_true", help="print the verdict only")
 
@@ -216,17 +220,23 @@ def _add_doctor(commands: Any) -> None:
 def _verify(options: argparse.Namespace) -> int:
     from harness.files import writable_folder
     from harness.manifest import manifest
-    from harness.report import document
+    from harness.report import document, junit, summary
     from harness.report.folder import write_report
 
     if options.output is not None:
         writable_folder(options.output)
-    _check_target(options.json)
+    if options.json == options.markdown == "-":
+        raise LockstepError("two outputs for one stdout", "--json - --markdown -", "write one to a file")
+    for target in (options.json, options.markdown, options.junit):
+        _check_target(target)
     result = _train(options)
     told = document.to_document(result, manifest(), _command(options))
     written = [] if options.output is None else write_report(options.output, told)
-    _write_json(options.json, document.dumps(told))
-    if options.json != "-":
+    _write(options.json, document.dumps(told))
+    _write(options.markdown, summary.render(told))
+    _write(options.junit, junit.render(told))
+    summary.append_to_step(told)
+    if "-" not in (options.json, options.markdown):
         _print_result(told, options.quiet)
     if written:
         print(f"report: {', '.join(map(str, written))}", file=sys.stderr)
@@ -274,7 +284,7 @@ def _check_target(target: str | None) -> None:
         writable_folder(Path(str(target)).absolute().parent)
 
 
-def _write_json(target: str | None, text: str) -> None:
+def _write(target: str | None, text: str) -> None:
     """To standard output for ``-``, to a file for anything else, nowhere for None."""
     from harness.files import write_text
 
@@ -344,7 +354,7 @@ def _selftest(options: argparse.Namespace) -> int:
             progress.advance(f"{run.problem} {run.dtype}")
     told = report.document(findings, runs, score.detection_curve())
     text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    _write_json(options.json, text)
+    _write(options.json, text)
     if options.json != "-":
         _show(report.render(told))
     return 0 if report.passed(told) else 1

@@ -54,6 +54,21 @@ def write_text(path: Path, text: str) -> None:
             beside.unlink(missing_ok=True)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add to the end of a text file.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise FileError(
+            "the file cannot be written", f"{path}: {error.strerror}", "name another path"
+        ) from error
+
+
 def _umask() -> int:
     """The process's umask; it can only be read by setting it."""
     mask = os.umask(0)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from harness.report import figures
+from harness.report import attribution, figures
 from harness.report.thin import shown_epochs
 
 Row = dict[str, Any]
@@ -35,7 +35,7 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         "A case is a problem in one dtype; all backends are compared pairwise."
     )
     yield ""
-    yield from _table(
+    yield from table(
         ("problem", "dtype", "epochs", "verdict", "tolerance", "why"),
         (
             (
@@ -55,15 +55,12 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _case(document: dict[str, Any], case: Row) -> Iterator[str]:
-    runs, comparisons = (
-        [row for row in document[key] if (row["problem"], row["dtype"]) == (case["problem"], case["dtype"])]
-        for key in ("runs", "comparisons")
-    )
-    yield f"## {_cell(case['problem'])}, {case['dtype']}: {case['verdict']}"
+    runs, comparisons = (attribution.of_case(document[key], case) for key in ("runs", "comparisons"))
+    yield f"## {cell(case['problem'])}, {case['dtype']}: {case['verdict']}"
     yield ""
     for run in runs:
         if run["reason"]:
-            yield _cell(f"- {run['backend']}: {run['verdict']}: {run['reason']}. {run['fix']}".rstrip(" ."))
+            yield cell(f"- {run['backend']}: {run['verdict']}: {run['reason']}. {run['fix']}".rstrip(" ."))
             yield ""
     trained = [run for run in runs if run["losses"]]
     if trained:
@@ -71,12 +68,12 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[str]:
         yield ""
         yield "Distance: the largest between any two, over max(|loss|, |first loss|)."
         yield ""
-        yield from _table(
+        yield from table(
             (figures.step(case), *(run["backend"] for run in trained), "distance"), _losses(case, trained)
         )
         yield "### Parameters"
         yield ""
-        yield from _table(
+        yield from table(
             ("parameter", *(run["backend"] for run in trained)),
             (
                 (name, *(_values(run["parameters"].get(name)) for run in trained))
@@ -90,7 +87,7 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[str]:
     if comparisons:
         yield "### Comparisons"
         yield ""
-        yield from _table(
+        yield from table(
             _COMPARED,
             map(_comparison, comparisons),
         )
@@ -117,25 +114,25 @@ def _own_errors(certified: Row, trained: list[Row]) -> Iterator[str]:
     yield "### Own errors"
     yield ""
     if certified["reason"]:
-        yield _cell(f"The true trajectory is not known: {certified['reason']}.")
+        yield cell(f"The true trajectory is not known: {certified['reason']}.")
         yield ""
         return
     yield f"Against the true trajectory, enclosed at {certified['bits']} bits; in ULPs of the scale, the largest."
     yield ""
-    yield from _table(
+    yield from table(
         ("backend", "losses", "parameters"),
         ((run["backend"], *figures.own_error(run["errors"])) for run in trained),
     )
 
 
 def _diagnosis(found: Row) -> Iterator[str]:
-    yield f"### First divergence of {_cell(found['backend'])} from {_cell(found['reference'])}"
+    yield f"### First divergence of {cell(found['backend'])} from {cell(found['reference'])}"
     yield ""
-    yield _cell(f"{found['verdict']}: {found['sentence']}.")
+    yield cell(f"{found['verdict']}: {found['sentence']}.")
     yield ""
     rows = [row for row in (*found["ledger"], *found["free"]) if row["verdict"] != "AGREE"]
     if rows:
-        yield from _table(
+        yield from table(
             ("step", "stage", "verdict", "distance", "allowed", "follows", "why"),
             (
                 (
@@ -185,7 +182,7 @@ def _comparison(one: Row) -> Sequence[str]:
 def _environment(environment: Row) -> Iterator[str]:
     yield "## Environment"
     yield ""
-    yield from _table(
+    yield from table(
         ("what", "value"),
         (
             (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
@@ -194,7 +191,8 @@ def _environment(environment: Row) -> Iterator[str]:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table, and an empty one."""
     yield _line(head)
     yield _line(["---"] * len(head))
     for row in rows:
@@ -203,10 +201,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(map(_cell, cells)) + " |"
+    return "| " + " | ".join(map(cell, cells)) + " |"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that cannot break out of its cell: no line end, no bar, no markup."""
     flat = " ".join(text.split())
     for special in ("\\", "|", "`", "<", ">", "[", "]", "*", "_"):

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harness.report import figures
+from harness.report import attribution, figures
 from harness.report.thin import shown_epochs
 
 STYLES = {
@@ -41,12 +41,8 @@ def verdict_line(document: dict[str, Any]) -> Text:
     )
 
 
-def _of(rows: list[Row], case: Row) -> list[Row]:
-    return [row for row in rows if (row["problem"], row["dtype"]) == (case["problem"], case["dtype"])]
-
-
 def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
-    runs = _of(document["runs"], case)
+    runs = attribution.of_case(document["runs"], case)
     yield Text.assemble(
         (f"{figures.printable(case['problem'])} {case['dtype']}  ", "bold"),
         (case["verdict"], STYLES[case["verdict"]]),
@@ -54,7 +50,7 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
     )
     if any(run["losses"] for run in runs):
         yield _losses(case, runs)
-    if comparisons := _of(document["comparisons"], case):
+    if comparisons := attribution.of_case(document["comparisons"], case):
         yield _comparisons(case, comparisons)
     if case["certified"]:
         yield _own_errors(case["certified"], runs)

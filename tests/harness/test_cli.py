@@ -63,7 +63,7 @@ def test_a_difference_exits_with_one(run):
     status, out, _ = run("verify", "seed", *PAIR, "--rtol", "1e-12")
     assert status == 1
     assert "DIFFER" in out
-    assert "beyond tolerance first at epoch 0" in out
+    assert "beyond tolerance first at epoch" in out
 
 
 def test_one_backend_exits_with_three(run):
