@@ -1,7 +1,7 @@
 """The seed's kind of problem, trained by loops that one would write by hand, with no harness around them.
 
 Each maker takes a linear least-squares problem (one ``linear`` layer, squared error summed, plain descent) and gives a
-function that trains it from the start and returns the losses as a NumPy array: what `fit` is measured against.
+function that trains it from the start and returns losses, weights and bias in NumPy: what `fit` is measured against.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def notebook(problem: Problem):
             losses.append(values[-1][0])
             updates = [-rate * grad.sum(0) for grad in grads]
             params = [params[0] + updates[0], params[1] + updates[1], y]
-        return np.array(losses)
+        return np.array(losses), params[0], params[1]
 
     return train
 
@@ -68,7 +68,7 @@ def numpy(problem: Problem):
             u = 2 * error
             w -= rate * (x.T @ u)
             b -= rate * u.sum(0)
-        return losses
+        return losses, w, b
 
     return train
 
@@ -93,7 +93,8 @@ def torch(problem: Problem):
             losses[epoch] = loss.detach()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return losses.numpy()
+        weight, bias = (one.detach().numpy().copy() for one in model.parameters())
+        return losses.numpy(), weight.T, bias
 
     return train
 
@@ -131,8 +132,8 @@ def jax_scan(problem: Problem):
     def train():
         with jax.enable_x64(x.dtype == np.float64):
             params = {"linear": {"w": jnp.array(w0), "b": jnp.array(b0)}}
-            _, losses = scan((params, optimizer.init(params)))
-            return np.array(losses)
+            (params, _), losses = scan((params, optimizer.init(params)))
+            return np.array(losses), np.array(params["linear"]["w"]), np.array(params["linear"]["b"])
 
     return train
 
@@ -156,7 +157,7 @@ def jax_notebook(problem: Problem):
                 losses.append(float(loss))
                 updates, state = optimizer.update(grads, state, params)
                 params = optax.apply_updates(params, updates)
-            return np.array(losses)
+            return np.array(losses), np.array(params["linear"]["w"]), np.array(params["linear"]["b"])
 
     return train
 
@@ -180,6 +181,6 @@ def autograd(problem: Problem):
             loss, (dw, db) = gradient((w, b))
             losses.append(loss)
             w, b = w - rate * dw, b - rate * db
-        return np.array(losses)
+        return np.array(losses), w, b
 
     return train

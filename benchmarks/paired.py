@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -29,8 +29,10 @@ def ratio(seconds: Mapping[str, list[float]], left: str, right: str) -> tuple[fl
     return median, low, high
 
 
-def same(candidates: Mapping[str, Callable[[], object]], rtol: float) -> None:
-    """That all candidates give the same numbers, or an AssertionError: a ratio of unlike jobs says nothing."""
-    first, *others = [np.asarray(run(), dtype=np.float64) for run in candidates.values()]
+def same(candidates: Mapping[str, Callable[[], Sequence[object]]], rtol: float) -> None:
+    """That all candidates give the same arrays, or an AssertionError: a ratio of unlike jobs says nothing."""
+    first, *others = [run() for run in candidates.values()]
     for other in others:
-        np.testing.assert_allclose(other, first, rtol=rtol, atol=rtol * abs(first[0]))
+        for left, right in zip(first, other, strict=True):
+            scale = np.abs(np.asarray(left, np.float64)).max()
+            np.testing.assert_allclose(np.asarray(right, np.float64), left, rtol=rtol, atol=rtol * scale)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -180,19 +179,16 @@ class TorchTrainer:
 
     def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
         x, y = _tensor(batches.x), _tensor(batches.y)
-        losses = torch.empty(len(batches), dtype=self._dtype)
+        losses = []
         history = [self.read(state).parameters] if recording.parameters else []
-        step = 0
         for epoch in range(batches.epochs):
-            for rows, masks in _dealt(batches, epoch):
-                losses[step] = self._train(state, x[rows], y[rows], masks)
-                step += 1
+            losses += [self._train(state, *dealt) for dealt in _dealt(batches, epoch, x, y)]
             if recording.parameters:
                 history.append(self.read(state).parameters)
         recorded = {
             name: np.stack([past[name] for past in history]) for name in self._paths.parameters if history
         }
-        return Trace(_array(losses), self.read(state), recorded or None)
+        return Trace(_array(torch.stack(losses)), self.read(state), recorded or None)
 
     def _train(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
         """One step as torch's users write it; the loss stays on its device."""
@@ -203,7 +199,8 @@ class TorchTrainer:
         return loss.detach()
 
     def _loss_of(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
-        set_masks(state.module, self._paths.masks, masks)
+        if masks:
+            set_masks(state.module, self._paths.masks, masks)
         return self._penalised(self._loss(state.module(x), y), state)
 
     def _penalised(self, loss: torch.Tensor, state: State) -> torch.Tensor:
@@ -216,7 +213,8 @@ class TorchTrainer:
         state.step += 1
         if state.step % self._problem.accumulation:
             return state
-        self._clip(state.module.parameters())
+        if self._problem.clip != UNCLIPPED:
+            self._clip(state.module.parameters())
         state.optimizer.step()
         if state.scheduler is not None:
             state.scheduler.step()
@@ -288,17 +286,20 @@ class TorchTrainer:
             yield from self._named(replace(state, module=module))
 
 
-def _dealt(batches: Batches, epoch: int) -> Iterator[tuple[torch.Tensor | EllipsisType, Masks]]:
-    """What to index the data with, step by step (`...` for all rows, which copies nothing), and the masks."""
+def _dealt(
+    batches: Batches, epoch: int, x: torch.Tensor, y: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, Masks]]:
+    """The batches of an epoch, and their masks; all rows are the data themselves, which copies nothing."""
     masks = {layer: torch.from_numpy(mask) for layer, mask in batches.masks(epoch).items()}
     size = batches.batching.size
     if size is None:
-        yield ..., masks
+        yield x, y, masks
         return
     order = torch.from_numpy(batches.order(epoch))
     for start in range(0, len(order), size):
         part = slice(start, start + size)
-        yield order[part], {layer: mask[part] for layer, mask in masks.items()}
+        rows = order[part]
+        yield x[rows], y[rows], {layer: mask[part] for layer, mask in masks.items()}
 
 
 def _tensors(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, Masks]:
