@@ -24,6 +24,7 @@ RATES = (
     ("mutants", "misplaced", "named at another stage"),
     ("mutants", "unexplained", "without the right explanation, where there is one"),
     ("clean", "alarms", "clean runs that alarmed"),
+    ("clean", "diverged", "clean runs in which every backend diverged"),
     ("clean", "undecided_float64", "clean runs in float64 that could not be judged, though well-posed"),
     ("clean", "ill_posed_float64", "clean runs in float64 that have no definite trajectory"),
 )
@@ -60,9 +61,9 @@ def _mutants(findings: Sequence[Finding]) -> Document:
 def _clean(runs: Sequence[CleanRun]) -> Document:
     double = [one for one in runs if one.dtype == "float64"]
     posed = [one for one in double if not one.ill_posed]
-    alarms = [one for one in runs if one.verdict in (Verdict.DIFFER, Verdict.ERROR)]
     return {
-        "alarms": _rate(len(alarms), len(runs)),
+        "alarms": _rate(sum(one.alarms for one in runs), len(runs)),
+        "diverged": _rate(sum(one.diverged for one in runs), len(runs)),
         "undecided_float64": _rate(sum(one.verdict is Verdict.INCONCLUSIVE for one in posed), len(posed)),
         "ill_posed_float64": _rate(len(double) - len(posed), len(double)),
     }

@@ -16,7 +16,7 @@ from backends.errors import IllPosedError, UndecidedError
 from backends.problem import Optimizer, Problem
 from backends.protocol import Certifying
 from harness.diagnosis import diagnose
-from harness.parity import verify
+from harness.parity import Result, verify
 from harness.problems import find
 from harness.selftest.clean import clean
 from harness.selftest.mutants import Mutant
@@ -67,6 +67,7 @@ class CleanRun:
         problem, dtype, verdict, reason: as of its case.
         ill_posed: whether it could not be judged because it has no definite trajectory: the certified reference
             finds that numbers are equal whose order decides where it goes on.
+        diverged: whether every backend trained, and to nothing finite.
     """
 
     problem: str
@@ -74,6 +75,12 @@ class CleanRun:
     verdict: Verdict
     reason: str
     ill_posed: bool = False
+    diverged: bool = False
+
+    @property
+    def alarms(self) -> bool:
+        """Whether it says that right backends differ or fail; that all of them diverge is the problem's doing."""
+        return self.verdict in (Verdict.DIFFER, Verdict.ERROR) and not self.diverged
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,11 @@ def train_clean(
         result = verify(problem, backends=chosen, dtypes=[problem.dtype])
         reason = "" if result.verdict is Verdict.AGREE else result.cases[0].reason
         ill_posed = result.verdict is Verdict.INCONCLUSIVE and _is_ill_posed(problem)
-        yield CleanRun(problem.name, problem.dtype, result.verdict, reason, ill_posed)
+        yield CleanRun(problem.name, problem.dtype, result.verdict, reason, ill_posed, _diverged(result))
+
+
+def _diverged(result: Result) -> bool:
+    return all(run.trace is not None and not np.isfinite(run.trace.losses[-1]) for run in result.runs)
 
 
 def train_clean_apart(seeds: Sequence[int], processes: int = 2) -> Iterator[CleanRun]:

@@ -75,7 +75,7 @@ def test_without_a_fault_the_mutated_trainer_is_the_reference(problem):
 def quiet(seeds):
     """That no clean run alarms, and that most could be judged: see the README for the measured rates."""
     runs = list(train_clean(seeds, BACKENDS))
-    assert not [one for one in runs if one.verdict in (Verdict.DIFFER, Verdict.ERROR)]
+    assert not [one for one in runs if one.alarms]
     undecided = [one for one in runs if one.dtype == "float64" and one.verdict is not Verdict.AGREE]
     assert sum(not one.ill_posed for one in undecided) <= 3
     assert sum(one.verdict is Verdict.AGREE for one in runs) > 0.7 * len(runs)
@@ -110,6 +110,14 @@ def test_the_readme_shows_the_stored_figures_and_they_are_passed():
     assert figures.in_text(text, told) == text
     other = {**told, "detection": []}
     assert figures.in_text(text, other) != text
+
+
+def test_a_problem_that_diverges_everywhere_is_no_alarm_and_a_backend_that_fails_is():
+    (run,) = train_clean([733], BACKENDS)
+    assert (run.verdict, run.diverged, run.alarms) == (Verdict.ERROR, True, False)
+    failed = CleanRun("clean-1", "float64", Verdict.ERROR, "it failed")
+    told = report.document([], [run, failed], {})
+    assert (told["clean"]["alarms"]["hits"], told["clean"]["diverged"]["hits"]) == (1, 1)
 
 
 def test_the_documents_are_those_of_the_schema():
