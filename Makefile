@@ -46,8 +46,9 @@ conventions: $(STAMP)  ## write docs/conventions.md anew after a change of the t
 reference: $(STAMP)  ## write docs/command-line.md and docs/schema.md anew from the parsers and harness/schemas/
 	$(BIN)/python -m harness.reference
 
+# Not --quiet: then nothing is counted as a warning, and strict is not.
 docs: $(STAMP)  ## build the documentation into site/, strictly; open site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove .venv and everything generated
 	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
