@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test sweep selftest check bench schemas conventions clean
+.PHONY: help verify test sweep selftest check bench schemas conventions reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,13 @@ schemas: $(STAMP)  ## write harness/schemas/ anew after a change of the tables
 conventions: $(STAMP)  ## write docs/conventions.md anew after a change of the tables
 	$(BIN)/python -m harness.conventions
 
+reference: $(STAMP)  ## write docs/command-line.md and docs/schema.md anew from the parsers and harness/schemas/
+	$(BIN)/python -m harness.reference
+
+# Not --quiet: then nothing is counted as a warning, and strict is not.
+docs: $(STAMP)  ## build the documentation into site/, strictly; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:  ## remove .venv and everything generated
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find reports -type f ! -name README.md -delete

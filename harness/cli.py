@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     try:
         try:
-            options = _parser().parse_args(arguments)
+            options = parser().parse_args(arguments)
             status: int = options.run(options)
         finally:  # --help and --version leave by SystemExit
             print(end="", flush=True)
@@ -60,7 +60,8 @@ def _abandon_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What reads the command line: one subparser a command."""
     parser = argparse.ArgumentParser(
         prog="lockstep",
         description="Train one problem in several frameworks and decide whether they agree.",

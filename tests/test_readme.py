@@ -10,36 +10,32 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from tests import blocks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [command for command, _ in blocks.commands(README)]
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-COMMANDS = [line.removeprefix("$ ") for block in blocks("console") for line in block.splitlines()]
-
-
-@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[-1][:40])
-def test_python_runs(code):
+@pytest.mark.parametrize(
+    "block", blocks.of(README, "python"), ids=lambda block: block.text.splitlines()[-1][:40]
+)
+def test_python_runs(block):
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-W", "error", "-c", block.text], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
-    for said in re.findall(r"^print\(.*# (\w+)$", code, re.MULTILINE):
-        assert said in done.stdout
+    assert done.stdout.splitlines() == block.output
 
 
 def test_there_are_commands_and_code_to_run():
     assert len(COMMANDS) >= 6
-    assert len(blocks("python")) >= 2
+    assert len(blocks.of(README, "python")) >= 2
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_commands_run(command, capsys):
-    program, *arguments = shlex.split(command)
+    program, *arguments = command
     assert program == "lockstep"
     assert main(arguments) == 0
     assert capsys.readouterr().out
@@ -54,12 +50,12 @@ def test_the_table_shown_is_the_table_printed(capsys):
         line.split()[:-1] for line in printed[2 : 2 + len(losses)]
     ]  # the distance is the machine's
     assert printed[:2] == shown[2].splitlines()[:2]
-    assert blocks("")[2].strip() == printed[-1]
+    assert blocks.of(README, "")[2].text.strip() == printed[-1]
 
 
-@pytest.mark.parametrize("toml", blocks("toml"), ids=lambda toml: toml.splitlines()[0])
-def test_the_toml_example_is_a_problem(tmp_path, toml):
-    (tmp_path / "mine.toml").write_text(toml, encoding="utf-8")
+@pytest.mark.parametrize("block", blocks.of(README, "toml"), ids=lambda block: block.text.splitlines()[0])
+def test_the_toml_example_is_a_problem(tmp_path, block):
+    (tmp_path / "mine.toml").write_text(block.text, encoding="utf-8")
     (tmp_path / "mine.csv").write_text("width,height,price\n1,2,3\n2,1,4\n0.5,3,2\n", encoding="utf-8")
     assert main(["verify", str(tmp_path / "mine.toml"), "--quiet"]) == 0
 
@@ -79,6 +75,8 @@ def test_the_make_targets_named_exist():
         "check",
         "schemas",
         "conventions",
+        "reference",
+        "docs",
     }:
         environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
         done = subprocess.run(
