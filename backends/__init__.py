@@ -7,7 +7,7 @@ and third parties add theirs through the entry point group ``lockstep.backends``
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -65,30 +65,49 @@ REFERENCE = "numpy"
 CERTIFIED = "exact"
 """The backend that knows the true trajectory."""
 
+NUMPY = Entry("numpy", "backends.numpy_vjp.backend:NumPyBackend", "hand-written VJPs in NumPy")
+
+JAX = Entry(
+    "jax",
+    "backends.jax_haiku.backend:JaxBackend",
+    "Haiku modules, Optax optimizers, jit and lax.scan",
+    ("jax", "haiku", "optax"),
+    ("jax>=0.6", "dm-haiku>=0.0.14", "optax>=0.2.5"),
+)
+
+TORCH = Entry(
+    "torch",
+    "backends.pytorch.backend:TorchBackend",
+    "torch.nn modules and torch.optim optimizers",
+    ("torch",),
+    ("torch>=2.6",),
+)
+
+EXACT = Entry(
+    "exact",
+    "backends.exact.backend:ExactBackend",
+    "the NumPy chain over ball arithmetic: the true trajectory, enclosed",
+    ("flint",),
+    ("python-flint>=0.6",),
+    default=False,
+)
+
+
+def _mode(of: Entry, mode: str, target: str, summary: str) -> Entry:
+    """Another way to run the same framework; it trains where it is named."""
+    return replace(of, name=f"{of.name}:{mode}", target=f"backends.{target}", summary=summary, default=False)
+
+
 BUILT_IN = (
-    Entry("numpy", "backends.numpy_vjp.backend:NumPyBackend", "hand-written VJPs in NumPy"),
-    Entry(
-        "jax",
-        "backends.jax_haiku.backend:JaxBackend",
-        "Haiku modules, Optax optimizers, jit and lax.scan",
-        ("jax", "haiku", "optax"),
-        ("jax>=0.6", "dm-haiku>=0.0.14", "optax>=0.2.5"),
-    ),
-    Entry(
-        "torch",
-        "backends.pytorch.backend:TorchBackend",
-        "torch.nn modules and torch.optim optimizers",
-        ("torch",),
-        ("torch>=2.6",),
-    ),
-    Entry(
-        "exact",
-        "backends.exact.backend:ExactBackend",
-        "the NumPy chain over ball arithmetic: the true trajectory, enclosed",
-        ("flint",),
-        ("python-flint>=0.6",),
-        default=False,
-    ),
+    NUMPY,
+    JAX,
+    TORCH,
+    _mode(JAX, "step", "jax_haiku.modes:JaxStepBackend", "jax, one jitted call a step"),
+    _mode(JAX, "eager", "jax_haiku.modes:JaxEagerBackend", "jax, one operation at a time"),
+    _mode(TORCH, "compile", "pytorch.modes:TorchCompileBackend", "torch, the model compiled"),
+    _mode(TORCH, "foreach", "pytorch.modes:TorchForeachBackend", "torch, the optimizer's foreach form"),
+    _mode(TORCH, "fused", "pytorch.modes:TorchFusedBackend", "torch, the optimizer's fused form"),
+    EXACT,
 )
 
 

@@ -82,18 +82,17 @@ def test_third_parties_are_found_by_entry_point_and_cannot_take_our_names(monkey
     assert found["numpy"].target.startswith("backends.")
 
 
-def test_a_reference_trains_where_it_is_named_and_not_by_default():
-    assert "exact" in backends.known()
-    assert "exact" not in backends.entries()
+def test_a_reference_and_modes_train_where_they_are_named_and_not_by_default():
+    assert list(backends.entries()) == ["numpy", "jax", "torch"]
+    assert {"exact", "jax:step", "torch:compile"} <= set(backends.known())
     assert backends.entry("exact").name == "exact"
-    assert list(backends.known()) == [*backends.entries(), "exact"]
 
 
 def test_requirements_are_those_of_the_package_metadata():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for entry in backends.BUILT_IN:
         if entry.requirements:
-            assert list(entry.requirements) == extras[entry.name]
+            assert list(entry.requirements) == extras[entry.name.partition(":")[0]]
 
 
 @pytest.mark.parametrize(
