@@ -287,8 +287,11 @@ def lockstep_session(request: pytest.FixtureRequest) -> Iterator[Lockstep]:
 
 def _verifies(item: pytest.Item) -> bool:
     """Whether it requests a fixture of ours; another project's may bear the same name."""
-    known: dict[str, Any] = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
-    return any(known[name][-1].func.__module__ == __name__ for name in FIXTURES & known.keys())
+    names = FIXTURES.intersection(getattr(item, "fixturenames", ()))
+    known: dict[str, Any] = (
+        getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {}) if names else {}
+    )
+    return any(known[name][-1].func.__module__ == __name__ for name in names if name in known)
 
 
 class _Run:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pickle
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,15 +50,14 @@ def merged(kept: Iterable[Kept]) -> Result:
     """All cases in one result, each once, under a name of its own.
 
     They are sorted by owner, problem and dtype, so that neither the order of the tests nor their processes shows. Where
-    several cases are of one problem in one dtype, each bears its owner's id behind its name, and a number where the
-    owner is the same.
+    several cases are of one problem in one dtype, the problem bears its owner's id behind its name, and a number where
+    the owner verified it more than once; the dtypes of one result keep one name.
     """
     found = list(_once(sorted(kept, key=_order)))
-    times = Counter(_key(case) for _, case in found)
-    taken = {key for key, count in times.items() if count == 1}
-    return Result(
-        tuple(case if times[_key(case)] == 1 else _apart(case, owner, taken) for owner, case in found)
-    )
+    times = Counter(_key(case) for _, cases in found for case in cases)
+    shared = {name for (name, _), count in times.items() if count > 1}
+    taken = {key for key in times if key[0] not in shared}
+    return Result(tuple(case for owner, cases in found for case in _apart(cases, owner, shared, taken)))
 
 
 def write(folder: Path, kept: Path, command: str) -> list[Path]:
@@ -77,13 +77,19 @@ def _key(case: Case) -> tuple[str, str]:
     return case.problem.name, case.problem.dtype
 
 
-def _once(kept: Iterable[Kept]) -> Iterator[tuple[str, Case]]:
+def _once(kept: Iterable[Kept]) -> Iterator[tuple[str, list[Case]]]:
     """Owners and cases, without those that a second process found just so because its tests share the fixture, too."""
     first: dict[Hashable, str] = {}
     for one in kept:
-        for case in one.result.cases:
-            if first.setdefault((one.owner, _outcome(case)), one.worker) == one.worker:
-                yield one.owner, case
+        cases = one.result.cases
+        yield (
+            one.owner,
+            [
+                case
+                for case in cases
+                if first.setdefault((one.owner, _outcome(case)), one.worker) == one.worker
+            ],
+        )
 
 
 def _outcome(case: Case) -> Hashable:
@@ -92,14 +98,28 @@ def _outcome(case: Case) -> Hashable:
     return *_key(case), case.verdict, case.tolerance.source, tuple(losses)
 
 
-def _apart(case: Case, owner: str, taken: set[tuple[str, str]]) -> Case:
-    """The case under the first name with the owner's id that no other has."""
-    name = base = f"{case.problem.name} [{owner}]"
-    number = 1
-    while (name, case.problem.dtype) in taken:
-        number += 1
-        name = f"{base} #{number}"
-    taken.add((name, case.problem.dtype))
+def _apart(
+    cases: Sequence[Case], owner: str, shared: Collection[str], taken: set[tuple[str, str]]
+) -> Iterator[Case]:
+    """The cases of one result, those of a shared name under the first with the owner's id that no other has."""
+    names: dict[str, str] = {}
+    for case in cases:
+        name = case.problem.name
+        if name in shared and name not in names:
+            dtypes = [one.problem.dtype for one in cases if one.problem.name == name]
+            names[name] = _free(f"{name} [{owner}]", dtypes, taken)
+            taken |= {(names[name], dtype) for dtype in dtypes}
+        yield _renamed(case, names[name]) if name in names else case
+
+
+def _free(name: str, dtypes: Collection[str], taken: Collection[tuple[str, str]]) -> str:
+    numbered = (f"{name} #{number}" for number in itertools.count(2))
+    return next(
+        one for one in itertools.chain([name], numbered) if not any((one, dtype) in taken for dtype in dtypes)
+    )
+
+
+def _renamed(case: Case, name: str) -> Case:
     problem = case.problem.replace(name=name)
     return dataclasses.replace(
         case,

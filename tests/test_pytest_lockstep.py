@@ -1,17 +1,22 @@
 """The pytest plugin, run by pytester as a project of its own would run it."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
 
 import backends
+import backends.exact.backend
 import harness
 import lockstep_cli
+import pytest_lockstep
 from backends.numpy_vjp.backend import NumPyBackend
 from harness.collected import Kept, merged, read
 from harness.schema import load
+from tests import blocks
 from tests.conftest import BACKENDS
 from tests.meta import faults
 
@@ -49,18 +54,36 @@ FOREIGN = (
 
 @pytest.fixture(autouse=True)
 def at_a_desk(monkeypatch):
-    """In CI pytest cuts no explanation, and a build's summary is written."""
+    """In CI pytest cuts no explanation."""
     for name in ("CI", "BUILD_NUMBER"):
         monkeypatch.delenv(name, raising=False)
 
 
+class Frameworks:
+    """Sees to it that no run within this process is the first to import one of them: pytester takes out again what was
+    imported, and neither can be imported twice."""
+
+    def pytest_configure(self):
+        self.before = {"jax", "torch"} & sys.modules.keys()
+
+    def pytest_unconfigure(self):
+        assert {"jax", "torch"} & sys.modules.keys() == self.before
+
+
 @pytest.fixture
-def pytest_run(pytester):
+def inprocess(pytester):
+    """Runs pytest in this process."""
+    pytester.plugins.append(Frameworks())
+    return lambda *arguments: pytester.runpytest_inprocess(*QUIET, *arguments)
+
+
+@pytest.fixture
+def pytest_run(pytester, inprocess):
     """Runs tests, given as source behind PRELUDE, in this process."""
 
     def run(source, *arguments, prelude=PRELUDE):
         pytester.makepyfile(prelude + source)
-        return pytester.runpytest_inprocess(*QUIET, *arguments)
+        return inprocess(*arguments)
 
     return run
 
@@ -263,9 +286,9 @@ def test_argument(lockstep):
         (("--lockstep-report", "test_bad.py"), "the output folder cannot be written"),
     ],
 )
-def test_bad_options_are_refused_before_anything_is_collected(pytester, arguments, words):
+def test_bad_options_are_refused_before_anything_is_collected(pytester, inprocess, arguments, words):
     pytester.makepyfile(test_bad="raise AssertionError('read')")
-    done = pytester.runpytest_inprocess(*QUIET, *arguments)
+    done = inprocess(*arguments)
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     text = " ".join(done.stderr.str().split())
     for part in words.split("*"):
@@ -504,9 +527,9 @@ EXPECTED = [
 ]
 
 
-def test_the_report_holds_every_comparison_under_a_name_of_its_own(pytester):
+def test_the_report_holds_every_comparison_under_a_name_of_its_own(pytester, inprocess):
     pytester.makepyfile(test_reports=PRELUDE + REPORTED)
-    done = pytester.runpytest_inprocess(*QUIET, "--lockstep-report", "out")
+    done = inprocess("--lockstep-report", "out")
     done.assert_outcomes(passed=10)
     document = told(pytester)
     assert sorted(named(document)) == EXPECTED
@@ -520,13 +543,13 @@ def test_the_report_holds_every_comparison_under_a_name_of_its_own(pytester):
     done.stdout.fnmatch_lines(["7 of 7 cases agree", f"report: {pytester.path / 'out' / 'parity.json'}, *"])
 
 
-def test_the_report_is_the_same_whatever_the_order(pytester):
+def test_the_report_is_the_same_whatever_the_order(pytester, inprocess):
     pytester.makepyfile(test_reports=PRELUDE + REPORTED)
     pytester.makeconftest("def pytest_collection_modifyitems(items): items.reverse()")
-    pytester.runpytest_inprocess(*QUIET, "--lockstep-report", "out").assert_outcomes(passed=10)
+    inprocess("--lockstep-report", "out").assert_outcomes(passed=10)
     turned = named(told(pytester))
     (pytester.path / "conftest.py").unlink()
-    pytester.runpytest_inprocess(*QUIET, "--lockstep-report", "out").assert_outcomes(passed=10)
+    inprocess("--lockstep-report", "out").assert_outcomes(passed=10)
     assert named(told(pytester)) == turned
 
 
@@ -598,6 +621,31 @@ def test_in_the_way(lockstep):
     done.stdout.fnmatch_lines(["ERROR: lockstep: the file cannot be written"])
 
 
+# The manual.
+
+
+PAGE = (Path(__file__).parent.parent / "docs" / "pytest.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_manuals_examples_do_what_it_says(pytester):
+    (ini,) = blocks.of(PAGE, "ini")
+    (shown,) = blocks.of(PAGE, "text")
+    pytester.makeini(ini.text)
+    pytester.makepyfile("\n".join(block.text for block in blocks.of(PAGE, "python")))
+    done = pytester.runpytest_subprocess(*QUIET)
+    done.assert_outcomes(passed=6, failed=1)
+    assert len(shown.text.splitlines()) >= 4
+    assert blocks.missing(shown.text.splitlines(), done.stdout.lines) == []
+    assert told(pytester, "reports")["verdict"] == "DIFFER"
+
+
+def test_the_manual_names_every_option_and_ini_value():
+    for option, ini, *_ in pytest_lockstep.OPTIONS:
+        assert re.search(rf"^\| `--lockstep-{option}\b.*\| `lockstep_{ini}` \|", PAGE, re.MULTILINE)
+    assert len(re.findall(r"^\| `--lockstep", PAGE, re.MULTILINE)) == len(pytest_lockstep.OPTIONS)
+
+
 # Merging.
 
 
@@ -644,6 +692,23 @@ def test_a_name_that_a_problem_has_already_is_given_to_no_other(agreeing):
     )
     kept = [Kept("a", "w", 0, agreeing), Kept("b", "w", 1, agreeing), Kept("c", "w", 2, taken)]
     assert [case.problem.name for case in merged(kept).cases] == ["seed [a] #2", "seed [b]", "seed [a]"]
+
+
+def test_the_dtypes_of_one_result_keep_one_name(agreeing):
+    """The float32 beside the second float64 was trained with it, and must not pass for the first one's."""
+    both = harness.verify("seed", backends=["numpy", Twin()], epochs=2)
+    kept = [Kept("a", "w", 0, agreeing), Kept("a", "w", 1, both)]
+    found = [(case.problem.name, case.problem.dtype) for case in merged(kept).cases]
+    assert found == [("seed [a]", "float64"), ("seed [a] #2", "float64"), ("seed [a] #2", "float32")]
+
+
+def test_dtypes_of_several_tests_are_one_problem(agreeing):
+    single = harness.verify("seed", backends=["numpy", Twin()], dtypes=["float32"], epochs=2)
+    found = merged([Kept("a", "w", 0, agreeing), Kept("b", "w", 1, single)]).cases
+    assert [(case.problem.name, case.problem.dtype) for case in found] == [
+        ("seed", "float64"),
+        ("seed", "float32"),
+    ]
 
 
 def test_a_case_bears_its_name_everywhere(differing):
