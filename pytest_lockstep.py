@@ -387,7 +387,7 @@ class _Run:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Writes the report; a run that verified nothing, or whose report is lost, does not pass."""
-        if self._report is not None:
+        if self._report is not None and not self.config.getoption("collectonly"):
             self._write(self._report)
         if session.exitstatus == pytest.ExitCode.OK and (self._failure or self._vacuous) and not self._worker:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

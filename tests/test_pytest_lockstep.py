@@ -443,9 +443,15 @@ def test_skipped(lockstep):
 """
 
 
-@pytest.mark.parametrize("beside", ["", "def test_foreign(): pass"])
-def test_a_run_that_skipped_everything_does_not_pass(pytest_run, without_torch, beside):
-    done = pytest_run(VACUOUS + beside)
+SKIPPED_BY_THE_MARKER = """
+@pytest.mark.lockstep(backends=["torch"])
+def test_marked(lockstep_backend): pass
+"""
+
+
+@pytest.mark.parametrize("source", [VACUOUS, VACUOUS + "def test_foreign(): pass", SKIPPED_BY_THE_MARKER])
+def test_a_run_that_skipped_everything_does_not_pass(pytest_run, without_torch, source):
+    done = pytest_run(source)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     done.stdout.fnmatch_lines(
         [f"ERROR: lockstep: every test that verifies was skipped, so nothing was verified ({REASON}); *"]
@@ -601,6 +607,8 @@ def test_skipped(lockstep):
 def test_a_run_without_a_comparison_leaves_no_older_report(pytester, pytest_run):
     pytest_run("def test_one(lockstep): lockstep.verify(SEED, backends=PAIR)", "--lockstep-report=out")
     assert len(told(pytester)["cases"]) == 2
+    pytest_run("def test_none(): pass", "--lockstep-report=out", "--collect-only")
+    assert len(told(pytester)["cases"]) == 2
     pytest_run("def test_none(): pass", "--lockstep-report=out")
     document = told(pytester)
     assert (document["cases"], document["verdict"]) == ([], "INCONCLUSIVE")
@@ -695,11 +703,11 @@ def test_a_name_that_a_problem_has_already_is_given_to_no_other(agreeing):
 
 
 def test_the_dtypes_of_one_result_keep_one_name(agreeing):
-    """The float32 beside the second float64 was trained with it, and must not pass for the first one's."""
-    both = harness.verify("seed", backends=["numpy", Twin()], epochs=2)
+    """The float32 was trained beside one of the two float64, and must not pass for the other's."""
+    both = harness.verify("seed", backends=["numpy", Twin()], dtypes=["float32", "float64"], epochs=2)
     kept = [Kept("a", "w", 0, agreeing), Kept("a", "w", 1, both)]
     found = [(case.problem.name, case.problem.dtype) for case in merged(kept).cases]
-    assert found == [("seed [a]", "float64"), ("seed [a] #2", "float64"), ("seed [a] #2", "float32")]
+    assert found == [("seed [a]", "float32"), ("seed [a]", "float64"), ("seed [a] #2", "float64")]
 
 
 def test_dtypes_of_several_tests_are_one_problem(agreeing):
