@@ -20,8 +20,8 @@ $(STAMP): pyproject.toml constraints.txt
 verify: $(STAMP)  ## train the seed problem on every backend, judge, write reports/
 	$(BIN)/lockstep verify seed --output reports
 
-test: $(STAMP)  ## run the test suite
-	$(BIN)/python -m pytest -n 2 --quiet
+test: $(STAMP)  ## run the test suite, write what its parity tests compared to reports/tests/
+	$(BIN)/python -m pytest -n 2 --quiet --lockstep-report reports/tests
 
 sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (4 minutes)
 	$(BIN)/python -m pytest -n 2 --quiet -m sweep
@@ -53,4 +53,4 @@ docs: $(STAMP)  ## build the documentation into site/, strictly; open site/index
 
 clean:  ## remove .venv and everything generated
 	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
-	find reports -type f ! -name README.md -delete
+	find reports -mindepth 1 ! -name README.md -delete

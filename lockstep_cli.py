@@ -28,15 +28,19 @@ def shadows(home: Path | None = None) -> list[str]:
     return found
 
 
+def refusal(found: list[str]) -> str:
+    """The error in three parts, from what `shadows` found."""
+    lines = "\n       ".join(found)
+    return (
+        f"another package shadows Lockstep's\n  got: {lines}\n"
+        "  fix: run from another folder, or take that package off PYTHONPATH or out of this environment"
+    )
+
+
 def main() -> int:
     """Run the command line; exit status as `harness.cli.main` documents it."""
     if found := shadows():
-        lines = "\n       ".join(found)
-        print(
-            f"error: another package shadows Lockstep's\n  got: {lines}\n"
-            "  fix: run from another folder, or take that package off PYTHONPATH or out of this environment",
-            file=sys.stderr,
-        )
+        print(f"error: {refusal(found)}", file=sys.stderr)
         return 2
     from harness.cli import main as run
 

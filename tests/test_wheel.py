@@ -37,9 +37,9 @@ def lockstep(wheel, tmp_path_factory):
     install = [home / "venv/bin/pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel]
     subprocess.run(install, check=True, capture_output=True)
 
-    def run(*arguments, **environment):
+    def run(*arguments, program="lockstep", **environment):
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        command = [home / "venv/bin/lockstep", *arguments]
+        command = [home / "venv/bin" / program, *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=home, env={**clean, **environment})
 
     return run
@@ -54,6 +54,7 @@ def test_the_wheel_holds_types_and_schemas_and_nothing_foreign(wheel):
         "harness/schemas/report.schema.json",
         "harness/schemas/list.schema.json",
         "lockstep_cli.py",
+        "pytest_lockstep.py",
     ):
         assert name in names
     tops = {name.partition("/")[0] for name in names}
@@ -61,6 +62,7 @@ def test_the_wheel_holds_types_and_schemas_and_nothing_foreign(wheel):
         "backends",
         "harness",
         "lockstep_cli.py",
+        "pytest_lockstep.py",
     }
 
 
@@ -80,3 +82,30 @@ def test_beside_the_frameworks_it_agrees(lockstep):
     done = lockstep("verify", "seed", "--quiet", PYTHONPATH=sysconfig.get_paths()["purelib"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("AGREE")
+
+
+SUITE = """
+import sys
+import pytest_lockstep
+
+def test_the_plugin_is_the_wheels():
+    assert pytest_lockstep.__file__.startswith(sys.prefix)
+
+def test_the_seed(lockstep):
+    lockstep.assert_parity("seed", backends=["numpy", "torch"], dtypes=["float64"])
+"""
+
+
+def test_pytest_finds_the_plugin_and_writes_its_report(lockstep, tmp_path):
+    """pytest and torch stand on the path; Lockstep is the wheel's, whose modules pytest rewrites as a plugin's."""
+    (tmp_path / "test_suite.py").write_text(SUITE, encoding="utf-8")
+    options = ["-W", "error", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:benchmark"]
+    done = lockstep(
+        *("-m", "pytest", *options, "--rootdir", tmp_path, tmp_path / "test_suite.py"),
+        *("-o", f"lockstep_report={tmp_path / 'out'}"),
+        program="python",
+        PYTHONPATH=sysconfig.get_paths()["purelib"],
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 cases agree" in done.stdout
+    assert (tmp_path / "out" / "parity.json").is_file()

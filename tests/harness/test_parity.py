@@ -17,13 +17,15 @@ TABLE = np.array(PRINTED, dtype=float)
 
 
 @pytest.fixture(scope="module")
-def seed_result():
-    return harness.verify("seed")
+def seed_result(lockstep_module):
+    return lockstep_module.verify("seed")
 
 
 @pytest.fixture(scope="module")
-def long_result():
-    return harness.verify(["seed", "seed-unrounded"], epochs=20_000, dtypes=["float64"], tolerance="fixed")
+def long_result(lockstep_module):
+    return lockstep_module.verify(
+        ["seed", "seed-unrounded"], epochs=20_000, dtypes=["float64"], tolerance="fixed"
+    )
 
 
 def run_of(result, backend, dtype, problem="seed"):
@@ -50,9 +52,8 @@ def test_numpy_in_float64_prints_the_notebooks_table(seed_result):
     assert np.array2string(trace.final.parameters["0.linear/b"], precision=8) == "[0.121909]"
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-def test_float32_is_within_3e_7_of_the_notebooks_table(seed_result, name):
-    trace = run_of(seed_result, name, "float32").trace
+def test_float32_is_within_3e_7_of_the_notebooks_table(seed_result, lockstep_backend):
+    trace = run_of(seed_result, lockstep_backend, "float32").trace
     np.testing.assert_allclose(trace.losses, TABLE, rtol=3e-7)
 
 
@@ -68,16 +69,15 @@ def test_float64_agrees_at_any_length(long_result):
     assert {case.tolerance.rtol for case in long_result.cases} == {1e-14}
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-def test_a_long_run_reaches_the_least_squares_solution(long_result, name):
+def test_a_long_run_reaches_the_least_squares_solution(long_result, lockstep_backend):
     seed = find("seed")
     design = np.column_stack([seed.x, np.ones(30)])
     expected = np.linalg.lstsq(design, seed.y, rcond=None)[0].ravel()
-    found = run_of(long_result, name, "float64").trace.final.parameters
+    found = run_of(long_result, lockstep_backend, "float64").trace.final.parameters
     found = np.append(found["0.linear/w"], found["0.linear/b"])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
     np.testing.assert_allclose(found, [2, -3, 1], rtol=0, atol=3e-8)
-    exact = run_of(long_result, name, "float64", "seed-unrounded").trace.final.parameters
+    exact = run_of(long_result, lockstep_backend, "float64", "seed-unrounded").trace.final.parameters
     exact = np.append(exact["0.linear/w"], exact["0.linear/b"])
     np.testing.assert_allclose(exact, [2, -3, 1], rtol=0, atol=1e-14)
 
@@ -126,30 +126,30 @@ def judged_again(result, **options):
 
 
 @pytest.mark.parametrize(("name", "dtype"), list(cases()))
-def test_every_problem_of_the_catalogue_agrees(name, dtype):
+def test_every_problem_of_the_catalogue_agrees(lockstep, name, dtype):
     """Within its budget; and, but where it is KNOWN not to be, within the fixed tolerance."""
-    result = harness.verify(name, dtypes=[dtype])
+    result = lockstep.verify(name, dtypes=[dtype])
     expected = {Verdict.AGREE, Verdict.INCONCLUSIVE} if (name, dtype) in UNDECIDED else {Verdict.AGREE}
     assert result.verdict in expected, result.census()
     fixed = judged_again(result, tolerance="fixed")
     assert fixed.verdict is (Verdict.DIFFER if (name, dtype) in KNOWN else Verdict.AGREE), fixed.census()
 
 
-@pytest.mark.parametrize("name", MEASURED)
-def test_the_known_difference_is_where_it_is_said_to_be(name):
+@pytest.mark.lockstep(problems=MEASURED)
+def test_the_known_difference_is_where_it_is_said_to_be(lockstep_problem):
     """numpy and torch, which form the corrections in double, agree; only jax is apart, and not by more than said."""
-    result = harness.verify(name, dtypes=["float32"], tolerance="fixed")
+    result = harness.verify(lockstep_problem, dtypes=["float32"], tolerance="fixed")
     for one in result.comparisons:
         if one.verdict is not Verdict.AGREE:
             assert "jax" in (one.left, one.right)
-            assert one.worst.scaled < 2 * MEASURED[name][1]
+            assert one.worst.scaled < 2 * MEASURED[lockstep_problem.name][1]
     between = [one for one in result.comparisons if "jax" not in (one.left, one.right)]
     assert between
     assert all(one.verdict is Verdict.AGREE for one in between)
 
 
-def test_a_problem_with_more_shape_agrees():
-    assert harness.assert_parity(square_problem()).verdict is Verdict.AGREE
+def test_a_problem_with_more_shape_agrees(lockstep):
+    assert lockstep.assert_parity(square_problem()).verdict is Verdict.AGREE
 
 
 def test_one_backend_is_no_comparison():
