@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH = $(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*'
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test sweep selftest check bench schemas conventions reference docs clean
+.PHONY: help verify test sweep selftest check bench bench-quick schemas conventions reference docs clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
@@ -36,7 +37,10 @@ check: $(STAMP)  ## lint, formatting, types
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## time what the documentation claims (minutes)
-	$(BIN)/python -m pytest benchmarks --benchmark-enable -o python_files='bench_*.py' -o python_functions='bench_*' -s
+	$(BENCH) --benchmark-enable -s
+
+bench-quick: $(STAMP)  ## whether every benchmark runs, at the smallest size (2 minutes)
+	$(BENCH) --quiet --quick
 
 schemas: $(STAMP)  ## write harness/schemas/ anew after a change of the tables
 	$(BIN)/python -m harness.schema

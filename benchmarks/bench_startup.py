@@ -1,30 +1,37 @@
 """From start to verdict against the imports alone, as whole processes, interleaved."""
 
-import statistics
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
-IMPORTS = [sys.executable, "-c", "import torch, jax, haiku, optax"]
+from benchmarks.paired import interleaved, ratio
+
 VERIFY = [sys.executable, "-m", "harness", "verify", "seed", "--quiet"]
-PAIRS = 7
+IMPORTS = {
+    "every import": "import torch, jax, haiku, optax",
+    "torch alone": "import torch",
+    "jax alone": "import jax, haiku, optax",
+    "numpy alone": "import numpy",
+}
 
 
-def seconds(command):
-    started = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - started
+def starting(command):
+    return lambda: subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.mark.benchmark(group="start to verdict")
-def bench_startup(benchmark):
-    """The ratio is taken pair by pair; the machine's drift hits both of a pair."""
-    seconds(IMPORTS), seconds(VERIFY)
-    pairs = [(seconds(VERIFY), seconds(IMPORTS)) for _ in range(PAIRS)]
-    ratios = sorted(verify / imports for verify, imports in pairs)
-    benchmark.extra_info["ratio_median"] = statistics.median(ratios)
-    benchmark.extra_info["ratio_range"] = [ratios[0], ratios[-1]]
-    print(f"\nverify / imports: median {statistics.median(ratios):.2f}, {ratios[0]:.2f} to {ratios[-1]:.2f}")
-    benchmark.pedantic(seconds, args=(VERIFY,), rounds=1)
+def bench_startup(benchmark, stated, quick):
+    """Ratios are taken round by round; and how much longer than the slowest single import, in seconds."""
+    imports = {name: starting([sys.executable, "-c", code]) for name, code in IMPORTS.items()}
+    seconds = interleaved({"verify": starting(VERIFY), **imports}, 2 if quick else 7)
+    alone = [name for name in IMPORTS if name != "every import"]
+    slowest = [max(seconds[name][turn] for name in alone) for turn in range(len(seconds["verify"]))]
+    over = sorted(taken - 1.25 * most for taken, most in zip(seconds["verify"], slowest, strict=True))
+    for name in IMPORTS:
+        middle, low, high = ratio(seconds, "verify", name)
+        print(f"\nverify / {name}: median {middle:.2f} ({low:.2f} to {high:.2f})", end="")
+    print(f"\nverify - 1.25 x the slowest import: median {over[len(over) // 2]:.2f} s")
+    stated(over_slowest=over, seconds=seconds, affinity=len(os.sched_getaffinity(0)))
+    benchmark.pedantic(starting(VERIFY), rounds=1)

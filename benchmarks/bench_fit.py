@@ -1,0 +1,48 @@
+"""A whole training run: each backend, in each of its modes, beside the loops that one would write by hand."""
+
+import pytest
+
+import backends
+from benchmarks.fits import PEERS, least_work, ours
+from benchmarks.paired import interleaved, ratio, same
+from benchmarks.problems import PROBLEMS
+
+TRAINERS = [name for name in backends.known() if name != backends.CERTIFIED]
+EAGER = {"jax:eager": 10}
+"""Epochs of what takes a thousand times longer."""
+PAIRS = [(name, peer) for name, peers in PEERS.items() for peer in peers]
+RTOL = {"float64": 1e-12, "float32": 1e-3}
+"""By which peers are the same job: their order of summation is their own."""
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("name", TRAINERS)
+def bench_fit(benchmark, agreed, stated, quick, name, problem):
+    trained = PROBLEMS[problem](quick)
+    if name in EAGER:
+        trained = trained.replace(epochs=min(trained.epochs, EAGER[name]))
+    refusal = backends.load(name).supports(trained)
+    if refusal is not None:
+        pytest.skip(refusal.reason)
+    benchmark.group = f"fit, {problem}"
+    stated(verdict=agreed(name, trained), epochs=trained.epochs, **least_work(trained))
+    train = ours(name, trained)
+    train()  # compiles
+    benchmark(train)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize(("name", "peer"), PAIRS, ids=lambda value: value)
+def bench_against(benchmark, agreed, stated, quick, rounds, name, peer, problem):
+    """The ratio of a backend's `fit` to a peer, round by round: the machine's drift hits both."""
+    trained = PROBLEMS[problem](quick)
+    if peer == "notebook":
+        trained = trained.replace(epochs=min(trained.epochs, 1_000 if "seed" in problem else 3))
+    pair = {"ours": ours(name, trained), "theirs": PEERS[name][peer](trained)}
+    same(pair, RTOL[trained.dtype])
+    seconds = interleaved(pair, 3 if peer == "notebook" and name == "jax" else rounds)
+    middle, low, high = ratio(seconds, "ours", "theirs")
+    print(f"\n{name} / {peer}, {problem}: {middle:.3f} ({low:.3f} to {high:.3f})")
+    benchmark.group = f"against, {problem}"
+    stated(verdict=agreed(name, trained), ratio=middle, quartiles=[low, high], **least_work(trained))
+    benchmark.pedantic(pair["ours"], rounds=1)

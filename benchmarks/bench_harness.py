@@ -1,0 +1,64 @@
+"""What the harness itself costs: comparing, the budget, the exact reference, the report, and `verify` as a whole."""
+
+import pytest
+
+import backends
+import harness
+from backends.exact.backend import ExactBackend
+from benchmarks import by_hand
+from benchmarks.paired import interleaved, ratio
+from benchmarks.problems import seed, tall
+from harness.budget import measure
+from harness.compare import compare_runs
+from harness.manifest import manifest
+from harness.report.document import to_document
+from harness.report.folder import write_report
+from harness.run import free_run
+from harness.tolerance import choose
+
+BARE = (by_hand.numpy, by_hand.jax_scan, by_hand.torch)
+
+
+def bench_compare(benchmark, quick):
+    """Two runs of so many steps: inputs, losses, final parameters."""
+    problem = seed(10 if quick else 1_000)
+    left, right = (free_run(backends.load(name), problem) for name in ("numpy", "torch"))
+    benchmark.group = "harness"
+    benchmark(compare_runs, problem, left, right, choose("float64", kind="fixed"))
+
+
+@pytest.mark.parametrize("epochs", [10, 1_000])
+def bench_budget(benchmark, quick, epochs):
+    benchmark.group = "harness"
+    problem = seed(min(epochs, 20) if quick else epochs)
+    benchmark.pedantic(measure, args=(problem,), rounds=2 if quick else 5)
+
+
+@pytest.mark.parametrize("epochs", [10, 100])
+def bench_exact(benchmark, quick, epochs):
+    benchmark.group = "harness"
+    problem = seed(min(epochs, 5) if quick else epochs)
+    benchmark.pedantic(ExactBackend().enclosure, args=(problem,), rounds=2 if quick else 5)
+
+
+def bench_report(benchmark, tmp_path):
+    """All files of the seed's report."""
+    told = to_document(harness.verify("seed"), manifest())
+    benchmark.group = "harness"
+    benchmark.pedantic(lambda: write_report(tmp_path, told), rounds=5, warmup_rounds=1)
+
+
+def bench_verify(benchmark, stated, quick, rounds):
+    """`verify` on three backends, compared and reported, against the three bare loops; the fixed tolerance."""
+    problem = tall(10**3 if quick else 10**6, 2, 60)
+    bare = [make(problem) for make in BARE]
+
+    def verified():
+        return to_document(harness.verify(problem, dtypes=["float32"], tolerance="fixed"), manifest())
+
+    pair = {"verify": verified, "bare": lambda: [train() for train in bare]}
+    middle, low, high = ratio(interleaved(pair, min(rounds, 5)), "verify", "bare")
+    print(f"\nverify / bare loops, {len(problem.x)} x 2, 60 epochs: {middle:.2f} ({low:.2f} to {high:.2f})")
+    benchmark.group = "harness"
+    stated(ratio=middle, quartiles=[low, high], backends=list(backends.entries()))
+    benchmark.pedantic(verified, rounds=1)

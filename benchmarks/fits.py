@@ -1,0 +1,37 @@
+"""Functions that train a problem from the start: a backend's `fit`, and what stands for the same job elsewhere."""
+
+from __future__ import annotations
+
+import backends
+from backends.problem import Problem
+from backends.protocol import LOSSES_ONLY
+from benchmarks import by_hand
+
+PEERS = {
+    "numpy": {"by hand": by_hand.numpy, "notebook": by_hand.notebook, "HIPS autograd": by_hand.autograd},
+    "jax": {"by hand": by_hand.jax_scan, "notebook": by_hand.jax_notebook},
+    "torch": {"by hand": by_hand.torch},
+}
+"""By backend: the loop written by hand in its framework, the notebook's own, and libraries in its place."""
+
+
+def ours(name: str, problem: Problem):
+    """A backend's `fit`, which gives losses, weights and bias."""
+    trainer, batches = backends.load(name).trainer(problem), problem.batches()
+
+    def train():
+        trace = trainer.fit(trainer.init(), batches, LOSSES_ONLY)
+        final = trace.final.parameters
+        return trace.losses, final["0.linear/w"], final["0.linear/b"]
+
+    return train
+
+
+def least_work(problem: Problem) -> dict[str, int]:
+    """Bytes that every epoch must read, and multiplications with additions that it must do, of least squares."""
+    rows, features = problem.x.shape
+    outputs = problem.y.shape[1]
+    return {
+        "bytes": problem.epochs * rows * (features + outputs) * problem.x.astype(problem.dtype).itemsize,
+        "flops": problem.epochs * rows * outputs * (4 * features + 4),
+    }
