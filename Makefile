@@ -6,7 +6,7 @@ BENCH = $(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o pytho
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test sweep selftest check bench bench-quick schemas conventions reference docs clean
+.PHONY: help verify verify-all test sweep selftest check bench bench-quick schemas conventions reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,8 +18,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
 	@touch $(STAMP)
 
-verify: $(STAMP)  ## train the seed problem on every backend, judge, write reports/
-	$(BIN)/lockstep verify seed --output reports
+verify: $(STAMP)  ## train the core problems on every backend, judge, certify, write reports/ (3 minutes)
+	$(BIN)/lockstep verify --core --certify --output reports
+
+# What nobody could judge (status 3: RAdam in float32, whose rounding is as large as its result) is told and passes.
+verify-all: $(STAMP)  ## the same with the whole catalogue, to reports/all/ (10 minutes)
+	$(BIN)/lockstep verify --all --quiet --output reports/all || test $$? -eq 3
 
 test: $(STAMP)  ## run the test suite, write what its parity tests compared to reports/tests/
 	$(BIN)/python -m pytest -n 2 --quiet --lockstep-report reports/tests

@@ -98,10 +98,15 @@ def _add_verify(commands: Any) -> None:
     verify.add_argument(
         "problems",
         nargs="*",
-        default=["seed"],
+        default=[],
         metavar="NAME|FILE.toml",
         help="problems of the catalogue (`lockstep list`) or problem files; default: seed",
     )
+    several = verify.add_mutually_exclusive_group()
+    several.add_argument(
+        "--core", action="store_true", help="one or two problems of each kind (two minutes, with --certify)"
+    )
+    several.add_argument("--all", action="store_true", help="the whole catalogue (some minutes)")
     verify.add_argument(
         "--backend", action="append", metavar="NAME", help="a backend to train on; repeat it; default: all"
     )
@@ -244,9 +249,26 @@ def _verify(options: argparse.Namespace) -> int:
     return result.verdict.exit_status
 
 
+def _wanted(options: argparse.Namespace) -> Sequence[str]:
+    """The problems that are named, or a set of the catalogue's."""
+    from backends.errors import ProblemError
+    from harness.problems import CORE, catalogue
+
+    if not (options.core or options.all):
+        return options.problems or ["seed"]
+    if options.problems:
+        raise ProblemError(
+            "problems are named beside a whole set",
+            f"{' '.join(options.problems)} with --{'core' if options.core else 'all'}",
+            "leave out one of the two",
+        )
+    return CORE if options.core else tuple(catalogue())
+
+
 def _command(options: argparse.Namespace) -> str:
     """What a shell is told to find the same again; where the report goes is left out."""
-    words = ["lockstep", "verify", *options.problems]
+    chosen = [f"--{flag}" for flag in ("core", "all") if getattr(options, flag)]
+    words = ["lockstep", "verify", *(chosen or options.problems or ["seed"])]
     for flag in ("backend", "dtype"):
         words += [f"--{flag}={value}" for value in getattr(options, flag) or ()]
     for flag in ("epochs", "rtol", "atol"):
@@ -303,7 +325,7 @@ def _train(options: argparse.Namespace) -> Result:
 
     with Progress(quiet=options.quiet) as progress:
         return verify(
-            options.problems,
+            _wanted(options),
             backends=options.backend,
             dtypes=dict.fromkeys(options.dtype or DTYPES),
             epochs=options.epochs,

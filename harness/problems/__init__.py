@@ -30,6 +30,31 @@ FAMILIES = (
 )
 
 
+CORE = (
+    "seed",
+    "momentum",
+    "adam",
+    "adamw",
+    "rmsprop",
+    "logistic",
+    "softmax",
+    "schedule-cosine",
+    "clip-norm",
+    "minibatches",
+    "accumulated",
+    "batch-norm",
+    "residual-mlp",
+    "convolution",
+    "attention",
+    "probe-small",
+    "probe-spike",
+    "probe-double",
+    "nist-norris",
+    "diabetes",
+)
+"""One or two of each kind: what a minute or two can say of a whole installation."""
+
+
 class Entry(NamedTuple):
     """One problem of the catalogue.
 

@@ -11,6 +11,7 @@ import pytest
 import backends
 from harness import cli, conventions, workers
 from harness.listing import listing
+from harness.problems import CORE, catalogue
 from harness.report import document
 
 ROOT = Path(cli.__file__).parent.parent
@@ -59,6 +60,18 @@ def test_the_seed_is_what_is_verified_by_default(run):
     assert run("verify", *PAIR, "--quiet")[1].startswith("AGREE  2 cases")
 
 
+def test_a_set_of_the_catalogue_is_verified(run, monkeypatch):
+    monkeypatch.setattr("harness.problems.CORE", ("seed", "momentum"))
+    status, out, _ = run("verify", "--core", "--epochs", "2", "--dtype", "float64", "--json", "-")
+    told = json.loads(out)
+    assert (status, [case["problem"] for case in told["cases"]]) == (0, ["seed", "momentum"])
+    assert told["command"].startswith("lockstep verify --core")
+
+
+def test_the_core_is_of_the_catalogue():
+    assert len(set(CORE) & set(catalogue())) == len(CORE)
+
+
 def test_a_difference_exits_with_one(run):
     status, out, _ = run("verify", "seed", *PAIR, "--rtol", "1e-12")
     assert status == 1
@@ -93,6 +106,8 @@ def test_an_absent_framework_exits_with_three_and_says_what_to_do(run, monkeypat
         (["verify", "seed", "--rtol", "-1"], "rtol is not a tolerance"),
         (["verify", "seed", "--atol", "inf"], "atol is not a tolerance"),
         (["verify", "seed", "--rtol", "2"], "give a number below 1"),
+        (["verify", "seed", "--core"], "beside a whole set"),
+        (["verify", "--core", "--all"], "not allowed with"),
         (["verify", "seed", "seed"], "two problems have one name"),
         (["verify", "seed", "--output", "README.md/below"], "output folder cannot be written"),
         (["verify", "seed", "--json", "README.md/below.json"], "output folder cannot be written"),
