@@ -20,6 +20,9 @@ Row = dict[str, Any]
 CENSUS, PLACES = 40, 40
 """Comparisons, and single elements of them, that a case shows."""
 
+OPEN = 3
+"""Cases that do not agree and are not folded up."""
+
 
 @dataclass
 class View:
@@ -29,8 +32,10 @@ class View:
         anchor: its id on the page.
         case, runs, comparisons: its rows of the document.
         trained: the runs that have losses.
-        plots: heading and figure of each plot.
+        plots: the figures.
         losses, parameters, census, passing, places, diagnoses: the rows of its tables.
+        own: each backend's largest own errors, of losses and of parameters.
+        open: whether it is shown without being asked for.
     """
 
     anchor: str
@@ -46,6 +51,7 @@ class View:
     places: list[tuple[Row, Row]] = field(default_factory=list)
     diagnoses: list[Row] = field(default_factory=list)
     own: dict[str, tuple[str, str]] = field(default_factory=dict)
+    open: bool = False
 
     @property
     def problem(self) -> str:
@@ -60,6 +66,16 @@ class View:
         return str(self.case["verdict"])
 
     @property
+    def columns(self) -> list[str]:
+        """Titles of the columns of those that trained, which hold numbers."""
+        return [f"#{run['backend']}" for run in self.trained]
+
+    @property
+    def reasons(self) -> bool:
+        """Whether a row of the census says why."""
+        return any(one["reason"] for one in self.census)
+
+    @property
     def step(self) -> str:
         """What an index of the losses counts."""
         return figures.step(self.case)
@@ -72,7 +88,14 @@ def views(told: Row, plots: Plots) -> list[View]:
     for number, case in enumerate(told["cases"], 1):
         key = (case["problem"], case["dtype"])
         found.append(_view(f"case-{number}", case, runs.get(key, []), comparisons.get(key, []), plots))
+    _open(found)
     return found
+
+
+def _open(found: list[View]) -> None:
+    """The first cases that do not agree; if all do, the first."""
+    for view in [one for one in found if one.verdict != Verdict.AGREE][:OPEN] or found[:1]:
+        view.open = True
 
 
 def _by_case(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
@@ -122,9 +145,8 @@ def _passing(comparisons: list[Row]) -> Iterator[Row]:
         if one["smallest_rtol"] is not None:
             pairs.setdefault((one["left"], one["right"]), []).append(one)
     for (left, right), rows in pairs.items():
-        rtol, atol = (
-            max(rows, key=lambda one, key=key: _size(one[key])) for key in ("smallest_rtol", "smallest_atol")
-        )
+        rtol = max(rows, key=lambda one: _size(one["smallest_rtol"]))
+        atol = max(rows, key=lambda one: _size(one["smallest_atol"]))
         yield {"left": left, "right": right, "rtol": rtol, "atol": atol}
 
 

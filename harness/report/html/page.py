@@ -40,6 +40,7 @@ def render(document: Mapping[str, Any]) -> str:
             told=told,
             parts=PARTS,
             backends=matrix.backends(told),
+            titles=[f" {name}" for name in matrix.backends(told)],
             rows=matrix.rows(told, views),
             counts=matrix.counts(told),
             cases=views,

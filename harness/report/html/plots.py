@@ -31,6 +31,8 @@ DRAWABLE = 1e300
 LOG = 20
 """Positive values of which the largest is so many times the least are drawn on a log scale."""
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
+MARKS = 12
+"""Crosses on a curve that is beyond its limit."""
 WIDTHS = (3.2, 2.0, 1.4, 1.2)
 """Of the first, second, ... backend: a wide line shows under the narrow ones that cover it."""
 
@@ -192,10 +194,10 @@ def _held(curve: Array, least: float) -> Array:
 
 
 def _over(distance: Array, limit: Array) -> Array:
-    """The furthest beyond the limit, a hundred at most."""
+    """Where marks say that the limit is passed: everywhere, or spread evenly."""
     length = min(len(distance), len(limit))
     over = np.flatnonzero(distance[:length] > limit[:length])
-    return over if len(over) <= 100 else over[np.linspace(0, len(over) - 1, 100).astype(int)]
+    return over if len(over) <= MARKS else over[np.linspace(0, len(over) - 1, MARKS).astype(int)]
 
 
 def _beyond(distance: Array, limit: Array) -> str:
@@ -225,14 +227,14 @@ def _with_errors(view: View) -> list[tuple[str, Any]]:
 
 def _written(axes: Axes) -> str:
     """The figure as matplotlib writes it, with plain words for its ticks."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import FixedFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
         if scale == "log":
             axis.set_major_locator(LogLocator(numticks=6))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
-        elif not axes.get_yticklabels() or axis is axes.xaxis:
+        elif not isinstance(axis.get_major_formatter(), FixedFormatter):  # which has words
             axis.set_major_locator(MaxNLocator(5, integer=axis is axes.xaxis))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
     told = StringIO()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from markupsafe import Markup
 
@@ -28,6 +29,8 @@ SETTINGS: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
     "axes.edgecolor": COLOURS["axis"],
     "axes.labelcolor": COLOURS["axis"],
     "xtick.color": COLOURS["axis"],
@@ -41,33 +44,56 @@ _NUMBER = re.compile(r"-?\d+\.\d+")
 _COLOUR = re.compile("|".join(COLOURS.values()))
 _NAMES = {colour: name for name, colour in COLOURS.items()}
 _ID = re.compile(r"url\(#([^)]*)\)")
-_USELESS = {"stroke-linejoin", "stroke-linecap", "stroke-opacity", "fill-opacity", "font", "font-family"}
+_DRAWN_BY_NONE = ("metadata", "style")
+_USELESS = {
+    "stroke-linejoin",
+    "stroke-linecap",
+    "stroke-opacity",
+    "fill-opacity",
+    "stroke-dashoffset",
+    "font",
+    "font-family",
+}
 
 
 def tidy(drawn: str, prefix: str, told: str, axes: Axes) -> Markup:
-    """The drawing without its metadata and sizes, its ids begun with `prefix`, with `told` as its text alternative."""
+    """The drawing without what a page does not need, its ids begun with `prefix`, with `told` as its alternative."""
     root = ElementTree.fromstring(drawn)
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag.rpartition("}")[2] in ("metadata", "style"):
-                parent.remove(child)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]*)', drawn))
+    view = root.attrib["viewBox"]
     for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        element.attrib = {
-            name.rpartition("}")[2]: _attribute(name, value, prefix)
-            for name, value in element.attrib.items()
-            if name != "id" or value in used
-        }
-        element.text = (element.text or "").strip() or None
-        element.tail = None
-    root.attrib = {
-        "viewBox": root.attrib["viewBox"],
-        "role": "img",
-        "aria-label": told,
-        "data-axes": _where(axes),
-    }
+        _shorten(element, used, prefix)
+    _unwrap(root)
+    root.attrib = {"viewBox": view, "role": "img", "aria-label": told, "data-axes": _where(axes)}
     return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _shorten(element: Element, used: set[str], prefix: str) -> None:
+    element.tag = element.tag.rpartition("}")[2]
+    short = {
+        name.rpartition("}")[2]: _attribute(name, value, prefix)
+        for name, value in element.attrib.items()
+        if name != "id" or value in used
+    }
+    element.attrib = {name: value for name, value in short.items() if value}
+    if element.tag == "text":  # the style sheet says the rest
+        style = element.attrib.pop("style", "")
+        anchor = re.search(r"text-anchor:\s*(\w+)", style)
+        element.attrib |= {"text-anchor": anchor[1]} if anchor else {}
+    element.text = (element.text or "").strip() or None
+    element.tail = None
+
+
+def _unwrap(parent: Element) -> None:
+    """Takes away groups that say nothing, and what draws nothing; the rest stays in its order."""
+    kept: list[Element] = []
+    for child in parent:
+        _unwrap(child)
+        if child.tag == "g" and not child.attrib:
+            kept += list(child)
+        elif child.tag not in _DRAWN_BY_NONE and child.attrib.get("style") != "fill:none":
+            kept.append(child)
+    parent[:] = kept
 
 
 def _attribute(name: str, value: str, prefix: str) -> str:
@@ -77,14 +103,16 @@ def _attribute(name: str, value: str, prefix: str) -> str:
         return f"#{prefix}-{value[1:]}"
     if name == "style":
         return _style(value)
+    if value.startswith("rotate(-0 "):
+        return ""
     short = _NUMBER.sub(lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), value)
     return " ".join(_ID.sub(rf"url(#{prefix}-\1)", short).split())
 
 
 def _style(value: str) -> str:
-    kept = [one.strip() for one in value.split(";") if one.strip()]
-    kept = [one for one in kept if one.partition(":")[0] not in _USELESS]
-    return _COLOUR.sub(lambda found: f"var(--{_NAMES[found[0]]})", ";".join(kept))
+    pairs = [[part.strip() for part in one.split(":", 1)] for one in value.split(";") if one.strip()]
+    kept = ";".join(f"{name}:{what}" for name, what in pairs if name not in _USELESS)
+    return _COLOUR.sub(lambda found: f"var(--{_NAMES[found[0]]})", kept)
 
 
 def _where(axes: Axes) -> str:
