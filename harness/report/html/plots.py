@@ -154,13 +154,13 @@ def _canvas() -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, HEIGHT))
-    figure.subplots_adjust(left=0.15, right=0.98, top=0.96, bottom=0.19)
     return FigureCanvasSVG(figure)
 
 
 def _axes(across: str, up: str) -> Axes:
     figure = _canvas().figure
     figure.clear()
+    figure.subplots_adjust(left=0.15, right=0.98, top=0.97, bottom=0.19)
     axes: Axes = figure.add_subplot()
     axes.set_xlabel(across, parse_math=False)
     axes.set_ylabel(up, parse_math=False)
