@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import LockstepError
+from harness.commands.report import add_report
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     _add_diagnose(commands)
     _add_selftest(commands)
+    add_report(commands)
     _add_list(commands)
     _add_doctor(commands)
     return parser
@@ -145,7 +147,9 @@ def _add_verify(commands: Any) -> None:
         "--markdown", metavar="FILE|-", help="write a summary for a comment; - is stdout, without the table"
     )
     verify.add_argument("--junit", metavar="FILE", help="write JUnit's XML, one test case a backend")
-    verify.add_argument("--output", type=Path, metavar="DIR", help="write parity.json and parity.md there")
+    verify.add_argument(
+        "--output", type=Path, metavar="DIR", help="write parity.json, parity.md and parity.html there"
+    )
     verify.add_argument("--quiet", action="store_true", help="print the verdict only")
 
 

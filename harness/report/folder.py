@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import write_text
-from harness.report import markdown
+from harness.report import html, markdown
 from harness.report.document import dumps
 
-RENDERED = {"parity.json": dumps, "parity.md": markdown.render}
+RENDERED = {"parity.json": dumps, "parity.md": markdown.render, "parity.html": html.render}
 """File name -> its text, from the document."""
 
 

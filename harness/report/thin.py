@@ -1,6 +1,10 @@
-"""Which epochs a table shows when a run has more than a page holds."""
+"""What a table or a curve shows of a run that has more epochs than a page holds."""
 
 from __future__ import annotations
+
+import numpy as np
+
+from backends.problem import Array
 
 
 def shown_epochs(epochs: int, limit: int = 20) -> list[int | None]:
@@ -9,3 +13,28 @@ def shown_epochs(epochs: int, limit: int = 20) -> list[int | None]:
         return list(range(epochs))
     half = limit // 2
     return [*range(half), None, *range(epochs - half, epochs)]
+
+
+def extremes(values: Array, buckets: int = 100) -> Array:
+    """Indices of a curve's points that are drawn: all, or in each of equally long stretches the least and the largest.
+
+    The first and the last stay as well, and in each stretch the first that is not a number, so that no extreme
+    and no gap is lost.
+    """
+    if len(values) <= 2 * buckets:
+        return np.arange(len(values))
+    kept = {0, len(values) - 1}
+    for start, stop in zip(*_bounds(len(values), buckets), strict=True):
+        part = values[start:stop]
+        finite = np.isfinite(part)
+        if finite.any():
+            kept |= {start + int(np.argmin(np.where(finite, part, np.inf)))}
+            kept |= {start + int(np.argmax(np.where(finite, part, -np.inf)))}
+        if not finite.all():
+            kept.add(start + int(np.argmin(finite)))
+    return np.array(sorted(kept))
+
+
+def _bounds(length: int, buckets: int) -> tuple[list[int], list[int]]:
+    edges = [length * one // buckets for one in range(buckets + 1)]
+    return edges[:-1], edges[1:]

@@ -1,0 +1,162 @@
+"""What the page shows of one case: a problem in one dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+from markupsafe import Markup
+
+from harness.report import figures
+from harness.report.html import ledgers, values
+from harness.report.html.plots import Plots
+from harness.report.thin import shown_epochs
+from harness.verdict import Verdict
+
+Row = dict[str, Any]
+
+CENSUS, PLACES = 40, 40
+"""Comparisons, and single elements of them, that a case shows."""
+
+OPEN = 3
+"""Cases that do not agree and are not folded up."""
+
+
+@dataclass
+class View:
+    """One case as the template takes it.
+
+    Attributes:
+        anchor: its id on the page.
+        case, runs, comparisons: its rows of the document.
+        trained: the runs that have losses.
+        plots: the figures.
+        losses, parameters, census, passing, places, diagnoses: the rows of its tables.
+        own: each backend's largest own errors, of losses and of parameters.
+        open: whether it is shown without being asked for.
+    """
+
+    anchor: str
+    case: Row
+    runs: list[Row]
+    comparisons: list[Row]
+    trained: list[Row]
+    plots: list[Markup] = field(default_factory=list)
+    losses: list[list[str]] = field(default_factory=list)
+    parameters: values.Parameters = values.NONE
+    census: list[Row] = field(default_factory=list)
+    passing: list[Row] = field(default_factory=list)
+    places: list[tuple[Row, Row]] = field(default_factory=list)
+    diagnoses: list[Row] = field(default_factory=list)
+    own: dict[str, tuple[str, str]] = field(default_factory=dict)
+    open: bool = False
+
+    @property
+    def problem(self) -> str:
+        return str(self.case["problem"])
+
+    @property
+    def dtype(self) -> str:
+        return str(self.case["dtype"])
+
+    @property
+    def verdict(self) -> str:
+        return str(self.case["verdict"])
+
+    @property
+    def columns(self) -> list[str]:
+        """Titles of the columns of those that trained, which hold numbers."""
+        return [f"#{run['backend']}" for run in self.trained]
+
+    @property
+    def reasons(self) -> bool:
+        """Whether a row of the census says why."""
+        return any(one["reason"] for one in self.census)
+
+    @property
+    def step(self) -> str:
+        """What an index of the losses counts."""
+        return figures.step(self.case)
+
+
+def views(told: Row, plots: Plots) -> list[View]:
+    """Every case, numbered, for names may repeat and may hold anything."""
+    runs, comparisons = (_by_case(told[key]) for key in ("runs", "comparisons"))
+    found = []
+    for number, case in enumerate(told["cases"], 1):
+        key = (case["problem"], case["dtype"])
+        found.append(_view(f"case-{number}", case, runs.get(key, []), comparisons.get(key, []), plots))
+    _open(found)
+    return found
+
+
+def _open(found: list[View]) -> None:
+    """The first cases that do not agree; if all do, the first."""
+    for view in [one for one in found if one.verdict != Verdict.AGREE][:OPEN] or found[:1]:
+        view.open = True
+
+
+def _by_case(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
+    grouped: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        grouped.setdefault((row["problem"], row["dtype"]), []).append(row)
+    return grouped
+
+
+def _view(anchor: str, case: Row, runs: list[Row], comparisons: list[Row], plots: Plots) -> View:
+    trained = [run for run in runs if run["losses"]]
+    view = View(anchor, case, runs, comparisons, trained)
+    ranked = sorted(comparisons, key=_rank)
+    view.losses = list(_losses(case, trained))
+    view.parameters = values.parameters(case["dtype"], trained)
+    view.census = ranked if len(ranked) <= CENSUS else ranked[:CENSUS]
+    view.passing = list(_passing(comparisons))
+    view.places = list(_places(ranked))
+    view.diagnoses = [{**one, "rows": ledgers.rows(one)} for one in case["diagnoses"]]
+    view.own = {run["backend"]: figures.own_error(run["errors"]) for run in trained}
+    view.plots = [one for one in (plots.losses(view), plots.distances(view), plots.errors(view)) if one]
+    return view
+
+
+def _rank(one: Row) -> tuple[int, float]:
+    """What does not agree first, then what is nearest to its limit."""
+    used = one["used"]
+    share = float("inf") if isinstance(used, str) else 0.0 if used is None else used
+    return tuple(Verdict).index(Verdict(one["verdict"])), -share
+
+
+def _losses(case: Row, trained: list[Row]) -> Iterator[list[str]]:
+    rows = list(zip_longest(*(run["losses"] for run in trained), case["distances"])) if trained else []
+    for epoch in shown_epochs(len(rows)):
+        if epoch is None:
+            yield ["…"] * (len(trained) + 2)
+        else:
+            *losses, distance = rows[epoch]
+            shown = [figures.loss(value, case["dtype"]) for value in losses]
+            yield [str(epoch), *shown, figures.distance(distance)]
+
+
+def _passing(comparisons: list[Row]) -> Iterator[Row]:
+    """For each pair, the least tolerances at which everything that has one passes, and what needs them."""
+    pairs: dict[tuple[str, str], list[Row]] = {}
+    for one in comparisons:
+        if one["smallest_rtol"] is not None:
+            pairs.setdefault((one["left"], one["right"]), []).append(one)
+    for (left, right), rows in pairs.items():
+        rtol = max(rows, key=lambda one: _size(one["smallest_rtol"]))
+        atol = max(rows, key=lambda one: _size(one["smallest_atol"]))
+        yield {"left": left, "right": right, "rtol": rtol, "atol": atol}
+
+
+def _size(value: float | str | None) -> float:
+    return float("inf") if isinstance(value, str) else value or 0.0
+
+
+def _places(ranked: list[Row]) -> Iterator[tuple[Row, Row]]:
+    """The worst places of each comparison that does not agree; if all do, of the one nearest to its limit."""
+    differing = [one for one in ranked if one["verdict"] != Verdict.AGREE and one["places"]]
+    shown = differing or [one for one in ranked if one["places"]][:1]
+    pairs = [(one, place) for one in shown for place in one["places"]]
+    yield from pairs[:PLACES]

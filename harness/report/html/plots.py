@@ -1,0 +1,242 @@
+"""Curves as inline SVG. Needs matplotlib; without it there are none, and the page says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from importlib.util import find_spec
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from backends.problem import Array
+from harness.report import figures
+from harness.report.html import svg, text
+from harness.report.thin import extremes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from harness.report.html.cases import View
+
+INSTALL = 'pip install "lockstep-parity[report]"'
+
+WIDTH, HEIGHT = 4.6, 2.3
+"""Inches, at 72 units each."""
+DRAWABLE = 1e300
+"""What is larger is drawn here: an axis has to be able to hold its own margins."""
+LOG = 20
+"""Positive values of which the largest is so many times the least are drawn on a log scale."""
+DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
+MARKS = 12
+"""Crosses on a curve that is beyond its limit."""
+WIDTHS = (3.2, 2.0, 1.4, 1.2)
+"""Of the first, second, ... backend: a wide line shows under the narrow ones that cover it."""
+
+
+class Plots:
+    """Draws the plots of one page; ids are numbered through it."""
+
+    def __init__(self) -> None:
+        self.available = find_spec("matplotlib") is not None
+        self.install = INSTALL
+        self._drawn = 0
+
+    def style(self) -> AbstractContextManager[None]:
+        """Everything is drawn within this, whatever the user's own settings are."""
+        if not self.available:
+            return nullcontext()
+        from matplotlib import style
+
+        return style.context(["default", svg.SETTINGS])
+
+    def losses(self, view: View) -> Markup | None:
+        """The losses of all backends over each other."""
+        curves = [(run["backend"], numbers(run["losses"])) for run in view.trained]
+        if not self._drawable(curves):
+            return None
+        axes = _axes(view.step, "loss")
+        log = _wants_log([curve for _, curve in curves])
+        for order, (_, curve) in enumerate(curves):
+            _line(axes, curve, order, log)
+        told = f"Losses of {_names(curves)} per {view.step}{', log scale' if log else ''}. "
+        last = (f"{name} ends at {figures.loss(value, view.dtype)}" for name, value in _last(view))
+        return self._figure(axes, "Losses", told + "; ".join(last) + ".", [name for name, _ in curves])
+
+    def distances(self, view: View) -> Markup | None:
+        """The distance between the backends, over the band that it may lie in."""
+        distance, limit = numbers(view.case["distances"]), numbers(view.case["limits"])
+        if not self._drawable([("", distance)]):
+            return None
+        axes = _axes(view.step, "distance / scale")
+        least = _floor(distance, limit)
+        _band(axes, limit, least)
+        kept = extremes(distance)
+        axes.plot(kept, _held(distance[kept], least), color=svg.COLOURS["series-1"], linewidth=1.6)
+        over = _over(distance, limit)
+        axes.plot(over, _held(distance[over], least), "x", color=svg.COLOURS["bad"], markersize=5, mew=1.6)
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=least)
+        told = (
+            f"Largest distance of two losses per {view.step}, log scale, against the band that passes: "
+            f"{_beyond(distance, limit)}. What is 0 lies on the lower edge."
+        )
+        return self._figure(axes, "Distance and budget", told, ["distance"], "band that passes")
+
+    def errors(self, view: View) -> Markup | None:
+        """Each backend's own error against the certified trajectory."""
+        curves = [(run["backend"], numbers(run["errors"]["losses"])) for run in view.trained if run["errors"]]
+        if not self._drawable(curves):
+            return None
+        axes = _axes(view.step, "error in ULPs")
+        log = _wants_log([curve[curve > 0] for _, curve in curves])
+        least = _floor(*(curve for _, curve in curves))
+        for order, (_, curve) in enumerate(curves):
+            _line(axes, _held(curve, least) if log else curve, order, log)
+        largest = (f"{name} {figures.own_error(run['errors'])[0]}" for name, run in _with_errors(view))
+        told = (
+            f"Error of each loss against the certified trajectory in ULPs; the largest: {'; '.join(largest)}."
+        )
+        return self._figure(axes, "Own errors", told, [name for name, _ in curves])
+
+    def detection(self, points: list[dict[str, Any]]) -> Markup | None:
+        """Which relative changes of the learning rate were found."""
+        shown = [one for one in points if one["change"] > 0]
+        if not shown or not self.available:
+            return None
+        axes = _axes("relative change of the learning rate", "")
+        for verdict, height, colour, mark in _VERDICTS:
+            at = [one["change"] for one in shown if one["verdict"] == verdict]
+            axes.plot(at, [height] * len(at), mark, color=svg.COLOURS[colour], markersize=6)
+        axes.set_xscale("log")
+        axes.set_yticks([one[1] for one in _VERDICTS], [one[0].lower() for one in _VERDICTS])
+        axes.set_ylim(-0.5, len(_VERDICTS) - 0.5)
+        told = "Verdict on a relative change of the learning rate: " + ", ".join(
+            f"{one['change']:.0e} {one['verdict']}" for one in shown
+        )
+        return self._figure(axes, "Detection", told + ".", [])
+
+    def _drawable(self, curves: Sequence[tuple[str, Array]]) -> bool:
+        return self.available and any(np.isfinite(curve).any() for _, curve in curves)
+
+    def _figure(
+        self, axes: Axes, title: str, told: str, names: Sequence[str], band: str | None = None
+    ) -> Markup:
+        self._drawn += 1
+        drawn = svg.tidy(_written(axes), f"p{self._drawn}", str(text.shown(told)), axes)
+        keys = "".join(
+            f'<li class="s{order % len(DASHES) + 1}">{escape(text.shown(text.name(name)))}</li>'
+            for order, name in enumerate(names)
+        )
+        keys += f'<li class="band">{escape(band)}</li>' if band else ""
+        legend = f'<ul class="legend">{keys}</ul>' if keys else ""
+        caption = f"<figcaption>{escape(text.shown(told))}</figcaption>"
+        return Markup(f'<figure class="plot"><h5>{escape(title)}</h5>{drawn}{legend}{caption}</figure>')
+
+
+_VERDICTS = (("AGREE", 0, "series-1", "o"), ("INCONCLUSIVE", 1, "axis", "s"), ("DIFFER", 2, "bad", "x"))
+
+
+def numbers(values: Sequence[float | str]) -> Array:
+    """Floats, with what cannot be drawn as NaN: words for what is not finite."""
+    return np.array([np.nan if isinstance(one, str) else one for one in values], dtype=np.float64).clip(
+        -DRAWABLE, DRAWABLE
+    )
+
+
+@cache
+def _canvas() -> Any:
+    """One empty figure for all plots: axes are added and taken away."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    return FigureCanvasSVG(figure)
+
+
+def _axes(across: str, up: str) -> Axes:
+    figure = _canvas().figure
+    figure.clear()
+    figure.subplots_adjust(left=0.15, right=0.98, top=0.97, bottom=0.19)
+    axes: Axes = figure.add_subplot()
+    axes.set_xlabel(across, parse_math=False)
+    axes.set_ylabel(up, parse_math=False)
+    return axes
+
+
+def _line(axes: Axes, curve: Array, order: int, log: bool) -> None:
+    kept = extremes(curve)
+    style = order % len(DASHES)
+    colour = svg.COLOURS[f"series-{style + 1}"]
+    mark = "o" if len(curve) == 1 else None
+    axes.plot(kept, curve[kept], color=colour, linestyle=DASHES[style], linewidth=WIDTHS[style], marker=mark)
+    axes.set_yscale("log" if log else "linear")
+
+
+def _band(axes: Axes, limit: Array, least: float) -> None:
+    kept = extremes(limit)
+    if len(kept):
+        axes.fill_between(kept, least, _held(limit[kept], least), color=svg.COLOURS["band"], linewidth=0)
+        axes.plot(kept, _held(limit[kept], least), color=svg.COLOURS["axis"], linewidth=1, linestyle="dashed")
+
+
+def _floor(*curves: Array) -> float:
+    """Somewhat under the least positive value: where a log scale begins, and a zero is drawn."""
+    positive = np.concatenate([curve[curve > 0] for curve in curves])
+    return max(float(positive.min()) / 3, 1e-300) if positive.size else 1e-17
+
+
+def _held(curve: Array, least: float) -> Array:
+    return np.maximum(curve, least)
+
+
+def _over(distance: Array, limit: Array) -> Array:
+    """Where marks say that the limit is passed: everywhere, or spread evenly."""
+    length = min(len(distance), len(limit))
+    over = np.flatnonzero(distance[:length] > limit[:length])
+    return over if len(over) <= MARKS else over[np.linspace(0, len(over) - 1, MARKS).astype(int)]
+
+
+def _beyond(distance: Array, limit: Array) -> str:
+    if not len(limit):
+        return "no band is known"
+    length = min(len(distance), len(limit))
+    over = int((distance[:length] > limit[:length]).sum())
+    return f"{over} of {length} lie beyond it"
+
+
+def _wants_log(curves: Sequence[Array]) -> bool:
+    finite = np.concatenate([curve[np.isfinite(curve)] for curve in curves])
+    return bool(finite.size) and bool(finite.min() > 0) and float(finite.max() / finite.min()) > LOG
+
+
+def _names(curves: Sequence[tuple[str, Array]]) -> str:
+    return ", ".join(text.name(name) for name, _ in curves)
+
+
+def _last(view: View) -> list[tuple[str, Any]]:
+    return [(text.name(run["backend"]), run["losses"][-1]) for run in view.trained]
+
+
+def _with_errors(view: View) -> list[tuple[str, Any]]:
+    return [(text.name(run["backend"]), run) for run in view.trained if run["errors"]]
+
+
+def _written(axes: Axes) -> str:
+    """The figure as matplotlib writes it, with plain words for its ticks."""
+    from matplotlib.ticker import FixedFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
+        if scale == "log":
+            axis.set_major_locator(LogLocator(numticks=6))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+        elif not isinstance(axis.get_major_formatter(), FixedFormatter):  # which has words
+            axis.set_major_locator(MaxNLocator(5, integer=axis is axes.xaxis))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    told = StringIO()
+    _canvas().print_svg(told, metadata={"Date": None})
+    return told.getvalue()

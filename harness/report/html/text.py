@@ -1,0 +1,35 @@
+"""Foreign text as a page may show it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from harness.report import figures
+
+NAME, TEXT = 80, 2000
+"""Characters of a name and of any other text that are shown."""
+
+
+def shown(value: Any) -> Any:
+    """What a template writes: text without control characters, none of it too long; our own markup as it is."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return figures.printable(_cut(value, TEXT))
+
+
+def name(value: str) -> str:
+    """A name short enough for a cell of a table."""
+    return _cut(value, NAME)
+
+
+def fact(value: Any) -> str:
+    """A value of the environment in words."""
+    if value is None or value in ({}, []):
+        return "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _cut(value: str, limit: int) -> str:
+    return value if len(value) <= limit else f"{value[:limit]}… ({len(value)} characters)"
