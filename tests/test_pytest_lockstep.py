@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import matplotlib.backends.backend_svg
+import matplotlib.figure  # noqa: F401
 import pytest
 
 import backends

@@ -7,7 +7,7 @@ import backends
 import harness
 from backends.errors import ProblemError, UnknownNameError
 from backends.problem import DTYPES
-from harness.problems import catalogue, find
+from harness.problems import CORE, catalogue, find
 from harness.tolerance import ToleranceError
 from harness.verdict import Verdict
 from tests.backends.test_chain import PRINTED
@@ -110,10 +110,11 @@ adaptive update begins. In most draws one of 32 twins begins at another step, an
 
 
 def cases():
-    """The catalogue in both dtypes; float32, where nothing is known of it, is left to the sweep."""
+    """The catalogue in both dtypes; the core in float64 and what is known of float32, the rest is left to the sweep."""
     for name in catalogue():
         for dtype in DTYPES:
-            marks = pytest.mark.sweep if dtype == "float32" and (name, dtype) not in KNOWN else ()
+            at_once = (name, dtype) in KNOWN or (name in CORE and dtype == "float64")
+            marks = () if at_once else pytest.mark.sweep
             yield pytest.param(name, dtype, marks=marks)
 
 
