@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jsonschema
 import matplotlib.backends.backend_svg
-import matplotlib.figure  # noqa: F401
+import matplotlib.figure  # noqa: F401 - pytester takes out again what a run in this process was the first to import
 import pytest
 
 import backends
