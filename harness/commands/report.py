@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def add_report(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Adds the command's parser."""
     report = commands.add_parser(
         "report",
@@ -16,12 +16,12 @@ def add_report(commands: Any) -> None:
         description="Write parity.json, parity.md and parity.html from a report that `lockstep verify --json` or "
         "`--output` wrote. Exit status: that of the verdict in it.",
     )
-    report.set_defaults(run=_report)
+    report.set_defaults(run=_run)
     report.add_argument("file", type=Path, metavar="FILE.json", help="the report; - is stdin")
     report.add_argument("--output", type=Path, metavar="DIR", help="where to write; default: beside the file")
 
 
-def _report(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     from harness.files import writable_folder
     from harness.report.folder import write_report
     from harness.report.stored import load
