@@ -23,12 +23,12 @@ def add(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from harness.files import writable_folder
-    from harness.report.folder import write_report
+    from harness.report.folder import sentence, write_report
     from harness.report.stored import load
     from harness.verdict import Verdict
 
     told = load(options.file)
     beside = Path() if str(options.file) == "-" else options.file.parent
     written = write_report(writable_folder(options.output or beside), told)
-    print(f"report: {', '.join(map(str, written))}", file=sys.stderr)
+    print(sentence(written), file=sys.stderr)
     return Verdict(told["verdict"]).exit_status

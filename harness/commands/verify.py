@@ -27,10 +27,10 @@ def add(commands: Any) -> None:
     verify.add_argument(
         "problems",
         nargs="*",
-        default=["seed"],
         metavar="NAME|FILE.toml",
         help="problems of the catalogue (`lockstep list`) or problem files; default: seed",
     )
+    verify.add_argument("--all", action="store_true", help="the whole catalogue")
     verify.add_argument(
         "--backend", action="append", metavar="NAME", help="a backend to train on; repeat it; default: all"
     )
@@ -79,8 +79,9 @@ def _run(options: argparse.Namespace) -> int:
     from harness.files import writable_folder
     from harness.manifest import manifest
     from harness.report import document, junit, summary
-    from harness.report.folder import write_report
+    from harness.report.folder import sentence, write_report
 
+    options.problems = _problems(options)
     if options.output is not None:
         writable_folder(options.output)
     if options.json == options.markdown == "-":
@@ -97,13 +98,28 @@ def _run(options: argparse.Namespace) -> int:
     if "-" not in (options.json, options.markdown):
         _print_result(told, options.quiet)
     if written:
-        print(f"report: {', '.join(map(str, written))}", file=sys.stderr)
+        print(sentence(written), file=sys.stderr)
     return result.verdict.exit_status
+
+
+def _problems(options: argparse.Namespace) -> list[str]:
+    """What was asked for, the seed where nothing was."""
+    from harness.problems import catalogue
+
+    if not options.all:
+        return options.problems or ["seed"]
+    if options.problems:
+        raise LockstepError(
+            "the whole catalogue, and problems by name",
+            " ".join(options.problems),
+            "leave out --all, or the names",
+        )
+    return list(catalogue())
 
 
 def _command(options: argparse.Namespace) -> str:
     """What a shell is told to find the same again; where the report goes is left out."""
-    words = ["lockstep", "verify", *options.problems]
+    words = ["lockstep", "verify", *(["--all"] if options.all else options.problems)]
     for flag in ("backend", "dtype"):
         words += [f"--{flag}={value}" for value in getattr(options, flag) or ()]
     for flag in ("epochs", "rtol", "atol"):
