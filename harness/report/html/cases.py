@@ -180,5 +180,6 @@ def _places(ranked: list[Row]) -> Iterator[tuple[Row, Row]]:
     """The worst places of each comparison that does not agree; if all do, of the one nearest to its limit."""
     differing = [one for one in ranked if one["verdict"] != Verdict.AGREE and one["places"]]
     shown = differing or [one for one in ranked if one["places"]][:1]
-    pairs = [(one, place) for one in shown for place in one["places"]]
-    yield from pairs[:PLACES]
+    each = max(PLACES // max(len(shown), 1), 1)
+    for one in shown[:PLACES]:
+        yield from ((one, place) for place in one["places"][:each])
