@@ -410,7 +410,9 @@ class _Run:
             others = ", ".join(f"{n} {one}" for one, n in sorted(self._verdicts.items()) if one != "AGREE")
             lines.append(f"{self._verdicts['AGREE']} of {total} cases agree{f'; {others}' if others else ''}")
         if self._written:
-            lines.append(f"report: {', '.join(map(str, self._written))}")
+            from harness.report.folder import sentence
+
+            lines += sentence(self._written).splitlines()
         if lines:
             terminalreporter.section("lockstep", sep="-")
         for line in lines:

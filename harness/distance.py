@@ -41,6 +41,12 @@ def ulps_between(left: np.floating, right: np.floating) -> int | None:
     return abs(_rank(left) - _rank(right))
 
 
+def rank(values: Array) -> Array:
+    """`_rank` of many numbers, as float64, which is exact to 2^53 only: to sort by distance. What is not finite has any."""
+    magnitude = np.abs(values).view(f"u{values.dtype.itemsize}").astype(np.float64)
+    return np.where(values < 0, -magnitude, magnitude)
+
+
 def _rank(value: np.floating) -> int:
     """Position of a number among those of its dtype; the bits of IEEE 754 numbers are ordered by magnitude."""
     magnitude = int(np.abs(value).view(f"u{value.dtype.itemsize}"))

@@ -1,1 +1,1 @@
-"""Commands that have a file of their own: each adds its parser and runs."""
+"""The commands, one file each: `add` adds its parser, whose ``run`` takes what was given and returns the status."""

@@ -1,4 +1,4 @@
-"""``lockstep report``: a report's files again from its JSON, without training."""
+"""``lockstep report``: a report's files again from its JSON, or what moved between two of them, without training."""
 
 from __future__ import annotations
 
@@ -7,28 +7,62 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from backends.errors import LockstepError
+from harness.commands.output import show, write
 
-def add_report(commands: Any) -> None:
+
+def add(commands: Any) -> None:
     """Adds the command's parser."""
     report = commands.add_parser(
         "report",
-        help="write a report's files again from its JSON, without training",
+        help="write a report's files again from its JSON, or show what moved between two reports",
         description="Write parity.json, parity.md and parity.html from a report that `lockstep verify --json` or "
-        "`--output` wrote. Exit status: that of the verdict in it.",
+        "`--output` wrote; exit status: that of the verdict in it. Of two reports, print what moved: verdicts, first "
+        "divergences, distances, versions; exit status 1 if it got worse: a case's verdict is more severe than it was "
+        "(in this order: DIFFER, ERROR, INCONCLUSIVE, SKIPPED, AGREE), or a case is gone. A distance that moved within "
+        "its limit is shown and is not worse.",
     )
-    report.set_defaults(run=_report)
+    report.set_defaults(run=_run)
     report.add_argument("file", type=Path, metavar="FILE.json", help="the report; - is stdin")
-    report.add_argument("--output", type=Path, metavar="DIR", help="where to write; default: beside the file")
+    report.add_argument(
+        "newer", type=Path, nargs="?", metavar="NEW.json", help="a later one: show what moved since FILE.json"
+    )
+    report.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where to write; default: beside the file. Of two reports changes.md, and by default nothing",
+    )
 
 
-def _report(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
+    return _rendered(options) if options.newer is None else _compared(options)
+
+
+def _rendered(options: argparse.Namespace) -> int:
     from harness.files import writable_folder
-    from harness.report.folder import write_report
+    from harness.report.folder import sentence, write_report
     from harness.report.stored import load
     from harness.verdict import Verdict
 
     told = load(options.file)
     beside = Path() if str(options.file) == "-" else options.file.parent
     written = write_report(writable_folder(options.output or beside), told)
-    print(f"report: {', '.join(map(str, written))}", file=sys.stderr)
+    print(sentence(written), file=sys.stderr)
     return Verdict(told["verdict"]).exit_status
+
+
+def _compared(options: argparse.Namespace) -> int:
+    from harness.files import writable_folder
+    from harness.report import changes, terminal
+    from harness.report.stored import load
+
+    if str(options.file) == str(options.newer) == "-":
+        raise LockstepError("two reports from one stdin", "- -", "read one of them from a file")
+    moved = changes.changes(load(options.file), load(options.newer))
+    if options.output is not None:
+        target = writable_folder(options.output) / "changes.md"
+        write(str(target), changes.render(moved))
+        print(f"report: {target}", file=sys.stderr)
+    show(terminal.changes(changes.headline(moved), changes.sections(moved)))
+    return 1 if changes.got_worse(moved) else 0

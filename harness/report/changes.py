@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.report import attribution, figures
-from harness.report.markdown import cell, table
+from harness.report.markdown import table
 from harness.verdict import Verdict
 
 SEVERITY = tuple(Verdict)
@@ -14,6 +14,7 @@ SEVERITY = tuple(Verdict)
 
 Document = dict[str, Any]
 Key = tuple[str, str]
+Section = tuple[str, tuple[str, ...], list[list[str]]]
 
 
 def changes(old: Document, new: Document) -> Document:
@@ -43,45 +44,46 @@ def changes(old: Document, new: Document) -> Document:
 
 
 def got_worse(told: Document) -> bool:
-    """Whether a verdict is more severe than it was."""
-    return any(SEVERITY.index(after) < SEVERITY.index(before) for _, before, after in told["verdicts"])
+    """Whether a case's verdict is more severe than it was, or a case that was there is no more."""
+    severer = any(SEVERITY.index(after) < SEVERITY.index(before) for _, before, after in told["verdicts"])
+    return severer or bool(told["gone"])
+
+
+def headline(told: Document) -> str:
+    """The answer in one line."""
+    if not any(told.values()):
+        return "Nothing moved"
+    return "Worse than before" if got_worse(told) else "Not worse than before"
+
+
+def sections(told: Document) -> Iterator[Section]:
+    """Each kind of change as a table: its title, the titles of its columns, its rows of words; none that is empty."""
+    columns = ("problem", "dtype", "before", "after")
+    tables: list[Section] = [
+        ("Not in the new report", ("problem", "dtype"), [list(one) for one in told["gone"]]),
+        ("New", ("problem", "dtype"), [list(one) for one in told["added"]]),
+        ("Verdict", columns, [[*case, str(old), str(new)] for case, old, new in told["verdicts"]]),
+        (
+            "First divergence",
+            columns,
+            [[*case, old or "none", new or "none"] for case, old, new in told["divergences"]],
+        ),
+        (
+            "Largest distance, as a share of its limit",
+            columns,
+            [[*case, figures.share(old), figures.share(new)] for case, old, new in told["distances"]],
+        ),
+        ("Environment", ("what", "before", "after"), [list(one) for one in told["environment"]]),
+    ]
+    yield from (one for one in tables if one[2])
 
 
 def render(told: Document) -> str:
     """The changes as Markdown."""
-    return "\n".join(_lines(told)) + "\n"
-
-
-def _lines(told: Document) -> Iterator[str]:
-    worse = got_worse(told)
-    yield f"# {'Worse than before' if worse else 'Not worse than before'}"
-    yield ""
-    for words, key in (("Not in the new report", "gone"), ("New", "added")):
-        if told[key]:
-            yield cell(f"{words}: {', '.join(' '.join(one) for one in told[key])}.")
-            yield ""
-    for title, key in (("Verdict", "verdicts"), ("First divergence", "divergences")):
-        if told[key]:
-            yield f"## {title}"
-            yield ""
-            yield from table(
-                ("problem", "dtype", "before", "after"),
-                ([*case, before or "none", after or "none"] for case, before, after in told[key]),
-            )
-    if told["distances"]:
-        yield "## Largest distance, as a share of its limit"
-        yield ""
-        yield from table(
-            ("problem", "dtype", "before", "after"),
-            (
-                [*case, figures.share(before), figures.share(after)]
-                for case, before, after in told["distances"]
-            ),
-        )
-    if told["environment"]:
-        yield "## Environment"
-        yield ""
-        yield from table(("what", "before", "after"), told["environment"])
+    lines = [f"# {headline(told)}", ""]
+    for title, columns, rows in sections(told):
+        lines += [f"## {title}", "", *table(columns, rows)]
+    return "\n".join(lines) + "\n"
 
 
 def _key(case: Document) -> Key:

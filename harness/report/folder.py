@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from harness.files import write_text
-from harness.report import html, markdown
+from harness.report import markdown
 from harness.report.document import dumps
 
-RENDERED = {"parity.json": dumps, "parity.md": markdown.render, "parity.html": html.render}
-"""File name -> its text, from the document."""
+NEEDED = ("jinja2", "markupsafe", "matplotlib")
+"""What the page needs, and nothing else here: the extra ``report``."""
+
+INSTALL = 'pip install "lockstep-parity[report]"'
+
+PAGE = "parity.html"
+
+Document = Mapping[str, Any]
 
 
-def write_report(folder: Path, told: Mapping[str, Any]) -> list[Path]:
-    """Write the document in every form; the paths, in the order in which they were written.
+def write_report(folder: Path, told: Document) -> list[Path]:
+    """Write the document in every form; the paths, the one to look at first.
+
+    Where what the page needs is not installed there is none; one of an earlier report is taken away.
 
     Raises:
         FileError: a file cannot be written.
     """
-    paths = [folder / name for name in RENDERED]
-    for path in paths:
-        write_text(path, RENDERED[path.name](dict(told)))
+    paths: list[Path] = []
+    for name, render in _forms():
+        write_text(folder / name, render(dict(told)))
+        paths.insert(0, folder / name)
+    if PAGE not in (path.name for path in paths):
+        (folder / PAGE).unlink(missing_ok=True)
     return paths
+
+
+def sentence(written: list[Path]) -> str:
+    """What was written, where to look, and what is missing."""
+    first, *others = written
+    told = f"report: {first}; the same in {', '.join(path.name for path in others)}"
+    absent = missing()
+    return f"no {PAGE}: it needs {', '.join(absent)}; {INSTALL}\n{told}" if absent else told
+
+
+def missing() -> list[str]:
+    """Modules that the page needs and that are not installed."""
+    return [name for name in NEEDED if find_spec(name) is None]
+
+
+def _forms() -> Iterator[tuple[str, Callable[[dict[str, Any]], str]]]:
+    """File name and what renders it, in the order in which they are written: figures first, the page last."""
+    yield "parity.json", dumps
+    yield "parity.md", markdown.render
+    if not missing():
+        from harness.report import html
+
+        yield PAGE, html.render

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -39,6 +39,27 @@ def verdict_line(document: dict[str, Any]) -> Text:
         f"  {len(document['cases'])} cases, {len(document['comparisons'])} comparisons of "
         f"{sum(one['elements'] for one in document['comparisons'])} values",
     )
+
+
+def changes(
+    headline: str, sections: Iterable[tuple[str, Sequence[str], Sequence[Sequence[str]]]]
+) -> RenderableType:
+    """What moved between two reports: a table for each kind of change, then the answer."""
+    parts: list[RenderableType] = []
+    for title, columns, rows in sections:
+        table = Table(
+            *columns,
+            title=title,
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            header_style="bold",
+            pad_edge=False,
+        )
+        for row in rows:
+            table.add_row(*(escape(figures.printable(one)) for one in row))
+        parts += [table, Text()]
+    return Group(*parts, Text(headline))
 
 
 def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:

@@ -15,7 +15,11 @@ def shown_epochs(epochs: int, limit: int = 20) -> list[int | None]:
     return [*range(half), None, *range(epochs - half, epochs)]
 
 
-def extremes(values: Array, buckets: int = 100) -> Array:
+STRETCHES = 100
+"""Parts of a long curve of which each keeps its extremes."""
+
+
+def extremes(values: Array, buckets: int = STRETCHES) -> Array:
     """Indices of a curve's points that are drawn: all, or in each of equally long stretches the least and the largest.
 
     The first and the last stay as well, and in each stretch the first that is not a number, so that no extreme

@@ -23,6 +23,9 @@ CENSUS, PLACES = 40, 40
 OPEN = 3
 """Cases that do not agree and are not folded up."""
 
+DETAILED = 250
+"""Cases that are shown in full, those that do not agree first; of any further one the verdict and what is nearest to its limit."""
+
 
 @dataclass
 class View:
@@ -35,6 +38,7 @@ class View:
         plots: the figures.
         losses, parameters, census, passing, places, diagnoses: the rows of its tables.
         own: each backend's largest own errors, of losses and of parameters.
+        brief: whether only its verdict is shown, and nothing of the above is filled in.
         open: whether it is shown without being asked for.
     """
 
@@ -51,6 +55,7 @@ class View:
     places: list[tuple[Row, Row]] = field(default_factory=list)
     diagnoses: list[Row] = field(default_factory=list)
     own: dict[str, tuple[str, str]] = field(default_factory=dict)
+    brief: bool = False
     open: bool = False
 
     @property
@@ -76,6 +81,15 @@ class View:
         return any(one["reason"] for one in self.census)
 
     @property
+    def nearest(self) -> Row | None:
+        """The comparison that used most of its limit; None where none has one that is finite."""
+        return max(
+            (one for one in self.comparisons if isinstance(one["used"], (int, float))),
+            key=lambda one: float(one["used"]),
+            default=None,
+        )
+
+    @property
     def step(self) -> str:
         """What an index of the losses counts."""
         return figures.step(self.case)
@@ -87,14 +101,21 @@ def views(told: Row, plots: Plots) -> list[View]:
     found = []
     for number, case in enumerate(told["cases"], 1):
         key = (case["problem"], case["dtype"])
-        found.append(_view(f"case-{number}", case, runs.get(key, []), comparisons.get(key, []), plots))
-    _open(found)
+        own, compared = runs.get(key, []), comparisons.get(key, [])
+        trained = [run for run in own if run["losses"]]
+        found.append(View(f"case-{number}", case, own, compared, trained))
+    ranked = sorted(found, key=lambda view: view.verdict == Verdict.AGREE)
+    for view in ranked[DETAILED:]:
+        view.brief = True
+    for view in ranked[:DETAILED]:
+        _detail(view, plots)
+    _open(ranked)
     return found
 
 
-def _open(found: list[View]) -> None:
+def _open(ranked: list[View]) -> None:
     """The first cases that do not agree; if all do, the first."""
-    for view in [one for one in found if one.verdict != Verdict.AGREE][:OPEN] or found[:1]:
+    for view in [one for one in ranked[:OPEN] if one.verdict != Verdict.AGREE] or ranked[:1]:
         view.open = True
 
 
@@ -105,19 +126,20 @@ def _by_case(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
     return grouped
 
 
-def _view(anchor: str, case: Row, runs: list[Row], comparisons: list[Row], plots: Plots) -> View:
-    trained = [run for run in runs if run["losses"]]
-    view = View(anchor, case, runs, comparisons, trained)
-    ranked = sorted(comparisons, key=_rank)
-    view.losses = list(_losses(case, trained))
-    view.parameters = values.parameters(case["dtype"], trained)
-    view.census = ranked if len(ranked) <= CENSUS else ranked[:CENSUS]
-    view.passing = list(_passing(comparisons))
+def _detail(view: View, plots: Plots) -> None:
+    """Fills in all that is shown of a case."""
+    ranked = sorted(view.comparisons, key=_rank)
+    view.losses = list(_losses(view.case, view.trained))
+    view.parameters = values.parameters(view.dtype, view.trained)
+    view.census = ranked[:CENSUS]
+    view.passing = list(_passing(view.comparisons))
     view.places = list(_places(ranked))
-    view.diagnoses = [{**one, "rows": ledgers.rows(one)} for one in case["diagnoses"]]
-    view.own = {run["backend"]: figures.own_error(run["errors"]) for run in trained}
+    view.diagnoses = [
+        {**one, "rows": ledgers.rows(one), "anchor": f"{view.anchor}-diagnosis-{number}"}
+        for number, one in enumerate(view.case["diagnoses"], 1)
+    ]
+    view.own = {run["backend"]: figures.own_error(run["errors"]) for run in view.trained}
     view.plots = [one for one in (plots.losses(view), plots.distances(view), plots.errors(view)) if one]
-    return view
 
 
 def _rank(one: Row) -> tuple[int, float]:
@@ -158,5 +180,6 @@ def _places(ranked: list[Row]) -> Iterator[tuple[Row, Row]]:
     """The worst places of each comparison that does not agree; if all do, of the one nearest to its limit."""
     differing = [one for one in ranked if one["verdict"] != Verdict.AGREE and one["places"]]
     shown = differing or [one for one in ranked if one["places"]][:1]
-    pairs = [(one, place) for one in shown for place in one["places"]]
-    yield from pairs[:PLACES]
+    each = max(PLACES // max(len(shown), 1), 1)
+    for one in shown[:PLACES]:
+        yield from ((one, place) for place in one["places"][:each])

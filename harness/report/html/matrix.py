@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from harness.report import attribution
 from harness.report.html.cases import View
 from harness.verdict import Verdict, combine
 
@@ -27,29 +28,49 @@ def rows(told: Row, views: list[View]) -> Iterator[Row]:
     """One for each case, with a cell for each backend; None where that was not asked for."""
     for view in views:
         runs = {run["backend"]: run for run in view.runs}
+        own = attribution.verdicts({"runs": view.runs, "comparisons": view.comparisons}, view.case)
         yield {
             "view": view,
-            "cells": [_cell(view, runs[name]) if name in runs else None for name in backends(told)],
+            "cells": [
+                _cell(view, runs[name], own[name]) if name in runs else None for name in backends(told)
+            ],
         }
 
 
-def _cell(view: View, run: Row) -> Row:
-    """A backend that trained is judged by its comparisons with the others."""
-    if run["verdict"] != Verdict.AGREE:
-        return {"verdict": run["verdict"], "words": "did not train", "anchor": view.anchor}
+def nearest(views: list[View]) -> Row | None:
+    """The comparison that used most of its limit in all cases, and where its evidence is."""
+    found = [(one, view.anchor) for view in views if (one := view.nearest) is not None]
+    if not found:
+        return None
+    one, anchor = max(found, key=lambda pair: float(pair[0]["used"]))
+    return {"one": one, "anchor": anchor}
+
+
+def _cell(view: View, run: Row, verdict: Verdict) -> Row:
+    words = _words(view, run["backend"]) if run["losses"] else "did not train"
+    return {"verdict": verdict.value, "words": words, "anchor": _evidence(view, run)}
+
+
+def _evidence(view: View, run: Row) -> str:
+    """Where the page says why: the first divergence, the reason why it did not train, or the census."""
+    if view.brief:
+        return view.anchor
+    if not run["losses"]:
+        return f"{view.anchor}-runs"
+    for found in view.diagnoses:
+        if found["backend"] == run["backend"] and found["verdict"] != Verdict.AGREE:
+            return str(found["anchor"])
+    return f"{view.anchor}-census" if view.census else view.anchor
+
+
+def _words(view: View, backend: str) -> str:
     against: dict[str, list[Verdict]] = {}
     for one in view.comparisons:
         sides = [one["left"], one["right"]]
-        if run["backend"] in sides:
-            sides.remove(run["backend"])
+        if backend in sides:
+            sides.remove(backend)
             against.setdefault(sides[0], []).append(Verdict(one["verdict"]))
-    judged = {other: combine(found) for other, found in against.items()}
-    verdict = combine(judged.values())
-    return {"verdict": verdict.value, "words": _words(view, run["backend"], judged), "anchor": view.anchor}
-
-
-def _words(view: View, backend: str, judged: dict[str, Verdict]) -> str:
-    agreeing = sum(one is Verdict.AGREE for one in judged.values())
-    wrong = any(found["culprit"] and found["culprit"]["name"] == backend for found in view.case["diagnoses"])
-    others = f"with {agreeing} of {len(judged)}" if judged else "alone"
-    return f"{others}; blamed" if wrong else others
+    agreeing = sum(combine(found) is Verdict.AGREE for found in against.values())
+    blamed = any(found["culprit"] and found["culprit"]["name"] == backend for found in view.case["diagnoses"])
+    others = f"with {agreeing} of {len(against)}" if against else "alone"
+    return f"{others}; blamed" if blamed else others

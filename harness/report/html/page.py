@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from harness.report import figures
 from harness.report.html import cases, matrix, text
-from harness.report.html.plots import Plots
+from harness.report.html.plots import Plots, plotting
 
 Document = dict[str, Any]
 
@@ -24,13 +24,13 @@ PARTS = {
     "environment": "Environment",
     "again": "Run it again",
 }
-"""Id of each section -> its heading, in the order in which a reader asks."""
+"""Id of each section, which a template of that name writes -> its heading, in the order in which a reader asks."""
 
 
 def render(document: Mapping[str, Any]) -> str:
     """The page as one text; the same document gives the same bytes."""
     told, plots = dict(document), Plots()
-    with plots.style():
+    with plotting():
         views = cases.views(told, plots)
         detection = plots.detection(told["alarm"]["detection"]) if told["alarm"] else None
     return (
@@ -42,12 +42,13 @@ def render(document: Mapping[str, Any]) -> str:
             backends=matrix.backends(told),
             titles=[f" {name}" for name in matrix.backends(told)],
             rows=matrix.rows(told, views),
+            nearest=matrix.nearest(views),
             counts=matrix.counts(told),
             cases=views,
+            detailed=cases.DETAILED,
             detection=detection,
             unjudged=_unjudged(told, views),
             environment=_environment(told["environment"]),
-            plots=plots,
         )
     )
 
@@ -110,7 +111,7 @@ def _environment(environment: Document) -> list[tuple[str, str]]:
     return list(_facts("", environment))
 
 
-def _facts(path: str, value: Any) -> Any:
+def _facts(path: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, (dict, list)) and value:
         pairs = value.items() if isinstance(value, dict) else enumerate(value, 1)
         for key, one in pairs:

@@ -1,11 +1,10 @@
-"""Curves as inline SVG. Needs matplotlib; without it there are none, and the page says so."""
+"""Curves as inline SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import cache
-from importlib.util import find_spec
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +14,12 @@ from markupsafe import Markup, escape
 from backends.problem import Array
 from harness.report import figures
 from harness.report.html import svg, text
-from harness.report.thin import extremes
+from harness.report.thin import STRETCHES, extremes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from harness.report.html.cases import View
-
-INSTALL = 'pip install "lockstep-parity[report]"'
 
 WIDTH, HEIGHT = 4.6, 2.3
 """Inches, at 72 units each."""
@@ -37,59 +34,61 @@ WIDTHS = (3.2, 2.0, 1.4, 1.2)
 """Of the first, second, ... backend: a wide line shows under the narrow ones that cover it."""
 
 
+def plotting() -> AbstractContextManager[None]:
+    """Everything is drawn within this, whatever the user's own settings are."""
+    from matplotlib import style
+
+    return style.context(["default", svg.SETTINGS])
+
+
 class Plots:
     """Draws the plots of one page; ids are numbered through it."""
 
     def __init__(self) -> None:
-        self.available = find_spec("matplotlib") is not None
-        self.install = INSTALL
         self._drawn = 0
-
-    def style(self) -> AbstractContextManager[None]:
-        """Everything is drawn within this, whatever the user's own settings are."""
-        if not self.available:
-            return nullcontext()
-        from matplotlib import style
-
-        return style.context(["default", svg.SETTINGS])
 
     def losses(self, view: View) -> Markup | None:
         """The losses of all backends over each other."""
         curves = [(run["backend"], numbers(run["losses"])) for run in view.trained]
-        if not self._drawable(curves):
+        if not _drawable(curves):
             return None
         axes = _axes(view.step, "loss")
         log = _wants_log([curve for _, curve in curves])
         for order, (_, curve) in enumerate(curves):
             _line(axes, curve, order, log)
-        told = f"Losses of {_names(curves)} per {view.step}{', log scale' if log else ''}. "
         last = (f"{name} ends at {figures.loss(value, view.dtype)}" for name, value in _last(view))
-        return self._figure(axes, "Losses", told + "; ".join(last) + ".", [name for name, _ in curves])
+        told = (
+            f"Losses of {_names(curves)} per {view.step}{', log scale' if log else ''}. {'; '.join(last)}."
+            f"{_left_out([curve for _, curve in curves])}"
+        )
+        return self._figure(axes, "Losses", told, [name for name, _ in curves])
 
     def distances(self, view: View) -> Markup | None:
         """The distance between the backends, over the band that it may lie in."""
         distance, limit = numbers(view.case["distances"]), numbers(view.case["limits"])
-        if not self._drawable([("", distance)]):
+        if not _drawable([("", distance)]):
             return None
         axes = _axes(view.step, "distance / scale")
         least = _floor(distance, limit)
         _band(axes, limit, least)
         kept = extremes(distance)
-        axes.plot(kept, _held(distance[kept], least), color=svg.COLOURS["series-1"], linewidth=1.6)
+        axes.plot(
+            kept, _held(distance[kept], least), color=svg.COLOURS["series-1"], linewidth=1.6, gid=svg.SERIES
+        )
         over = _over(distance, limit)
         axes.plot(over, _held(distance[over], least), "x", color=svg.COLOURS["bad"], markersize=5, mew=1.6)
         axes.set_yscale("log")
         axes.set_ylim(bottom=least)
         told = (
             f"Largest distance of two losses per {view.step}, log scale, against the band that passes: "
-            f"{_beyond(distance, limit)}. What is 0 lies on the lower edge."
+            f"{_beyond(distance, limit)}. What is 0 lies on the lower edge.{_left_out([distance])}"
         )
         return self._figure(axes, "Distance and budget", told, ["distance"], "band that passes")
 
     def errors(self, view: View) -> Markup | None:
         """Each backend's own error against the certified trajectory."""
         curves = [(run["backend"], numbers(run["errors"]["losses"])) for run in view.trained if run["errors"]]
-        if not self._drawable(curves):
+        if not _drawable(curves):
             return None
         axes = _axes(view.step, "error in ULPs")
         log = _wants_log([curve[curve > 0] for _, curve in curves])
@@ -99,34 +98,31 @@ class Plots:
         largest = (f"{name} {figures.own_error(run['errors'])[0]}" for name, run in _with_errors(view))
         told = (
             f"Error of each loss against the certified trajectory in ULPs; the largest: {'; '.join(largest)}."
+            f"{_left_out([curve for _, curve in curves])}"
         )
         return self._figure(axes, "Own errors", told, [name for name, _ in curves])
 
     def detection(self, points: list[dict[str, Any]]) -> Markup | None:
         """Which relative changes of the learning rate were found."""
         shown = [one for one in points if one["change"] > 0]
-        if not shown or not self.available:
+        if not shown:
             return None
         axes = _axes("relative change of the learning rate", "")
         for verdict, height, colour, mark in _VERDICTS:
             at = [one["change"] for one in shown if one["verdict"] == verdict]
             axes.plot(at, [height] * len(at), mark, color=svg.COLOURS[colour], markersize=6)
         axes.set_xscale("log")
-        axes.set_yticks([one[1] for one in _VERDICTS], [one[0].lower() for one in _VERDICTS])
+        axes.set_yticks([one[1] for one in _VERDICTS], _WORDS)
         axes.set_ylim(-0.5, len(_VERDICTS) - 0.5)
-        told = "Verdict on a relative change of the learning rate: " + ", ".join(
-            f"{one['change']:.0e} {one['verdict']}" for one in shown
-        )
-        return self._figure(axes, "Detection", told + ".", [])
-
-    def _drawable(self, curves: Sequence[tuple[str, Array]]) -> bool:
-        return self.available and any(np.isfinite(curve).any() for _, curve in curves)
+        found = [one["change"] for one in shown if one["verdict"] == "DIFFER"]
+        least = f"the smallest that is found is {min(found):.0e}" if found else "none is found"
+        return self._figure(axes, "Detection", f"Relative changes of the learning rate: {least}.", [])
 
     def _figure(
         self, axes: Axes, title: str, told: str, names: Sequence[str], band: str | None = None
     ) -> Markup:
         self._drawn += 1
-        drawn = svg.tidy(_written(axes), f"p{self._drawn}", str(text.shown(told)), axes)
+        drawn = svg.tidy(_written(axes), f"p{self._drawn}", axes)
         keys = "".join(
             f'<li class="s{order % len(DASHES) + 1}">{escape(text.shown(text.name(name)))}</li>'
             for order, name in enumerate(names)
@@ -134,10 +130,18 @@ class Plots:
         keys += f'<li class="band">{escape(band)}</li>' if band else ""
         legend = f'<ul class="legend">{keys}</ul>' if keys else ""
         caption = f"<figcaption>{escape(text.shown(told))}</figcaption>"
-        return Markup(f'<figure class="plot"><h5>{escape(title)}</h5>{drawn}{legend}{caption}</figure>')
+        return Markup(
+            f'<figure class="plot"><p class="title">{escape(title)}</p>{drawn}{legend}{caption}</figure>'
+        )
 
 
-_VERDICTS = (("AGREE", 0, "series-1", "o"), ("INCONCLUSIVE", 1, "axis", "s"), ("DIFFER", 2, "bad", "x"))
+_VERDICTS = (("AGREE", 0, "axis", "x"), ("INCONCLUSIVE", 1, "axis", "s"), ("DIFFER", 2, "series-1", "o"))
+"""Verdict on a change, its height in the plot, its colour and its mark."""
+_WORDS = ("not found", "undecided", "found")
+
+
+def _drawable(curves: Sequence[tuple[str, Array]]) -> bool:
+    return any(np.isfinite(curve).any() for _, curve in curves)
 
 
 def numbers(values: Sequence[float | str]) -> Array:
@@ -172,7 +176,8 @@ def _line(axes: Axes, curve: Array, order: int, log: bool) -> None:
     style = order % len(DASHES)
     colour = svg.COLOURS[f"series-{style + 1}"]
     mark = "o" if len(curve) == 1 else None
-    axes.plot(kept, curve[kept], color=colour, linestyle=DASHES[style], linewidth=WIDTHS[style], marker=mark)
+    dashes, width = DASHES[style], WIDTHS[style]
+    axes.plot(kept, curve[kept], color=colour, linestyle=dashes, linewidth=width, marker=mark, gid=svg.SERIES)
     axes.set_yscale("log" if log else "linear")
 
 
@@ -208,6 +213,16 @@ def _beyond(distance: Array, limit: Array) -> str:
     return f"{over} of {length} lie beyond it"
 
 
+def _left_out(curves: Sequence[Array]) -> str:
+    """What a curve does not show: points that were thinned out, and what is not finite."""
+    told = ""
+    if (most := max(map(len, curves))) > 2 * STRETCHES:
+        told += f" Of each {STRETCHES}th part of the {most} points the least and the largest are drawn."
+    if lost := sum(int(np.isnan(curve).sum()) for curve in curves):
+        told += f" {lost} that are not finite are left out."
+    return told
+
+
 def _wants_log(curves: Sequence[Array]) -> bool:
     finite = np.concatenate([curve[np.isfinite(curve)] for curve in curves])
     return bool(finite.size) and bool(finite.min() > 0) and float(finite.max() / finite.min()) > LOG
@@ -227,14 +242,14 @@ def _with_errors(view: View) -> list[tuple[str, Any]]:
 
 def _written(axes: Axes) -> str:
     """The figure as matplotlib writes it, with plain words for its ticks."""
-    from matplotlib.ticker import FixedFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
         if scale == "log":
             axis.set_major_locator(LogLocator(numticks=6))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
-        elif not isinstance(axis.get_major_formatter(), FixedFormatter):  # which has words
+        elif not isinstance(axis.get_major_locator(), FixedLocator):  # which has words
             axis.set_major_locator(MaxNLocator(5, integer=axis is axes.xaxis))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
     told = StringIO()

@@ -40,10 +40,14 @@ SETTINGS: dict[str, Any] = {
     "text.parse_math": False,
 }
 
+SERIES = "series"
+"""The gid of a curve whose values a pointer shows; its class in the page."""
+
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _COLOUR = re.compile("|".join(COLOURS.values()))
 _NAMES = {colour: name for name, colour in COLOURS.items()}
 _ID = re.compile(r"url\(#([^)]*)\)")
+_GRID = "fill:none;stroke:var(--grid);stroke-width:0.6"
 _DRAWN_BY_NONE = ("metadata", "style")
 _USELESS = {
     "stroke-linejoin",
@@ -56,15 +60,15 @@ _USELESS = {
 }
 
 
-def tidy(drawn: str, prefix: str, told: str, axes: Axes) -> Markup:
-    """The drawing without what a page does not need, its ids begun with `prefix`, with `told` as its alternative."""
+def tidy(drawn: str, prefix: str, axes: Axes) -> Markup:
+    """The drawing without what a page does not need, its ids begun with `prefix`; what it shows, its caption must tell."""
     root = ElementTree.fromstring(drawn)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]*)', drawn))
     view = root.attrib["viewBox"]
     for element in root.iter():
         _shorten(element, used, prefix)
     _unwrap(root)
-    root.attrib = {"viewBox": view, "role": "img", "aria-label": told, "data-axes": _where(axes)}
+    root.attrib = {"viewBox": view, "aria-hidden": "true", "data-axes": _where(axes)}
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
@@ -75,6 +79,10 @@ def _shorten(element: Element, used: set[str], prefix: str) -> None:
         for name, value in element.attrib.items()
         if name != "id" or value in used
     }
+    if element.attrib.get("id") == SERIES:
+        short["class"] = SERIES
+    if short.get("style") == _GRID:
+        short = {"class": "grid", "d": short["d"]}
     element.attrib = {name: value for name, value in short.items() if value}
     if element.tag == "text":  # the style sheet says the rest
         style = element.attrib.pop("style", "")
@@ -91,7 +99,11 @@ def _unwrap(parent: Element) -> None:
         _unwrap(child)
         if child.tag == "g" and not child.attrib:
             kept += list(child)
-        elif child.tag not in _DRAWN_BY_NONE and child.attrib.get("style") != "fill:none":
+        elif (
+            child.tag not in _DRAWN_BY_NONE
+            and (child.tag != "defs" or len(child))
+            and child.attrib.get("style") != "fill:none"
+        ):
             kept.append(child)
     parent[:] = kept
 
@@ -106,6 +118,8 @@ def _attribute(name: str, value: str, prefix: str) -> str:
     if value.startswith("rotate(-0 "):
         return ""
     short = _NUMBER.sub(lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), value)
+    if name == "d":
+        return re.sub(r"\s*([A-Za-z])\s*", r"\1", " ".join(short.split()))
     return " ".join(_ID.sub(rf"url(#{prefix}-\1)", short).split())
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from harness.distance import ulps_between
+from backends.problem import Array
+from harness.distance import rank, ulps_between
 
 Row = dict[str, Any]
 
@@ -42,21 +42,41 @@ NONE = Parameters([], 0)
 def parameters(dtype: str, trained: list[Row]) -> Parameters:
     """All elements of all parameters; where those are too many, the ones furthest apart."""
     names = list(dict.fromkeys(name for run in trained for name in run["parameters"]))
-    found = [one for name in names for one in _elements(name, dtype, trained)]
-    shown = found if len(found) <= SHOWN else sorted(found, key=_nearness)[:SHOWN]
-    return Parameters(shown, len(found))
+    found, total = [], 0
+    for name in names:
+        arrays = _arrays(name, trained)
+        total += arrays[0].size
+        found += [_element(name, index, arrays, dtype) for index in _furthest(arrays, dtype)]
+    return Parameters(found if total <= SHOWN else sorted(found, key=_nearness)[:SHOWN], total)
 
 
 def _nearness(one: Element) -> float:
     return float("-inf") if one.ulps is None else -one.ulps
 
 
-def _elements(name: str, dtype: str, trained: list[Row]) -> Iterator[Element]:
-    arrays = [np.asarray(run["parameters"].get(name, []), dtype=object) for run in trained]
-    largest = max(arrays, key=lambda one: one.size)
-    for index in np.ndindex(largest.shape):
-        values = [array[index] if array.shape == largest.shape else None for array in arrays]
-        yield Element(name, list(index), values, _spread(values, dtype))
+def _arrays(name: str, trained: list[Row]) -> list[Array]:
+    """One of each backend, of objects and one shape: None where a backend has no such parameter or of another shape."""
+    given = [np.asarray(run["parameters"].get(name, []), dtype=object) for run in trained]
+    shape = max(given, key=lambda one: one.size).shape
+    return [one if one.shape == shape else np.full(shape, None) for one in given]
+
+
+def _furthest(arrays: list[Array], dtype: str) -> list[tuple[int, ...]]:
+    """Indices of as many elements as are shown at most, the ones furthest apart, in their own order."""
+    shape = arrays[0].shape
+    if arrays[0].size <= SHOWN:
+        return list(np.ndindex(shape))
+    with np.errstate(over="ignore"):
+        table = np.array([one.astype(np.float64) for one in arrays]).astype(dtype)
+    finite = np.isfinite(table).all(axis=0)
+    apart = np.where(finite, rank(table.max(axis=0)) - rank(table.min(axis=0)), np.inf)
+    kept = np.sort(np.argsort(-apart, axis=None, kind="stable")[:SHOWN])
+    return [tuple(map(int, np.unravel_index(one, shape))) for one in kept]
+
+
+def _element(name: str, index: tuple[int, ...], arrays: list[Array], dtype: str) -> Element:
+    values = [array[index] for array in arrays]
+    return Element(name, list(index), values, _spread(values, dtype))
 
 
 def _spread(values: list[Any], dtype: str) -> int | None:

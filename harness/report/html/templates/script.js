@@ -74,25 +74,28 @@
   addEventListener("beforeprint", () => { shut = all("details:not([open])"); shut.forEach((one) => { one.open = true; }); });
   addEventListener("afterprint", () => shut.forEach((one) => { one.open = false; }));
 
-  // Where a pointer is in a plot, in the units of its axes.
+  // What the curves of a plot are where a pointer is, read off the drawing: to two or three digits.
   for (const drawing of all("svg[data-axes]")) {
     const [left, top, right, bottom, x0, x1, y0, y1, across, up] = drawing.dataset.axes.split(" ")
       .map((one, place) => (place < 8 ? Number(one) : one));
+    const curves = all(".series path", drawing).map((path) =>
+      [...path.getAttribute("d").matchAll(/([-\d.]+) ([-\d.]+)/g)].map(([, x, y]) => [Number(x), Number(y)]));
+    if (!curves.length) continue;
+    const names = all(".legend li", drawing.parentElement).map((one) => one.textContent);
     const tip = document.createElement("div");
     tip.className = "tip";
     tip.setAttribute("aria-hidden", "true");
     drawing.after(tip);
     const at = (part, from, to, scale) =>
       scale === "log" ? from * (to / from) ** part : from + part * (to - from);
+    const near = (x, points) => points.reduce((best, one) => (Math.abs(one[0] - x) < Math.abs(best[0] - x) ? one : best));
     drawing.addEventListener("pointermove", (event) => {
       const box = drawing.getBoundingClientRect();
-      const view = drawing.viewBox.baseVal;
-      const x = ((event.clientX - box.left) / box.width * view.width - left) / (right - left);
-      const y = (bottom - (event.clientY - box.top) / box.height * view.height) / (bottom - top);
-      const inside = x >= 0 && x <= 1 && y >= 0 && y <= 1;
-      const found = at(x, x0, x1, across);
-      tip.textContent = inside
-        ? `x ${across === "log" ? found.toExponential(1) : Math.round(found)}, y ${at(y, y0, y1, up).toPrecision(3)}` : "";
+      const x = (event.clientX - box.left) / box.width * drawing.viewBox.baseVal.width;
+      const points = curves.map((curve) => near(x, curve));
+      const told = points.map(([, y], number) =>
+        `${names[number]} ≈ ${at((bottom - y) / (bottom - top), y0, y1, up).toPrecision(3)}`);
+      tip.textContent = `${Math.round(at((near(x, points)[0] - left) / (right - left), x0, x1, across))}: ${told.join(", ")}`;
     });
     drawing.addEventListener("pointerleave", () => { tip.textContent = ""; });
   }

@@ -1,0 +1,30 @@
+"""``lockstep list``: what there is to choose from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from harness.commands.output import show
+
+
+def add(commands: Any) -> None:
+    """Adds the command's parser."""
+    listing = commands.add_parser("list", help="list backends, problems, functions, losses, optimizers")
+    listing.set_defaults(run=_run)
+    listing.add_argument(
+        "--conventions", action="store_true", help="where the frameworks' defaults part, and by how much"
+    )
+    listing.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from harness import conventions, listing
+
+    told = conventions.conventions() if options.conventions else listing.listing()
+    if options.json:
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+    else:
+        show(conventions.render(told) if options.conventions else listing.render(told))
+    return 0

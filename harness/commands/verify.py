@@ -1,0 +1,166 @@
+"""``lockstep verify``: train problems on backends and judge whether they agree."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backends.errors import LockstepError
+from harness.commands.output import check_target, show, write
+
+if TYPE_CHECKING:
+    from harness.parity import Result
+
+
+def add(commands: Any) -> None:
+    """Adds the command's parser."""
+    verify = commands.add_parser(
+        "verify",
+        help="train problems on all backends and judge whether they agree",
+        description="Train problems on all backends, in float64 and float32, and judge whether every epoch's "
+        "loss and every final parameter agree.",
+    )
+    verify.set_defaults(run=_run)
+    verify.add_argument(
+        "problems",
+        nargs="*",
+        metavar="NAME|FILE.toml",
+        help="problems of the catalogue (`lockstep list`) or problem files; default: seed",
+    )
+    several = verify.add_mutually_exclusive_group()
+    several.add_argument(
+        "--core", action="store_true", help="one or two problems of each kind (two minutes, with --certify)"
+    )
+    several.add_argument("--all", action="store_true", help="the whole catalogue (some minutes)")
+    verify.add_argument(
+        "--backend", action="append", metavar="NAME", help="a backend to train on; repeat it; default: all"
+    )
+    verify.add_argument(
+        "--dtype", action="append", metavar="DTYPE", help="float64 or float32; repeat it; default: both"
+    )
+    verify.add_argument("--epochs", type=int, metavar="N", help="instead of each problem's own")
+    verify.add_argument(
+        "--tolerance",
+        choices=("budget", "fixed"),
+        default="budget",
+        help="budget (the default): what rounding can do to this problem, measured by disturbed twins of the "
+        "reference; fixed: the same for all problems of a dtype",
+    )
+    verify.add_argument(
+        "--rtol",
+        type=float,
+        help="equal is |left - right| <= atol + rtol |left|, instead",
+    )
+    verify.add_argument("--atol", type=float, help="see --rtol")
+    verify.add_argument(
+        "--certify",
+        action="store_true",
+        help="tell each backend's own error, in ULPs, against the true trajectory (needs python-flint)",
+    )
+    verify.add_argument(
+        "--diagnose",
+        choices=("none", "differing", "all"),
+        default="differing",
+        help="the cases in which to find the first step and stage that differ; default: those that do not agree",
+    )
+    verify.add_argument(
+        "--json", metavar="FILE|-", help="write the report as JSON; - is stdout, without the table"
+    )
+    verify.add_argument(
+        "--markdown", metavar="FILE|-", help="write a summary for a comment; - is stdout, without the table"
+    )
+    verify.add_argument("--junit", metavar="FILE", help="write JUnit's XML, one test case a backend")
+    verify.add_argument(
+        "--output", type=Path, metavar="DIR", help="write parity.json, parity.md and parity.html there"
+    )
+    verify.add_argument("--quiet", action="store_true", help="print the verdict only")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from harness.files import writable_folder
+    from harness.manifest import manifest
+    from harness.report import document, junit, summary
+    from harness.report.folder import sentence, write_report
+
+    problems = _problems(options)
+    if options.output is not None:
+        writable_folder(options.output)
+    if options.json == options.markdown == "-":
+        raise LockstepError("two outputs for one stdout", "--json - --markdown -", "write one to a file")
+    for target in (options.json, options.markdown, options.junit):
+        check_target(target)
+    result = _train(options, problems)
+    told = document.to_document(result, manifest(), _command(options))
+    written = [] if options.output is None else write_report(options.output, told)
+    write(options.json, document.dumps(told))
+    write(options.markdown, summary.render(told))
+    write(options.junit, junit.render(told))
+    summary.append_to_step(told)
+    if "-" not in (options.json, options.markdown):
+        _print_result(told, options.quiet)
+    if written:
+        print(sentence(written), file=sys.stderr)
+    return result.verdict.exit_status
+
+
+def _problems(options: argparse.Namespace) -> Sequence[str]:
+    """Those that are named, or a set of the catalogue's; the seed where nothing was asked for."""
+    from harness.problems import CORE, catalogue
+
+    if not (options.core or options.all):
+        return options.problems or ["seed"]
+    if options.problems:
+        raise LockstepError(
+            "problems are named beside a whole set",
+            f"{' '.join(options.problems)} with --{'core' if options.core else 'all'}",
+            "leave out one of the two",
+        )
+    return CORE if options.core else tuple(catalogue())
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What a shell is told to find the same again; where the report goes is left out."""
+    chosen = [f"--{flag}" for flag in ("core", "all") if getattr(options, flag)]
+    words = ["lockstep", "verify", *(chosen or options.problems or ["seed"])]
+    for flag in ("backend", "dtype"):
+        words += [f"--{flag}={value}" for value in getattr(options, flag) or ()]
+    for flag in ("epochs", "rtol", "atol"):
+        value = getattr(options, flag)
+        words += [] if value is None else [f"--{flag}={value}"]
+    words += ["--tolerance=fixed"] if options.tolerance == "fixed" else []
+    words += ["--certify"] if options.certify else []
+    words += [] if options.diagnose == "differing" else [f"--diagnose={options.diagnose}"]
+    return shlex.join(words)
+
+
+def _train(options: argparse.Namespace, problems: Sequence[str]) -> Result:
+    from backends.problem import DTYPES
+    from harness.parity import verify
+    from harness.progress import Progress
+    from harness.workers import side_by_side
+
+    with Progress(quiet=options.quiet) as progress:
+        return verify(
+            problems,
+            backends=options.backend,
+            dtypes=dict.fromkeys(options.dtype or DTYPES),
+            epochs=options.epochs,
+            tolerance=options.tolerance,
+            rtol=options.rtol,
+            atol=options.atol,
+            certify=options.certify,
+            diagnose=options.diagnose,
+            trainers=side_by_side,
+            progress=progress.finished,
+            say=progress.note,
+        )
+
+
+def _print_result(told: dict[str, Any], quiet: bool) -> None:
+    from harness.report import terminal
+
+    show(terminal.verdict_line(told) if quiet else terminal.render(told))

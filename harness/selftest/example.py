@@ -1,0 +1,55 @@
+"""A report of a disagreement, kept in docs/example/ to be read: a port of Adam that adds epsilon inside the root.
+
+``python -m harness.selftest.example`` trains it and writes the report anew.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import backends
+from backends.problem import Optimizer, Problem
+from harness.manifest import manifest
+from harness.parity import verify
+from harness.problems import find
+from harness.report.document import to_document
+from harness.report.folder import sentence, write_report
+from harness.selftest.mutated import Hooks, Mutated
+
+FOLDER = Path(__file__).parents[2] / "docs" / "example"
+
+EPOCHS = 4
+
+
+class Ported(Mutated):
+    """The reference under another name, with √(v̂ + ε) where the problem has √v̂ + ε."""
+
+    name = "ported"
+
+    def __init__(self) -> None:
+        super().__init__(backends.load(backends.REFERENCE), lambda problem: Hooks(epsilon_inside(problem)))
+
+
+def epsilon_inside(problem: Problem) -> Problem:
+    """The problem with Adam's ε moved under the root; outside of it stays what adds nothing."""
+    epsilon = problem.optimizer.args["epsilon"]
+    moved = {**problem.optimizer.args, "epsilon_root": epsilon, "epsilon": sys.float_info.min}
+    return problem.replace(optimizer=Optimizer(problem.optimizer.name, **moved))
+
+
+def document() -> dict[str, Any]:
+    """What is found; of the machine only what bears on the figures."""
+    adam = find("adam").replace(epochs=EPOCHS)
+    result = verify(
+        adam, backends=["numpy", "torch", Ported()], dtypes=["float64"], certify=True, diagnose="differing"
+    )
+    where = {"git_commit": None, "platform": platform.system(), "cpu": platform.machine()}
+    return to_document(result, {**manifest(), **where})
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    print(sentence(write_report(FOLDER, document())))
