@@ -14,15 +14,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import LockstepError
+from harness.commands.output import add_outputs, check_outputs, check_target, publish, show, write
+from harness.commands.record import add_record
+from harness.commands.replay import add_replay
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from harness.parity import Result
 
 USAGE_ERROR = 2
@@ -71,6 +71,8 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_verify(commands)
     _add_diagnose(commands)
+    add_record(commands)
+    add_replay(commands)
     _add_selftest(commands)
     _add_list(commands)
     _add_doctor(commands)
@@ -133,15 +135,7 @@ def _add_verify(commands: Any) -> None:
         default="differing",
         help="the cases in which to find the first step and stage that differ; default: those that do not agree",
     )
-    verify.add_argument(
-        "--json", metavar="FILE|-", help="write the report as JSON; - is stdout, without the table"
-    )
-    verify.add_argument(
-        "--markdown", metavar="FILE|-", help="write a summary for a comment; - is stdout, without the table"
-    )
-    verify.add_argument("--junit", metavar="FILE", help="write JUnit's XML, one test case a backend")
-    verify.add_argument("--output", type=Path, metavar="DIR", help="write parity.json and parity.md there")
-    verify.add_argument("--quiet", action="store_true", help="print the verdict only")
+    add_outputs(verify)
 
 
 def _add_diagnose(commands: Any) -> None:
@@ -219,28 +213,12 @@ def _add_doctor(commands: Any) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from harness.files import writable_folder
     from harness.manifest import manifest
-    from harness.report import document, junit, summary
-    from harness.report.folder import write_report
+    from harness.report import document
 
-    if options.output is not None:
-        writable_folder(options.output)
-    if options.json == options.markdown == "-":
-        raise LockstepError("two outputs for one stdout", "--json - --markdown -", "write one to a file")
-    for target in (options.json, options.markdown, options.junit):
-        _check_target(target)
+    check_outputs(options)
     result = _train(options)
-    told = document.to_document(result, manifest(), _command(options))
-    written = [] if options.output is None else write_report(options.output, told)
-    _write(options.json, document.dumps(told))
-    _write(options.markdown, summary.render(told))
-    _write(options.junit, junit.render(told))
-    summary.append_to_step(told)
-    if "-" not in (options.json, options.markdown):
-        _print_result(told, options.quiet)
-    if written:
-        print(f"report: {', '.join(map(str, written))}", file=sys.stderr)
+    publish(options, document.to_document(result, manifest(), _command(options)))
     return result.verdict.exit_status
 
 
@@ -273,26 +251,8 @@ def _diagnose(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(document.dumps(told))
     else:
-        _show(diagnosis.render(told))
+        show(diagnosis.render(told))
     return found.verdict.exit_status
-
-
-def _check_target(target: str | None) -> None:
-    """Refuses a file that could not be written, before anything is trained."""
-    from harness.files import writable_folder
-
-    if target not in (None, "-"):
-        writable_folder(Path(str(target)).absolute().parent)
-
-
-def _write(target: str | None, text: str) -> None:
-    """To standard output for ``-``, to a file for anything else, nowhere for None."""
-    from harness.files import write_text
-
-    if target == "-":
-        sys.stdout.write(text)
-    elif target is not None:
-        write_text(Path(target), text)
 
 
 def _train(options: argparse.Namespace) -> Result:
@@ -318,31 +278,12 @@ def _train(options: argparse.Namespace) -> Result:
         )
 
 
-def _print_result(told: dict[str, Any], quiet: bool) -> None:
-    from harness.report import terminal
-
-    _show(terminal.verdict_line(told) if quiet else terminal.render(told))
-
-
-def _show(what: RenderableType) -> None:
-    """To standard output; wide where it is no terminal, so that nothing is cut in a file or a pipe."""
-    from rich.console import Console
-
-    console = Console(
-        width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty()
-    )
-    with console.capture() as captured:
-        console.print(what)
-    # Written here, because rich ends a process whose reader went away with 1, which means that something differs.
-    sys.stdout.write(captured.get())
-
-
 def _selftest(options: argparse.Namespace) -> int:
     from harness.progress import Progress
     from harness.selftest import report, score
     from harness.selftest.mutants import named
 
-    _check_target(options.json)
+    check_target(options.json)
     mutants = named(options.mutant)
     findings, runs = [], []
     with Progress(quiet=False, doing="planting") as progress:
@@ -355,9 +296,9 @@ def _selftest(options: argparse.Namespace) -> int:
             progress.advance(f"{run.problem} {run.dtype}")
     told = report.document(findings, runs, score.detection_curve())
     text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    _write(options.json, text)
+    write(options.json, text)
     if options.json != "-":
-        _show(report.render(told))
+        show(report.render(told))
     return 0 if report.passed(told) else 1
 
 
@@ -368,7 +309,7 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(told, indent=1, ensure_ascii=False))
     else:
-        _show(conventions.render(told) if options.conventions else listing.render(told))
+        show(conventions.render(told) if options.conventions else listing.render(told))
     return 0
 
 
