@@ -72,13 +72,15 @@ def replay(
     for one in bundle.runs:
         _check_known(one.run.backend, named)
         grouped.setdefault((one.problem, one.run.dtype), []).append(one)
+    for one in bundle.runs:
+        _check_length(one, trained[one.problem])
     prepared = [
         (runs, trained[index].replace(dtype=dtype), choose(dtype, rtol, atol, tolerance))
         for (index, dtype), runs in grouped.items()
     ]
     cases = []
     for runs, problem, given in prepared:
-        reruns = []
+        reruns: list[Rerun] = []
         judges = Judges(problem, given, say)
         for one in runs:
             for chosen in named or [one.run.backend]:
@@ -108,6 +110,17 @@ def _check_known(backend: str, named: Sequence[Chosen] | None) -> None:
             "it was recorded on a backend that is not registered here",
             shortened(backend),
             f"name another with --backend: {', '.join(registry.known())}",
+        )
+
+
+def _check_length(one: Recorded, problem: Problem) -> None:
+    """A problem that was given beside the bundle may have other data, and so another number of batches."""
+    assert one.run.trace is not None
+    if len(one.run.trace.losses) != problem.steps:
+        raise BundleError(
+            f"problem {problem.name!r} has another number of steps than was recorded",
+            f"{problem.steps} steps, {len(one.run.trace.losses)} recorded losses",
+            "give the problem that was recorded",
         )
 
 

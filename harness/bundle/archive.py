@@ -70,6 +70,8 @@ def unpack(path: Path) -> dict[str, bytes]:
         BundleError: it cannot be read, or is not what `pack` writes.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise BundleError("the bundle is not a file", "a folder, a pipe or a device", "name a file")
         with path.open("rb") as file:
             return _unpack(file)
     except OSError as error:
@@ -127,6 +129,8 @@ def _check_end(file: BinaryIO, size: int) -> int:
 
 def _check_entries(entries: list[zipfile.ZipInfo], directory: int) -> None:
     """Every entry is a plain, stored file of its own, and the next begins where it ends."""
+    if SUMS not in (one.filename for one in entries):
+        raise BundleError("it is not a bundle", f"a zip without {SUMS}", "name what `lockstep record` wrote")
     names = set()
     position = 0
     for one in entries:
@@ -179,9 +183,7 @@ def _content(archive: zipfile.ZipFile, one: zipfile.ZipInfo) -> bytes:
 
 def _check_sums(members: dict[str, bytes]) -> None:
     """Every member is what its hash says; the hashes are taken out."""
-    told = members.pop(SUMS, None)
-    if told is None:
-        raise BundleError(f"it has no {SUMS}", "no hashes", "name what `lockstep record` wrote")
+    told = members.pop(SUMS)
     expected = "".join(f"{_sha256(content)}  {name}\n" for name, content in members.items()).encode()
     if told != expected:
         pairs = zip(told.splitlines(), expected.splitlines(), strict=False)

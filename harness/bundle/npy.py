@@ -15,13 +15,15 @@ from backends.problem import Array
 from harness.bundle.archive import BundleError
 from harness.problem_document import shortened
 
-DTYPES = frozenset({"float64", "float32", "float16", "int64", "int32", "uint16", "bool"})
+DTYPES = frozenset({"float64", "float32", "float16", "int64", "uint16"})
 """What a .npy file of ours holds."""
 
 BFLOAT16 = "bfloat16"
 """NumPy has no such dtype and its files no name for it: it is stored as uint16, and the bundle says so."""
 
 MOST_AXES = 32
+LONGEST_HEADER = 1000
+"""Characters that are given to Python's parser: ours have about 120."""
 
 
 def encode(name: str, array: Array) -> bytes:
@@ -69,7 +71,7 @@ def _header(name: str, content: bytes) -> tuple[tuple[int, ...], np.dtype[Any], 
             warnings.simplefilter("error")  # NumPy repairs some headers, and says so
             if npy.read_magic(file) != (1, 0):
                 raise ValueError("another version of the format than 1.0")
-            shape, fortran, dtype = npy.read_array_header_1_0(file)
+            shape, fortran, dtype = npy.read_array_header_1_0(file, max_header_size=LONGEST_HEADER)
     except (
         Exception
     ) as error:  # of a damaged header: ValueError, SyntaxError, TypeError, RecursionError, and more

@@ -17,6 +17,8 @@ from harness.problem_document import build, check, describe, shortened
 from harness.schema import load as schema
 from harness.stages import snapshot_of
 
+FLOATS = ("float64", "float32", "float16")
+
 LARGEST_DOCUMENT = 1 << 20
 """Bytes of JSON that are looked at: what a thousand problems and runs need."""
 
@@ -81,10 +83,22 @@ def _decoded(members: Mapping[str, bytes], bfloat16: set[str]) -> dict[str, Arra
             bfloat16.remove(name)
         if quoted(unquote(name)) != name:
             raise BundleError("an array's name is written in two ways", repr(name), "record it again")
+        _check_numbers(name, array)
         found[unquote(name)] = array
     if bfloat16:
         raise BundleError("an array of bfloat16 is missing", repr(min(bfloat16)), "record it again")
     return found
+
+
+def _check_numbers(name: str, array: Array) -> None:
+    """Counts are whole, all else is floating: nothing else is trained, compared or shown."""
+    wanted = ("int64",) if name.endswith("/count") else (*FLOATS, npy.BFLOAT16)
+    if array.dtype.name not in wanted:
+        raise BundleError(
+            f"{shortened(name)} is of another kind of number",
+            str(array.dtype),
+            f"it must be {' or '.join(wanted)}",
+        )
 
 
 def _take(left: dict[str, Array], prefix: str) -> dict[str, Array]:
@@ -129,7 +143,11 @@ def _recorded(told: Mapping[str, Any], problems: tuple[Kept, ...], arrays: dict[
         )
     kept = problems[told["problem"]]
     losses = _one(arrays, "losses")
-    if losses.ndim != 1 or (kept.problem is not None and len(losses) != kept.problem.steps):
+    if (
+        losses.ndim != 1
+        or not losses.size
+        or (kept.problem is not None and len(losses) != kept.problem.steps)
+    ):
         wanted = "one for each step" if kept.problem is None else f"{kept.problem.steps} steps"
         raise BundleError("the losses are not those of the run", f"shape {losses.shape}", f"it has {wanted}")
     parameters, stages = (
