@@ -1,7 +1,8 @@
 """What to train, whether it agrees, and how it is told.
 
 ``verify`` trains and judges; ``assert_parity`` raises `ParityError` unless everything agrees; ``diagnose`` says where
-two backends first part, and which of them is wrong. They are imported on first use, so that importing this package costs
+two backends first part, and which of them is wrong; ``record`` keeps runs in a file, and ``replay`` compares them with runs
+that are made elsewhere. They are imported on first use, so that importing this package costs
 nothing.
 """
 
@@ -13,17 +14,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.diagnosis import Diagnosis, diagnose
     from harness.parity import ParityError, Result, assert_parity, verify
+    from harness.recording import record
+    from harness.replaying import Replayed, replay
     from harness.verdict import Verdict
 
-__all__ = ["Diagnosis", "ParityError", "Result", "Verdict", "assert_parity", "diagnose", "verify"]
+__all__ = [
+    "Diagnosis",
+    "ParityError",
+    "Replayed",
+    "Result",
+    "Verdict",
+    "assert_parity",
+    "diagnose",
+    "record",
+    "replay",
+    "verify",
+]
 
 _HOMES = {
     "Diagnosis": "harness.diagnosis",
     "ParityError": "harness.parity",
+    "Replayed": "harness.replaying",
     "Result": "harness.parity",
     "Verdict": "harness.verdict",
     "assert_parity": "harness.parity",
     "diagnose": "harness.diagnosis",
+    "record": "harness.recording",
+    "replay": "harness.replaying",
     "verify": "harness.parity",
 }
 

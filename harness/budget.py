@@ -8,15 +8,16 @@ rounding is biased (stagnation), their common drift from it. A distance of more 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 import backends
-from backends.problem import Array, Problem
+from backends.problem import Array, Batch, Batches, Problem
 from backends.protocol import LOSSES_ONLY, Disturbable
 from harness.compare import LOSS, Run, final
 from harness.run import StepByStep
@@ -110,7 +111,13 @@ def silent(words: str) -> None:
     """Tells nobody."""
 
 
-def measure(problem: Problem, twins: int | None = None, seed: int = 0, say: Say = silent) -> Budget | None:
+def measure(
+    problem: Problem,
+    twins: int | None = None,
+    seed: int = 0,
+    say: Say = silent,
+    steps: int | None = None,
+) -> Budget | None:
     """The budget of a problem in its dtype; None where the reference cannot train it.
 
     Args:
@@ -118,6 +125,7 @@ def measure(problem: Problem, twins: int | None = None, seed: int = 0, say: Say 
         twins: how many; by default what its size allows.
         seed: of the disturbances.
         say: is told how long it will take where that is long.
+        steps: only so many, 1 or more; by default the whole run.
     """
     reference = backends.load(backends.REFERENCE)
     if reference.supports(problem) is not None:
@@ -125,11 +133,11 @@ def measure(problem: Problem, twins: int | None = None, seed: int = 0, say: Say 
     started = time.perf_counter()
     trainer: Disturbable = reference.trainer(problem)  # type: ignore[assignment]
     twins = twins or twins_for(problem)
-    batches = problem.batches()
+    batches = problem.batches() if steps is None else _Beginning(**vars(problem.batches()), steps=steps)
     with np.errstate(all="ignore"):
         # The chain's own steps, as the twins take them: a fault of its `fit` must not widen the limit.
         plain = StepByStep(trainer).fit(trainer.init(), batches, LOSSES_ONLY)
-        if (time.perf_counter() - started) * COST > LONG:
+        if steps is None and (time.perf_counter() - started) * COST > LONG:
             _forecast(problem, trainer, twins, say)
         evaluation = None
         if problem.has_modes:
@@ -145,6 +153,19 @@ def measure(problem: Problem, twins: int | None = None, seed: int = 0, say: Say 
     largest = max(float(np.abs(value).max(initial=0.0)) for value in plain.final.parameters.values())
     floor = NEGLIGIBLE[problem.dtype] * largest
     return Budget({LOSS: losses, **spreads}, dict.fromkeys(ends, floor), twins, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Beginning(Batches):
+    """The first steps of a run, for who trains step by step."""
+
+    steps: int = 0
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        return itertools.islice(super().__iter__(), self.steps)
 
 
 def _forecast(problem: Problem, trainer: Disturbable, twins: int, say: Say) -> None:

@@ -262,6 +262,19 @@ def compare_arrays(
     return _compare_values(blank, left, right)
 
 
+def compare_named(
+    blank: Comparison, shapes: Mapping[str, tuple[int, ...]], left: Arrays, right: Arrays
+) -> list[Comparison]:
+    """Arrays by name, as those that two runs ended with.
+
+    Args:
+        blank: names the runs, and holds the tolerance.
+        shapes: what the problem says there must be.
+        left, right: what there is.
+    """
+    return list(_compare_final(shapes, left, right, blank))
+
+
 def _differ(blank: Comparison, reason: str) -> Comparison:
     return dataclasses.replace(blank, verdict=Verdict.DIFFER, reason=reason, failing=1)
 

@@ -31,18 +31,21 @@ def writable_folder(folder: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file: beside it first, then renamed, so that a reader never sees half of it.
+    """Write a text file, in UTF-8, as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file: beside it first, then renamed, so that a reader never sees half of it.
 
     Raises:
         FileError: it cannot be written; what was there before is untouched.
     """
     beside = None
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             beside = Path(file.name)
-            file.write(text)
+            file.write(content)
         beside.chmod(0o666 & ~_umask())
         beside.replace(path)
     except OSError as error:

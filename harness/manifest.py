@@ -23,6 +23,7 @@ def manifest() -> dict[str, Any]:
         {key: pool.get(key) for key in ("internal_api", "version", "num_threads", "architecture")}
         for pool in threadpool_info()
     ]
+    pools.sort(key=str)  # they come in the order in which libraries were loaded
     return {
         "lockstep": lockstep_version(),
         "git_commit": git_commit(),

@@ -208,9 +208,9 @@ def verify(
     Raises:
         LockstepError: a name, a problem or a tolerance is not valid; nothing was trained.
     """
-    chosen = _distinct(backends)
+    chosen = distinct_backends(backends)
     wanted = [problems] if isinstance(problems, (Problem, str, Path)) else list(problems)
-    prepared = [_prepared(one, dtype, epochs) for one in _distinct_problems(wanted) for dtype in dtypes]
+    prepared = [_prepared(one, dtype, epochs) for one in distinct_problems(wanted) for dtype in dtypes]
     given = [choose(problem.dtype, rtol, atol, tolerance) for problem in prepared]
     if diagnose not in DIAGNOSED:
         raise ProblemError("unknown cases to diagnose", repr(diagnose), f"give {', '.join(DIAGNOSED)}")
@@ -218,7 +218,7 @@ def verify(
     # Beside the training, which is done by other processes when it is done side by side.
     measured = in_background(
         lambda: (
-            [_tolerance(*one, say) for one in zip(prepared, given, strict=True)],
+            [judge_of(*one, say) for one in zip(prepared, given, strict=True)],
             [truth_of(problem, say) for problem in prepared if certify],
         )
     )
@@ -256,7 +256,7 @@ def _asserting(judge: Callable[P, Result]) -> Callable[P, Result]:
 assert_parity = _asserting(verify)
 
 
-def _distinct(backends: Iterable[Chosen] | None) -> list[Chosen]:
+def distinct_backends(backends: Iterable[Chosen] | None) -> list[Chosen]:
     """The chosen backends, each once; unknown names are refused."""
     chosen: dict[str, Chosen] = {name_of(one): one for one in backends or registry.entries()}
     for one in chosen.values():
@@ -265,7 +265,7 @@ def _distinct(backends: Iterable[Chosen] | None) -> list[Chosen]:
     return list(chosen.values())
 
 
-def _distinct_problems(wanted: Iterable[Wanted]) -> list[Problem]:
+def distinct_problems(wanted: Iterable[Wanted]) -> list[Problem]:
     """The problems themselves; two of one name could not be told apart in a report."""
     problems: dict[str, Problem] = {}
     for one in wanted:
@@ -282,9 +282,16 @@ def _prepared(problem: Problem, dtype: str, epochs: int | None) -> Problem:
     return problem.replace(dtype=dtype, epochs=problem.epochs if epochs is None else epochs)
 
 
-def _tolerance(problem: Problem, given: Tolerance | None, say: Say) -> Judge:
-    """What was given; else the budget, and the fixed tolerance where the reference cannot train the problem."""
-    return given or measure(problem, say=say) or FIXED[problem.dtype]
+def judge_of(problem: Problem, given: Tolerance | None, say: Say, steps: int | None = None) -> Judge:
+    """What was given; else the budget, and the fixed tolerance where the reference cannot train the problem.
+
+    Args:
+        problem: in its dtype.
+        given: the user's tolerance, or the fixed one where that was asked for.
+        say: is told how long a budget will take where that is long.
+        steps: the budget of only so many steps, 1 or more.
+    """
+    return given or measure(problem, say=say, steps=steps) or FIXED[problem.dtype]
 
 
 def _judge(problem: Problem, runs: Sequence[Run], tolerance: Judge) -> Case:

@@ -9,36 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.exceptions import best_match
-from jsonschema.validators import extend
 
 from backends.errors import LockstepError, ProblemError
-from backends.problem import (
-    CONSTANT,
-    UNAVERAGED,
-    UNCLIPPED,
-    Array,
-    Average,
-    Batching,
-    Clip,
-    Layer,
-    Loss,
-    Optimizer,
-    Penalty,
-    Problem,
-    Schedule,
-)
+from backends.problem import Array, Layer, Problem
 from harness.initial import draw
+from harness.problem_document import build, check, layers, shortened
 from harness.schema import load
-
-# To JSON Schema 1.0 is an integer; to NumPy's seeds and to our arguments it is not.
-_Validator = extend(
-    Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
-        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
-    ),
-)
 
 
 def read(path: Path) -> Problem:
@@ -50,7 +26,7 @@ def read(path: Path) -> Problem:
     """
     document = _parse(path)
     try:
-        _check(document)
+        check(document, load("problem"))
         return _build(path.parent, document)
     except LockstepError as error:
         raise ProblemError(f"{path}: {error.what}", error.got, error.fix) from error
@@ -71,71 +47,11 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ProblemError(f"{path} is not TOML", str(error), "correct that line") from error
 
 
-def _check(document: dict[str, Any]) -> None:
-    error = best_match(_Validator(load("problem")).iter_errors(document))
-    if error is not None:
-        field = ".".join(map(str, error.absolute_path)) or "top level"
-        raise ProblemError(f"{field}: {_what(error)}", _shortened(error.instance), _fix(error))
-
-
-def _what(error: ValidationError) -> str:
-    if error.validator == "required":
-        return f"lacks {', '.join(sorted(set(error.validator_value) - set(error.instance)))}"
-    if error.validator == "additionalProperties":
-        return f"does not take {', '.join(sorted(set(error.instance) - set(error.schema['properties'])))}"
-    return f"is not valid ({error.validator})"
-
-
-def _fix(error: ValidationError) -> str:
-    schema = error.schema
-    if error.validator == "enum":
-        return "use one of " + ", ".join(map(repr, error.validator_value))
-    if error.validator in ("required", "additionalProperties"):
-        fields = schema.get("properties", {}).items()
-        described = [
-            f"{name} ({one['description']})" if "description" in one else name for name, one in fields
-        ]
-        return "it takes " + ", ".join(described)
-    return f"give {schema.get('description', error.validator_value)}"
-
-
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else text[:200] + " ..."
-
-
 def _build(folder: Path, document: dict[str, Any]) -> Problem:
     x, y = (_values(folder, document["data"], axis) for axis in ("x", "y"))
-    model = tuple(map(_layer, document["model"]))
-    loss, optimizer = document["loss"], document["optimizer"]
-    schedule = document.get("schedule", {"name": CONSTANT.name})
-    clip = document.get("clip", {"name": UNCLIPPED.name})
-    average = document.get("average", {"name": UNAVERAGED.name})
     initial = dict(document.get("initial", {}))
-    drawn = _drawn(model, x.shape[1:], initial.pop("seed", 0))
-    return Problem(
-        name=document["name"],
-        x=x,
-        y=y,
-        model=model,
-        loss=Loss(loss["name"], **_without(loss, "name")),
-        optimizer=Optimizer(optimizer["name"], **_without(optimizer, "name")),
-        epochs=document["epochs"],
-        initial={**drawn, **initial},
-        batching=Batching(**document.get("batching", {})),
-        schedule=Schedule(schedule["name"], **_without(schedule, "name")),
-        clip=Clip(clip["name"], **_without(clip, "name")),
-        penalties=tuple(
-            Penalty(one["name"], **_without(one, "name")) for one in document.get("penalties", [])
-        ),
-        accumulation=document.get("accumulation", 1),
-        average=Average(average["name"], **_without(average, "name")),
-    )
-
-
-def _layer(table: dict[str, Any]) -> Layer:
-    branches = [[_layer(one) for one in branch] for branch in table.get("branches", ())]
-    return Layer(table["op"], branches=branches, **_without(_without(table, "op"), "branches"))
+    drawn = _drawn(layers(document), x.shape[1:], initial.pop("seed", 0))
+    return build(document, x, y, {**drawn, **initial})
 
 
 def _drawn(model: tuple[Layer, ...], input_shape: tuple[int, ...], seed: int) -> dict[str, Array]:
@@ -145,10 +61,6 @@ def _drawn(model: tuple[Layer, ...], input_shape: tuple[int, ...], seed: int) ->
         raise ProblemError(
             "model: its parameters are more than an array can hold", str(error), "give smaller sizes"
         ) from error
-
-
-def _without(table: dict[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in table.items() if name != key}
 
 
 def _values(folder: Path, data: dict[str, Any], axis: str) -> Array:
@@ -171,7 +83,7 @@ def _from_list(axis: str, rows: list[Any]) -> Array:
         odd = next((index for index, length in enumerate(lengths) if length != lengths[0]), None)
         raise ProblemError(
             f"data.{axis} is ragged",
-            _shortened(rows)
+            shortened(rows)
             if odd is None  # a number among rows, or a difference further in
             else f"row {odd} has {lengths[odd]} values, row 0 has {lengths[0]}",
             "give rows of one length",
@@ -179,7 +91,7 @@ def _from_list(axis: str, rows: list[Any]) -> Array:
     if array.dtype.kind not in "iuf":
         raise ProblemError(
             f"data.{axis} is not numeric",
-            _shortened(rows),
+            shortened(rows),
             "give numbers, or name a `file` with these columns",
         )
     return array
@@ -207,7 +119,7 @@ def _from_file(path: Path, axis: str, wanted: Any) -> Array:
     if not isinstance(wanted, str) or wanted not in arrays:
         raise ProblemError(
             f"data.{axis} names no array of {path.name}",
-            _shortened(wanted),
+            shortened(wanted),
             f"use one of {', '.join(map(repr, arrays))}",
         )
     return arrays[wanted]
@@ -255,7 +167,7 @@ def _names(wanted: Any, axis: str) -> list[str]:
     names = [wanted] if isinstance(wanted, str) else wanted
     if not all(isinstance(name, str) for name in names):
         raise ProblemError(
-            f"data.{axis} must name columns", _shortened(wanted), f'write {axis} = ["first", "second"]'
+            f"data.{axis} must name columns", shortened(wanted), f'write {axis} = ["first", "second"]'
         )
     return list(names)
 

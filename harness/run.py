@@ -14,19 +14,33 @@ from backends.protocol import LOSSES_ONLY, Backend, Recording, State, Trace, Tra
 from harness.compare import Fingerprint, Run
 from harness.verdict import Verdict
 
+Fit = Callable[[State, Batches, Recording], Trace]
+"""The whole run from a state, as `Trainer.fit` makes it."""
 
-def free_run(backend: Backend, problem: Problem, recording: Recording = LOSSES_ONLY) -> Run:
+
+def fit_of(trainer: Trainer) -> Fit:
+    """How it trains a whole run: its own `fit`, or one step after the other where it has none."""
+    return trainer.fit if "fit" in trainer.capabilities else StepByStep(trainer).fit
+
+
+def free_run(
+    backend: Backend,
+    problem: Problem,
+    recording: Recording = LOSSES_ONLY,
+    fit: Callable[[Trainer], Fit] = fit_of,
+) -> Run:
     """Train `problem` on `backend`; whatever goes wrong there becomes the run's verdict and reason.
 
     Args:
         backend: who trains.
         problem: what, in its dtype.
         recording: what to keep beside losses and final parameters.
+        fit: how a trainer trains the whole run.
     """
     try:
         if refusal := backend.supports(problem):
             return Run(problem.name, problem.dtype, backend.name, Verdict.SKIPPED, refusal.reason)
-        return _train(backend, problem, recording)
+        return _train(backend, problem, recording, fit)
     except UndecidedError as error:
         return Run(problem.name, problem.dtype, backend.name, Verdict.INCONCLUSIVE, describe(error))
     except (
@@ -35,14 +49,14 @@ def free_run(backend: Backend, problem: Problem, recording: Recording = LOSSES_O
         return Run(problem.name, problem.dtype, backend.name, Verdict.ERROR, describe(error))
 
 
-def _train(backend: Backend, problem: Problem, recording: Recording) -> Run:
+def _train(backend: Backend, problem: Problem, recording: Recording, fit: Callable[[Trainer], Fit]) -> Run:
     trainer = backend.trainer(problem)
     given = {name: Fingerprint.of(array) for name, array in trainer.given().items()}
     batches = problem.batches()
     started = time.perf_counter()
     # A diverging run is judged by its numbers; the frameworks do not warn either.
     with np.errstate(over="ignore", invalid="ignore"):
-        trace = fit_of(trainer)(trainer.init(), batches, recording)
+        trace = fit(trainer)(trainer.init(), batches, recording)
     seconds = time.perf_counter() - started
     evaluation = None
     if problem.has_modes:
@@ -57,11 +71,6 @@ def _train(backend: Backend, problem: Problem, recording: Recording) -> Run:
         seconds=seconds,
         evaluation=evaluation,
     )
-
-
-def fit_of(trainer: Trainer) -> Callable[[State, Batches, Recording], Trace]:
-    """How it trains a whole run: its own `fit`, or one step after the other where it has none."""
-    return trainer.fit if "fit" in trainer.capabilities else StepByStep(trainer).fit
 
 
 class StepByStep:

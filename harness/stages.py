@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from backends.errors import LockstepError
 from backends.problem import Array, Arrays, Batch, Problem
 from backends.protocol import Snapshot, Trainer
 
@@ -61,14 +62,34 @@ def stages_of(
 
 def fields(snapshot: Snapshot) -> dict[str, Array]:
     """A snapshot as flat arrays: ``parameters/<name>``, ``optimizer/<slot>/<name>``, ..., ``count``."""
-    return {
-        **_prefixed("parameters", snapshot.parameters),
-        **_prefixed("buffers", snapshot.buffers),
-        **_prefixed("accumulator", snapshot.accumulator),
-        **_prefixed("optimizer", snapshot.optimizer),
-        **_prefixed("average", snapshot.average),
-        "count": np.asarray(snapshot.step),
+    kinds = [_prefixed(kind, getattr(snapshot, kind)) for kind in _KINDS]
+    return {name: value for arrays in kinds for name, value in arrays.items()} | {
+        "count": np.asarray(snapshot.step)
     }
+
+
+def snapshot_of(arrays: Arrays) -> Snapshot:
+    """The snapshot whose `fields` these are.
+
+    Raises:
+        LockstepError: a name is none of a snapshot's, or the count is missing or no count.
+    """
+    kinds: dict[str, dict[str, Array]] = {name: {} for name in _KINDS}
+    for name, value in arrays.items():
+        kind, _, part = name.partition("/")
+        if name != "count" and (kind not in kinds or not part):
+            raise LockstepError("a state holds no such array", repr(name), f"use {', '.join(_KINDS)}")
+        if name != "count":
+            kinds[kind][part] = value
+    count = arrays.get("count", _NO_COUNT)
+    if count.shape or count.dtype.kind != "i" or count < 0:
+        got = "none" if count is _NO_COUNT else f"shape {count.shape} of {count.dtype}"
+        raise LockstepError("a state lacks its count of steps", got, "give a whole number")
+    return Snapshot(step=int(count), **kinds)
+
+
+_KINDS = ("parameters", "buffers", "accumulator", "optimizer", "average")
+_NO_COUNT = np.asarray(-1)
 
 
 def out_of_reach(trainer: Trainer, problem: Problem, step: int) -> Mapping[str, str]:

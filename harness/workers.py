@@ -13,9 +13,9 @@ from typing import TypeVar
 import backends
 from backends.errors import BackendUnavailableError
 from backends.problem import Problem
-from backends.protocol import Backend
+from backends.protocol import Backend, Trainer
 from harness.compare import Run
-from harness.run import describe, free_run
+from harness.run import Fit, describe, fit_of, free_run
 from harness.verdict import Verdict
 
 Result = TypeVar("Result")
@@ -32,15 +32,21 @@ def name_of(backend: Chosen) -> str:
     return backend if isinstance(backend, str) else backend.name
 
 
-def run_one(backend: Chosen, problem: Problem) -> Run:
-    """One free run; SKIPPED, with the install command, where the backend's framework is absent."""
+def run_one(backend: Chosen, problem: Problem, fit: Callable[[Trainer], Fit] = fit_of) -> Run:
+    """One free run; SKIPPED, with the install command, where the backend's framework is absent.
+
+    Args:
+        backend: who trains.
+        problem: what.
+        fit: how a trainer trains the whole run.
+    """
     try:
         loaded = backends.load(backend) if isinstance(backend, str) else backend
     except BackendUnavailableError as error:
         return Run(problem.name, problem.dtype, name_of(backend), Verdict.SKIPPED, error.got, error.fix)
     except Exception as error:  # a third party's constructor may raise anything
         return Run(problem.name, problem.dtype, name_of(backend), Verdict.ERROR, describe(error))
-    return free_run(loaded, problem)
+    return free_run(loaded, problem, fit=fit)
 
 
 def in_process(chosen: Sequence[Chosen], problems: Sequence[Problem]) -> Iterator[Run]:

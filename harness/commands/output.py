@@ -1,13 +1,59 @@
-"""Where a command's output goes."""
+"""Where a command's output goes: the terminal, standard output, files."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from backends.errors import LockstepError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+def add_outputs(command: argparse.ArgumentParser) -> None:
+    """The options that say where a report goes."""
+    command.add_argument(
+        "--json", metavar="FILE|-", help="write the report as JSON; - is stdout, without the table"
+    )
+    command.add_argument(
+        "--markdown", metavar="FILE|-", help="write a summary for a comment; - is stdout, without the table"
+    )
+    command.add_argument("--junit", metavar="FILE", help="write JUnit's XML, one test case a backend")
+    command.add_argument(
+        "--output", type=Path, metavar="DIR", help="write parity.json, parity.md and parity.html there"
+    )
+    command.add_argument("--quiet", action="store_true", help="print the verdict only")
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Refuses what could not be written, before anything is trained."""
+    from harness.files import writable_folder
+
+    if options.output is not None:
+        writable_folder(options.output)
+    if options.json == options.markdown == "-":
+        raise LockstepError("two outputs for one stdout", "--json - --markdown -", "write one to a file")
+    for target in (options.json, options.markdown, options.junit):
+        check_target(target)
+
+
+def publish(options: argparse.Namespace, told: dict[str, Any]) -> None:
+    """Write a report wherever the options want it."""
+    from harness.report import document, junit, summary, terminal
+    from harness.report.folder import sentence, write_report
+
+    written = [] if options.output is None else write_report(options.output, told)
+    write(options.json, document.dumps(told))
+    write(options.markdown, summary.render(told))
+    write(options.junit, junit.render(told))
+    summary.append_to_step(told)
+    if "-" not in (options.json, options.markdown):
+        show(terminal.verdict_line(told) if options.quiet else terminal.render(told))
+    if written:
+        print(sentence(written), file=sys.stderr)
 
 
 def check_target(target: str | None) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import LockstepError
-from harness.commands.output import check_target, show, write
+from harness.commands.output import add_outputs, check_outputs, publish
 
 if TYPE_CHECKING:
     from harness.parity import Result
@@ -67,43 +65,17 @@ def add(commands: Any) -> None:
         default="differing",
         help="the cases in which to find the first step and stage that differ; default: those that do not agree",
     )
-    verify.add_argument(
-        "--json", metavar="FILE|-", help="write the report as JSON; - is stdout, without the table"
-    )
-    verify.add_argument(
-        "--markdown", metavar="FILE|-", help="write a summary for a comment; - is stdout, without the table"
-    )
-    verify.add_argument("--junit", metavar="FILE", help="write JUnit's XML, one test case a backend")
-    verify.add_argument(
-        "--output", type=Path, metavar="DIR", help="write parity.json, parity.md and parity.html there"
-    )
-    verify.add_argument("--quiet", action="store_true", help="print the verdict only")
+    add_outputs(verify)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness.files import writable_folder
     from harness.manifest import manifest
-    from harness.report import document, junit, summary
-    from harness.report.folder import sentence, write_report
+    from harness.report import document
 
     problems = _problems(options)
-    if options.output is not None:
-        writable_folder(options.output)
-    if options.json == options.markdown == "-":
-        raise LockstepError("two outputs for one stdout", "--json - --markdown -", "write one to a file")
-    for target in (options.json, options.markdown, options.junit):
-        check_target(target)
+    check_outputs(options)
     result = _train(options, problems)
-    told = document.to_document(result, manifest(), _command(options))
-    written = [] if options.output is None else write_report(options.output, told)
-    write(options.json, document.dumps(told))
-    write(options.markdown, summary.render(told))
-    write(options.junit, junit.render(told))
-    summary.append_to_step(told)
-    if "-" not in (options.json, options.markdown):
-        _print_result(told, options.quiet)
-    if written:
-        print(sentence(written), file=sys.stderr)
+    publish(options, document.to_document(result, manifest(), _command(options)))
     return result.verdict.exit_status
 
 
@@ -158,9 +130,3 @@ def _train(options: argparse.Namespace, problems: Sequence[str]) -> Result:
             progress=progress.finished,
             say=progress.note,
         )
-
-
-def _print_result(told: dict[str, Any], quiet: bool) -> None:
-    from harness.report import terminal
-
-    show(terminal.verdict_line(told) if quiet else terminal.render(told))

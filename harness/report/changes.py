@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.report import attribution, figures
@@ -101,6 +101,11 @@ def _used(document: Document, case: Document) -> float | str | None:
     ]
     words = [one for one in used if isinstance(one, str)]
     return words[0] if words else max(used, default=None)
+
+
+def since(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What of a recorded environment is otherwise here; of what was not recorded nothing is known."""
+    return list(_environment(dict(recorded), {key: value for key, value in here.items() if key in recorded}))
 
 
 def _environment(old: Document, new: Document, prefix: str = "") -> Iterator[tuple[str, str, str]]:

@@ -25,13 +25,16 @@ SCHEMA_VERSION = 2
 Document = dict[str, Any]
 
 
-def to_document(result: Result, environment: Mapping[str, Any], command: str = "") -> Document:
+def to_document(
+    result: Result, environment: Mapping[str, Any], command: str = "", recorded: Document | None = None
+) -> Document:
     """Everything found, as JSON values; NaN and infinities become the strings that `number` gives.
 
     Args:
         result: what was found.
         environment: where (`harness.manifest`).
         command: what a shell is told to find it again.
+        recorded: of a replay, where the left side comes from: the bundle's name, its environment, and what changed since.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -44,6 +47,7 @@ def to_document(result: Result, environment: Mapping[str, Any], command: str = "
         "cases": [_case(case) for case in result.cases],
         "runs": [_run(run, case.certified) for case in result.cases for run in case.runs],
         "alarm": stored(),
+        "recorded": recorded,
         "comparisons": [_comparison(one) for one in result.comparisons],
     }
 

@@ -51,7 +51,20 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     )
     for case in document["cases"]:
         yield from _case(document, case)
+    if document["recorded"] is not None:
+        yield from _recorded(document["recorded"])
     yield from _environment(document["environment"])
+
+
+def _recorded(recorded: Row) -> Iterator[str]:
+    """In what the environment is another one than that of the bundle."""
+    yield f"## Recorded in {cell(recorded['bundle'])}"
+    yield ""
+    if recorded["changes"]:
+        yield from table(("environment", "recorded", "here"), recorded["changes"])
+    else:
+        yield "The environment is the same."
+        yield ""
 
 
 def _case(document: dict[str, Any], case: Row) -> Iterator[str]:

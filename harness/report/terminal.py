@@ -28,7 +28,8 @@ Row = dict[str, Any]
 def render(document: dict[str, Any]) -> RenderableType:
     """One table of losses and one of comparisons for each case, then the verdict."""
     parts = [part for case in document["cases"] for part in _case(document, case)]
-    return Group(*parts, verdict_line(document))
+    recorded = [] if document["recorded"] is None else [*_recorded(document["recorded"])]
+    return Group(*parts, *recorded, verdict_line(document))
 
 
 def verdict_line(document: dict[str, Any]) -> Text:
@@ -60,6 +61,21 @@ def changes(
             table.add_row(*(escape(figures.printable(one)) for one in row))
         parts += [table, Text()]
     return Group(*parts, Text(headline))
+
+
+def _recorded(recorded: Row) -> Iterator[RenderableType]:
+    """In what the environment is another one than that of the bundle."""
+    name = figures.printable(recorded["bundle"])
+    if not recorded["changes"]:
+        yield Text(f"the environment is the one that {name} was recorded in\n")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("environment", f"of {name}", "here"):
+        table.add_column(escape(title))
+    for row in recorded["changes"]:
+        table.add_row(*(escape(figures.printable(one)) for one in row))
+    yield table
+    yield Text()
 
 
 def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:

@@ -1,0 +1,194 @@
+"""From the members of an archive to recorded runs: everything is checked, nothing is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from backends.problem import Array, Arrays, Problem
+from backends.protocol import Trace
+from harness.bundle import npy
+from harness.bundle.archive import BundleError
+from harness.bundle.content import DOCUMENT, FORMAT, SCHEMA_VERSION, Bundle, Kept, Recorded, quoted, under
+from harness.bundle.strict_json import parse
+from harness.compare import Fingerprint, Run
+from harness.problem_document import build, check, describe, shortened
+from harness.schema import load as schema
+from harness.stages import snapshot_of
+
+FLOATS = ("float64", "float32", "float16")
+
+LARGEST_DOCUMENT = 1 << 20
+"""Bytes of JSON that are looked at: what a thousand problems and runs need."""
+
+
+def loaded(members: Mapping[str, bytes]) -> Bundle:
+    """The bundle of these members.
+
+    Raises:
+        LockstepError: they are not those of one.
+    """
+    told = _document(members)
+    left = _decoded(members, set(told[npy.BFLOAT16]))
+    problems = tuple(
+        _kept(one, _take(left, f"problems/{index}/")) for index, one in enumerate(told["problems"])
+    )
+    runs = tuple(
+        _recorded(one, problems, _take(left, f"runs/{index}/")) for index, one in enumerate(told["runs"])
+    )
+    _nothing_left(left)
+    _check_distinct("problems", [one.document["name"] for one in problems])
+    _check_distinct("runs", [f"{one.run.problem} {one.run.dtype} {one.run.backend}" for one in runs])
+    return Bundle(told["environment"], problems, runs)
+
+
+def _check_distinct(what: str, names: Sequence[str]) -> None:
+    """In a report they could not be told apart."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BundleError(f"two {what} have one name", shortened(twice[0]), "record one of them")
+
+
+def _document(members: Mapping[str, bytes]) -> dict[str, Any]:
+    if DOCUMENT not in members:
+        raise BundleError("it is not a bundle", f"no {DOCUMENT}", "name what `lockstep record` wrote")
+    told = parse(members[DOCUMENT], LARGEST_DOCUMENT)
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise BundleError(
+            "it is not a bundle", f"{DOCUMENT} of something else", "name what `lockstep record` wrote"
+        )
+    version = told.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BundleError(
+            "a newer Lockstep wrote it",
+            f"format {version}, this one reads {SCHEMA_VERSION}",
+            "install that one",
+        )
+    check(told, schema("bundle"))
+    return told
+
+
+def _decoded(members: Mapping[str, bytes], bfloat16: set[str]) -> dict[str, Array]:
+    """Every array by its name."""
+    found = {}
+    for member, content in members.items():
+        name = member.removesuffix(".npy")
+        if member == DOCUMENT:
+            continue
+        if name == member:
+            raise BundleError("it holds a member of another kind", repr(member), "record it again")
+        array = npy.decode(name, content)
+        if name in bfloat16:
+            array = npy.as_bfloat16(array)
+            bfloat16.remove(name)
+        if quoted(unquote(name)) != name:
+            raise BundleError("an array's name is written in two ways", repr(name), "record it again")
+        _check_numbers(name, array)
+        found[unquote(name)] = array
+    if bfloat16:
+        raise BundleError("an array of bfloat16 is missing", repr(min(bfloat16)), "record it again")
+    return found
+
+
+def _check_numbers(name: str, array: Array) -> None:
+    """Counts are whole, all else is floating: nothing else is trained, compared or shown."""
+    wanted = ("int64",) if name.endswith("/count") else (*FLOATS, npy.BFLOAT16)
+    if array.dtype.name not in wanted:
+        raise BundleError(
+            f"{shortened(name)} is of another kind of number",
+            str(array.dtype),
+            f"it must be {' or '.join(wanted)}",
+        )
+
+
+def _take(left: dict[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays under a prefix, which are taken out."""
+    return {name.removeprefix(prefix): left.pop(name) for name in [*left] if name.startswith(prefix)}
+
+
+def _kept(told: Mapping[str, Any], arrays: dict[str, Array]) -> Kept:
+    document = told["document"]
+    if not told["data"]:
+        _nothing_left(arrays)
+        return Kept(document, None)
+    initial = _take(arrays, "initial/")
+    x, y = (_one(arrays, name) for name in ("x", "y"))
+    _nothing_left(arrays)
+    return Kept(document, _problem(document, x, y, initial))
+
+
+def _problem(document: Mapping[str, Any], x: Array, y: Array, initial: Arrays) -> Problem:
+    """Built, not checked against the schema: that takes a millisecond a layer, and a file may name many."""
+    try:
+        problem = build(document, x, y, initial)
+        if describe(problem) == document:
+            return problem
+        got = "an argument is left out, or there is one too many"
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:  # of a document of other fields or types
+        got = f"{type(error).__name__}: {error}"
+    raise BundleError(
+        f"it does not describe problem {shortened(document['name'])}", shortened(got), "record it again"
+    )
+
+
+def _recorded(told: Mapping[str, Any], problems: tuple[Kept, ...], arrays: dict[str, Array]) -> Recorded:
+    if told["problem"] >= len(problems):
+        raise BundleError(
+            "a run is of no problem", str(told["problem"]), f"{len(problems)} problems are there"
+        )
+    kept = problems[told["problem"]]
+    losses = _one(arrays, "losses")
+    if (
+        losses.ndim != 1
+        or not losses.size
+        or (kept.problem is not None and len(losses) != kept.problem.steps)
+    ):
+        wanted = "one for each step" if kept.problem is None else f"{kept.problem.steps} steps"
+        raise BundleError("the losses are not those of the run", f"shape {losses.shape}", f"it has {wanted}")
+    parameters, stages = (
+        {moment: _some(arrays, f"{kind}/{moment}/") for moment in told[f"{kind}_at"]}
+        for kind in ("parameters", "stages")
+    )
+    if beyond := [one for one in parameters if one > len(losses)] + [
+        one for one in stages if one >= len(losses)
+    ]:
+        raise BundleError("a step is beyond the run", str(beyond[0]), f"it has {len(losses)} steps")
+    for one in stages.values():
+        snapshot_of(under("state/", one))
+    run = Run(
+        kept.document["name"],
+        told["dtype"],
+        told["backend"],
+        trace=Trace(losses, snapshot_of(_take(arrays, "final/"))),
+        given={
+            name: Fingerprint(tuple(one["shape"]), one["dtype"], one["sha256"])
+            for name, one in told["given"].items()
+        },
+        environment=told["environment"],
+        evaluation=arrays.pop("evaluation", None),
+    )
+    _nothing_left(arrays)
+    return Recorded(told["problem"], run, told["stepwise"], parameters, stages)
+
+
+def _one(arrays: dict[str, Array], name: str) -> Array:
+    if name not in arrays:
+        raise BundleError("an array is missing", repr(name), "record it again")
+    return arrays.pop(name)
+
+
+def _some(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+    found = _take(arrays, prefix)
+    if not found:
+        raise BundleError("arrays are missing", repr(prefix), "record it again")
+    return found
+
+
+def _nothing_left(arrays: Mapping[str, Array]) -> None:
+    if arrays:
+        raise BundleError("it holds an array of nothing", shortened(next(iter(arrays))), "record it again")

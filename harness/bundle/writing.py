@@ -1,0 +1,73 @@
+"""From recorded runs to the bytes of a bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from backends.problem import Array
+from harness.bundle import archive, npy
+from harness.bundle.content import DOCUMENT, FORMAT, SCHEMA_VERSION, Bundle, Recorded, quoted
+from harness.stages import fields
+
+
+def to_bytes(bundle: Bundle) -> bytes:
+    """The file; the same bundle gives the same bytes.
+
+    Raises:
+        BundleError: it holds what a bundle cannot.
+    """
+    arrays = {quoted(name): array for name, array in _arrays(bundle).items()}
+    told = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "environment": bundle.environment,
+        "problems": [{"document": one.document, "data": one.problem is not None} for one in bundle.problems],
+        "runs": [_run_document(one) for one in bundle.runs],
+        npy.BFLOAT16: sorted(name for name, array in arrays.items() if array.dtype.name == npy.BFLOAT16),
+    }
+    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    encoded = {f"{name}.npy": npy.encode(name, array) for name, array in sorted(arrays.items())}
+    return archive.pack({DOCUMENT: text.encode(), **encoded})
+
+
+def _arrays(bundle: Bundle) -> dict[str, Array]:
+    """Every array under its name."""
+    found: dict[str, Array] = {}
+    for index, kept in enumerate(bundle.problems):
+        if kept.problem is not None:
+            at = f"problems/{index}"
+            found |= {f"{at}/x": kept.problem.x, f"{at}/y": kept.problem.y}
+            found |= {f"{at}/initial/{name}": value for name, value in kept.problem.initial.items()}
+    for index, one in enumerate(bundle.runs):
+        found |= {f"runs/{index}/{name}": value for name, value in _run_arrays(one).items()}
+    return found
+
+
+def _run_arrays(one: Recorded) -> dict[str, Array]:
+    trace = one.run.trace
+    assert trace is not None
+    found = {"losses": trace.losses}
+    found |= {f"final/{name}": value for name, value in fields(trace.final).items()}
+    found |= {} if one.run.evaluation is None else {"evaluation": one.run.evaluation}
+    for kind, moments in (("parameters", one.parameters), ("stages", one.stages)):
+        found |= {
+            f"{kind}/{moment}/{name}": value
+            for moment, arrays in moments.items()
+            for name, value in arrays.items()
+        }
+    return found
+
+
+def _run_document(one: Recorded) -> dict[str, Any]:
+    return {
+        "problem": one.problem,
+        "dtype": one.run.dtype,
+        "backend": one.run.backend,
+        "stepwise": one.stepwise,
+        "environment": dict(one.run.environment),
+        "given": {name: dataclasses.asdict(one_) for name, one_ in one.run.given.items()},
+        "parameters_at": sorted(one.parameters),
+        "stages_at": sorted(one.stages),
+    }

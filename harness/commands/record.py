@@ -1,0 +1,101 @@
+"""``lockstep record``: train here, and keep in one file what can be compared elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Adds the command to a parser's."""
+    record = commands.add_parser(
+        "record",
+        help="train problems and keep what came of it in one file, for `replay` elsewhere",
+        description="Train problems and write a bundle: the problems, every loss, the whole last state, what is asked for on "
+        "the way, and the environment. Nothing is written unless everything trained.",
+    )
+    record.set_defaults(run=_record)
+    record.add_argument("out", metavar="OUT", help="the file to write, as NAME.lockstep.npz")
+    record.add_argument(
+        "problems",
+        nargs="+",
+        metavar="NAME|FILE.toml",
+        help="problems of the catalogue (`lockstep list`) or problem files",
+    )
+    record.add_argument(
+        "--backend", action="append", metavar="NAME", help="a backend to train on; repeat it; default: all"
+    )
+    record.add_argument(
+        "--dtype", action="append", metavar="DTYPE", help="float64 or float32; repeat it; default: both"
+    )
+    record.add_argument("--epochs", type=int, metavar="N", help="instead of each problem's own")
+    record.add_argument(
+        "--parameters-at",
+        default="",
+        metavar="K,...",
+        help="after how many steps every parameter is kept: 0 the initial ones, `last` the end; the run is then trained "
+        "step by step",
+    )
+    record.add_argument(
+        "--stages-at",
+        default="",
+        metavar="K,...",
+        help="of which steps, counted from 0, every stage is kept, with the state that it started from; `last` is one",
+    )
+    record.add_argument(
+        "--without-data", action="store_true", help="keep hashes of the data and the initial parameters only"
+    )
+    record.add_argument(
+        "--without-machine", action="store_true", help="say nothing of the machine, only versions"
+    )
+    record.add_argument(
+        "--max-size",
+        default="64MB",
+        metavar="SIZE",
+        help="refuse, before anything is trained, what would be larger; default: 64MB",
+    )
+    record.add_argument("--quiet", action="store_true", help="print nothing")
+
+
+def _record(options: argparse.Namespace) -> int:
+    from backends.problem import DTYPES
+    from harness.bundle.size import size_of
+    from harness.progress import Progress
+    from harness.recording import record
+
+    with Progress(quiet=options.quiet, doing="recording") as progress:
+        made = record(
+            options.out,
+            options.problems,
+            backends=options.backend,
+            dtypes=options.dtype or DTYPES,
+            epochs=options.epochs,
+            parameters_at=_moments(options.parameters_at),
+            stages_at=_moments(options.stages_at),
+            data=not options.without_data,
+            machine=not options.without_machine,
+            max_size=size_of(options.max_size),
+            progress=progress.finished,
+        )
+    if not options.quiet:
+        for one in made.runs:
+            print(f"{one.run.problem} {one.run.dtype} {one.run.backend}: {_kept(one)}")
+    return 0
+
+
+def _moments(text: str) -> list[int | str]:
+    """The words between the commas, whole numbers as such; what is neither is refused where the run's length is known."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    return [int(word) if word.isascii() and word.isdecimal() and len(word) < 19 else word for word in words]
+
+
+def _kept(one: Any) -> str:
+    """What was recorded of one run, in words."""
+    losses = f"{len(one.run.trace.losses)} losses, the last state"
+    parameters = f", parameters after {_listed(one.parameters)} steps" if one.parameters else ""
+    stages = f", stages of step {_listed(one.stages)}" if one.stages else ""
+    return f"{losses}{parameters}{stages}"
+
+
+def _listed(moments: Any) -> str:
+    return ", ".join(map(str, sorted(moments)))
