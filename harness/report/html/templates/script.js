@@ -2,14 +2,14 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  // What a cell sorts by: its exact value where it has one, else the number that it begins with, else its text.
+  // What a cell sorts by: in a column of numbers its exact value where it has one, else the number that it begins with.
   const key = (cell) => {
-    const text = cell ? (cell.dataset.v ?? cell.textContent.trim().replace("✖", "")) : "";
-    const number = /^-?(\d|Infinity)/.test(text) ? parseFloat(text) : NaN;
+    const text = cell ? cell.textContent.trim() : "";
+    const number = cell && cell.classList.contains("n") ? parseFloat(cell.dataset.v ?? text) : NaN;
     return [number, text];
   };
   const order = ([a, left], [b, right]) =>
-    Number.isNaN(a) && Number.isNaN(b) ? left.localeCompare(right)
+    Number.isNaN(a) && Number.isNaN(b) ? left.localeCompare(right, undefined, { numeric: true })
       : Number.isNaN(a) ? 1 : Number.isNaN(b) ? -1 : a < b ? -1 : a > b ? 1 : 0;
 
   for (const table of all("table.sort")) {

@@ -1,0 +1,96 @@
+"""The page of hostile names, of figures that are not finite, of very long runs and of very many problems."""
+
+import re
+
+import jsonschema
+import numpy as np
+import pytest
+
+from harness.report import html
+from harness.report.html import cases
+from harness.report.html.page import PARTS
+from harness.schema import load
+from tests.documents import HOSTILE, add, example, not_finite, renamed, small
+from tests.pages import SVG, found, is_harmless, parsed, words
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_names_stay_text(kind):
+    told = small()
+    hostile = HOSTILE[kind]
+    for old in ("adam", "numpy", "0.linear/w", "agrees", "loss", "update/0.linear/w"):
+        told = renamed(told, old, f"{old}{hostile}")
+    for row in (*told["cases"], *told["runs"], *told["comparisons"]):
+        row["reason"] = row["reason"] and hostile
+    for found_ in told["cases"][0]["diagnoses"]:
+        found_.update(sentence=hostile)
+    told["command"] = told["environment"]["cpu"] = told["environment"]["thread_variables"]["A"] = hostile
+    text = html.render(told)
+    tree = is_harmless(parsed(text))
+    assert [one.get("id") for one in found(tree, "section")] == list(PARTS)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text)
+    if hostile.isprintable() and len(hostile) < 80:
+        assert words(found(tree, "h3")[0]) == " ".join(f"adam{hostile} float64".split())
+    assert len(text.encode()) < 1e6
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_not_finite_is_a_word_in_every_figure(word):
+    told = not_finite(small(), word)
+    jsonschema.Draft202012Validator(load("report")).validate(told)
+    tree = is_harmless(parsed(html.render(told)))
+    assert word in words(tree)
+    assert "nan" not in words(tree).split()
+
+
+def test_some_that_is_not_finite_leaves_gaps_and_is_counted():
+    told = small()
+    told["runs"][0]["losses"][1:3] = ["NaN", "Infinity"]
+    assert "2 that are not finite are left out" in words(parsed(html.render(told)))
+
+
+def test_a_long_run_keeps_its_extremes_and_stays_small():
+    told = example()
+    steps = 100_000
+    for run in told["runs"]:
+        run["losses"] = np.linspace(2.0, 1.0, steps).tolist()
+        run["errors"]["losses"] = [1.0] * steps
+    told["runs"][0]["losses"][54_321] = 1.9
+    told["cases"][0].update(epochs=steps, steps=steps, distances=[1e-16] * steps, limits=[1e-12] * steps)
+    text = html.render(told)
+    told_by_caption = "Of each 100th part of the 100000 points the least and the largest are drawn."
+    assert text.count(told_by_caption) == 3
+    assert len(text) < 200_000
+    drawing = next(parsed(text).iter(f"{SVG}svg"))
+    left, top, right, bottom, x0, x1, y0, y1 = map(float, drawing.get("data-axes").split()[:8])
+    x, y = left + (54_321 - x0) / (x1 - x0) * (right - left), bottom - (1.9 - y0) / (y1 - y0) * (bottom - top)
+    assert f"{x:.1f}".removesuffix(".0") + " " + f"{y:.1f}".removesuffix(".0") in text
+
+
+def many(problems):
+    told = small()
+    for number in range(problems):
+        add(told, f"problem {number}")
+    return told
+
+
+def test_of_many_problems_the_first_are_shown_in_full(monkeypatch):
+    monkeypatch.setattr(cases, "DETAILED", 5)
+    text = html.render(many(500))
+    tree = is_harmless(parsed(text))
+    assert len(found(tree, "details")) == 5
+    assert len([one for one in found(tree, "div") if (one.get("class") or "").startswith("case")]) == 498
+    assert "This page holds 5 cases in full, those that do not agree first" in words(tree)
+    assert [words(one).split()[0] for one in found(tree, "details")] == [
+        "adam",
+        "agrees",
+        "skipped",
+        "problem",
+        "problem",
+    ]
+    assert len(text) < 2e6
+
+
+@pytest.mark.sweep
+def test_a_page_of_five_hundred_problems_is_bounded():
+    assert len(html.render(many(500))) < 16e6
