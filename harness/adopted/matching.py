@@ -1,0 +1,291 @@
+"""Finding a mapping: by name, by shape, and by function; what remains uncertain is left over, with its candidates."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from backends.adoption import Adopted
+from backends.problem import Batch
+from harness.adopted import names
+from harness.adopted.layouts import layouts
+from harness.adopted.mapping import Link, Mapping
+from harness.adopted.signals import Piece, Signals, signals
+from harness.adopted.task import task_of
+
+NEAR = 0.05
+"""Gradients of counterparts may be so far apart, of their size: room for a port that is not right, not for a guess."""
+
+MARGIN = 10.0
+"""The next best counterpart, or layout, must be so many times further away."""
+
+FLOOR = {"float64": 1e-9, "float32": 1e-4}
+"""Distances below are one: rounding."""
+
+CONSTANTS = (0.5, 0.25, 1.0)
+"""What unknown parameters are filled with, tried in turn: under one a unit may be dead or a softmax saturated."""
+
+PARTS = (2, 3, 4)
+"""Into how many equal parts a fused parameter is split: pairs, query-key-value, the gates of a GRU or an LSTM."""
+
+
+def find_mapping(left: Adopted, right: Adopted, batches: Iterable[Any]) -> Mapping:
+    """Which parameter of `left` is which of `right`, and how that was found.
+
+    Names and shapes are tried first and held against the function; where the function contradicts them it is asked alone.
+    What cannot be told apart is in `Mapping.left_over`.
+
+    Args:
+        left, right: adopted trainers of the same model.
+        batches: pairs (x, y); the first is used.
+
+    Raises:
+        AdoptionError: the dtypes differ, or there is no batch.
+    """
+    batch = task_of([left, right], itertools.islice(batches, 1), None, "mapping").batches[0]
+    with np.errstate(all="ignore"):
+        by_name = _Search(left, right, batch, by_name=True).run()
+        if by_name.confirmed:
+            return by_name.mapping()
+        by_function = _Search(left, right, batch, by_name=False).run()
+        if by_function.confirmed:
+            return by_function.mapping()
+    return by_name.mapping()
+
+
+class _Search:
+    """One search: what is linked so far, and the pieces of both sides that are not."""
+
+    def __init__(self, left: Adopted, right: Adopted, batch: Batch, by_name: bool) -> None:
+        self.left, self.right, self.batch, self.by_name = left, right, batch, by_name
+        snapshots = left.read(left.init()), right.read(right.init())
+        self.shapes = tuple(
+            {name: one.shape for name, one in snapshot.parameters.items()} for snapshot in snapshots
+        )
+        self.buffers = tuple(
+            {name: one.shape for name, one in snapshot.buffers.items()} for snapshot in snapshots
+        )
+        self.floor = FLOOR[left.dtype]
+        self.links: list[Link] = []
+        self.open = tuple([Piece(name) for name in shapes] for shapes in self.shapes)
+        self.channels = sorted(
+            {length for shapes in self.shapes for shape in shapes.values() for length in shape}
+        )
+        self.last: Signals | None = None
+        self.distances: dict[Link, float | None] = {}
+
+    def run(self) -> _Search:
+        if self.by_name:
+            self._take(self._named())
+        self._take(self._shaped())
+        while any(self.open):
+            if not any(self._round(constant) for constant in CONSTANTS):
+                break
+        self._confirm()
+        return self
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether everything is linked and nothing that has a gradient is far apart."""
+        known = [one for one in self.distances.values() if one is not None]
+        return not any(self.open) and all(one <= NEAR for one in known) and bool(known)
+
+    def mapping(self) -> Mapping:
+        """What was found; a link by function alone that does not hold in the end is left over."""
+        kept = [
+            one for one in self.links if not (one.by == "function" and (self.distances[one] or 0.0) > NEAR)
+        ]
+        dropped = [one for one in self.links if one not in kept]
+        links = [dataclasses.replace(one, distance=self.distances[one]) for one in kept]
+        links += self._linked_buffers()
+        over = {f"left:{one}": self._candidates(one, 0) for one in self.open[0]}
+        over |= {f"right:{one}": self._candidates(one, 1) for one in self.open[1]}
+        over |= {f"left:{one.left}": (f"{one.right} (not confirmed)",) for one in dropped}
+        over |= {f"right:{one.right}": (f"{one.left} (not confirmed)",) for one in dropped}
+        linked = {(side, getattr(one, side)) for one in links for side in ("left", "right")}
+        for side, buffers in zip(("left", "right"), self.buffers, strict=True):
+            over |= {
+                f"{side}:{name}": ("a buffer; it need not be linked",)
+                for name in buffers
+                if (side, name) not in linked
+            }
+        return Mapping(tuple(sorted(links, key=lambda one: (one.left, one.left_slice))), over)
+
+    def _take(self, links: Iterable[Link]) -> bool:
+        """Link what was found; the pieces are no longer open."""
+        found = list(links)
+        for link in found:
+            self.links.append(link)
+            self.open[0].remove(Piece(link.left, link.left_slice))
+            self.open[1].remove(Piece(link.right, link.right_slice))
+        return bool(found)
+
+    def _named(self) -> list[Link]:
+        """Pairs whose names leave no choice and whose shapes leave one layout."""
+        pairs = names.matched(*self.shapes)
+        return [
+            link for (left, right), by in pairs.items() if (link := self._only(Piece(left), Piece(right), by))
+        ]
+
+    def _shaped(self) -> list[Link]:
+        """Pairs of which there is only one with these lengths, in one layout."""
+        kinds: dict[tuple[int, ...], tuple[list[Piece], list[Piece]]] = {}
+        for side in (0, 1):
+            for piece in self.open[side]:
+                kinds.setdefault(tuple(sorted(self._shape(piece, side))), ([], []))[side].append(piece)
+        alone = [(one[0][0], one[1][0]) for one in kinds.values() if len(one[0]) == len(one[1]) == 1]
+        return [link for left, right in alone if (link := self._only(left, right, "shape"))]
+
+    def _only(self, left: Piece, right: Piece, by: str) -> Link | None:
+        found = list(self._layouts(left, right, by))
+        return found[0] if len(found) == 1 else None
+
+    def _layouts(self, left: Piece, right: Piece, by: str, flattened: bool = False) -> Iterator[Link]:
+        shapes = self._shape(left, 0), self._shape(right, 1)
+        nothing = Link(left.name, right.name, left.slices, right.slices, transpose=(-1,), by=by)
+        yield from layouts(*shapes, nothing, self.channels if flattened else ())
+
+    def _shape(self, piece: Piece, side: int) -> tuple[int, ...]:
+        return piece.of(np.empty(self.shapes[side][piece.name], dtype=bool)).shape
+
+    def _round(self, constant: float) -> bool:
+        """Look at the gradients once; link what they tell, or split what they tell to be fused."""
+        self.last = signals(self.left, self.right, self.links, self.batch, len(self.links), constant)
+        return self._take(self._by_function()) or self._take(self._by_elimination()) or self._split()
+
+    def _by_function(self) -> list[Link]:
+        """Pairs that are each other's nearest by far, in a layout that is the nearest by far."""
+        ranked = self._ranked()
+        found = []
+        for distance, link in sorted(ranked, key=lambda one: one[0]):
+            if distance > NEAR:
+                break
+            pair = Piece(link.left, link.left_slice), Piece(link.right, link.right_slice)
+            rivals = [
+                other
+                for other, one in ranked
+                if one != link
+                and (
+                    Piece(one.left, one.left_slice) == pair[0] or Piece(one.right, one.right_slice) == pair[1]
+                )
+            ]
+            if min(rivals, default=np.inf) >= MARGIN * max(distance, self.floor):
+                found.append(link)
+        return found
+
+    def _ranked(self) -> list[tuple[float, Link]]:
+        """Every layout of every pair that could be, with its distance; a pair that no layout makes near is there once."""
+        assert self.last is not None
+        ranked = []
+        for left, right in itertools.product(*self.open):
+            coarse = self.last.invariant_distance(left, right)
+            if coarse is None:
+                continue
+            if coarse > NEAR:
+                ranked.append((coarse, Link(left.name, right.name, left.slices, right.slices)))
+                continue
+            links = list(self._layouts(left, right, "function", flattened=True))
+            distances = [(self.last.distance(link), link) for link in links]
+            ranked += [(one, link) for one, link in distances if one is not None]
+        return ranked
+
+    def _by_elimination(self) -> list[Link]:
+        """Where the function does not tell, names do, if it does not contradict them and one layout fits."""
+        if not self.by_name:
+            return []
+        assert self.last is not None
+        pairs = names.matched([str(one) for one in self.open[0]], [str(one) for one in self.open[1]])
+        for (left, right), by in pairs.items():
+            if left in self.shapes[0] and right in self.shapes[1]:
+                links = list(self._layouts(Piece(left), Piece(right), by))
+                told = [(self.last.distance(one), one) for one in links]
+                near = [one for distance, one in told if distance is not None and distance <= NEAR]
+                if len(near) == 1:
+                    return near
+        return []
+
+    def _split(self) -> bool:
+        """Split the first open piece whose equal parts are each some other's counterpart in whatever layout."""
+        assert self.last is not None
+        for side in (0, 1):
+            for piece in self.open[side]:
+                shape = self._shape(piece, side)
+                for parts, axis in itertools.product(PARTS, range(len(shape))):
+                    if shape[axis] % parts or shape[axis] == parts == 1:
+                        continue
+                    pieces = piece.split(shape, axis, parts)
+                    if self._have_counterparts(pieces, side):
+                        self.open[side].remove(piece)
+                        self.open[side].extend(pieces)
+                        return True
+        return False
+
+    def _have_counterparts(self, pieces: Sequence[Piece], side: int) -> bool:
+        """Whether each piece is near to another of the open ones, or to a part of one that is of the same size."""
+        assert self.last is not None
+        taken: set[Piece] = set()
+        for piece in pieces:
+            for other in self._of_size(piece, side):
+                pair = (piece, other) if side == 0 else (other, piece)
+                distance = self.last.invariant_distance(*pair)
+                if other not in taken and distance is not None and distance <= NEAR:
+                    taken.add(other)
+                    break
+            else:
+                return False
+        return True
+
+    def _of_size(self, piece: Piece, side: int) -> list[Piece]:
+        """The other side's open pieces of the same size, and the equal parts of its larger ones."""
+        size = int(np.prod(self._shape(piece, side)))
+        found = []
+        for other in self.open[1 - side]:
+            shape = self._shape(other, 1 - side)
+            whole = int(np.prod(shape))
+            if whole == size:
+                found.append(other)
+            elif size and whole // size in PARTS and whole % size == 0:
+                parts = whole // size
+                found += [
+                    part
+                    for axis, length in enumerate(shape)
+                    if length % parts == 0
+                    for part in other.split(shape, axis, parts)
+                ]
+        return found
+
+    def _confirm(self) -> None:
+        """The distance of every link, now that all is filled that could be linked."""
+        self.last = signals(self.left, self.right, self.links, self.batch, 1_000, CONSTANTS[0])
+        self.distances = {link: self.last.distance(link) for link in self.links}
+
+    def _linked_buffers(self) -> list[Link]:
+        """Buffers of one shape that move by the same, and no other does."""
+        assert self.last is not None
+        found = []
+        moved = self.last.left_buffers, self.last.right_buffers
+        distances = {
+            (one, two): float(np.abs(a - b).max() / max(np.abs(a).max(), np.abs(b).max(), 1e-300))
+            for one, a in moved[0].items()
+            for two, b in moved[1].items()
+            if a.shape == b.shape and a.size
+        }
+        for (one, two), distance in distances.items():
+            rivals = [
+                other
+                for pair, other in distances.items()
+                if pair != (one, two) and (pair[0] == one or pair[1] == two)
+            ]
+            if distance <= NEAR and min(rivals, default=np.inf) >= MARGIN * max(distance, self.floor):
+                found.append(Link(one, two, by="function", distance=distance))
+        return found
+
+    def _candidates(self, piece: Piece, side: int) -> tuple[str, ...]:
+        """The other side's open pieces that it could be."""
+        return tuple(str(one) for one in self._of_size(piece, side)) or (
+            "nothing of its size is left on the other side",
+        )

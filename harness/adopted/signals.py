@@ -1,0 +1,156 @@
+"""What tells parameters apart by function: their gradients, when both sides hold the same numbers as far as that is known.
+
+A parameter whose counterpart is known is filled with random numbers, in both layouts; one that is not is filled with one
+constant everywhere, which is the same in every layout, order and split. So the two sides compute the same function, and
+the gradients of counterparts are the same numbers in two layouts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.adoption import Adopted
+from backends.problem import Array, Batch
+from harness.adopted.mapping import Link, Mapping, Slices
+from harness.adopted.training import held, shapes_of
+
+TRIALS = 2
+"""Fills that are looked at together."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A parameter of one side, or a part of it."""
+
+    name: str
+    slices: Slices = ()
+
+    def of(self, array: Array) -> Array:
+        """The piece's part of an array of the parameter's shape."""
+        return array[tuple(slice(*one) for one in self.slices)]
+
+    def split(self, shape: tuple[int, ...], axis: int, parts: int) -> list[Piece]:
+        """So many equal parts along an axis; `shape` is the piece's own."""
+        given = [*self.slices, *((0, length) for length in shape[len(self.slices) :])]
+        start, width = given[axis][0] or 0, shape[axis] // parts
+        return [
+            Piece(self.name, (*given[:axis], (start + part * width, start + (part + 1) * width)))
+            for part in range(parts)
+        ]
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{start}:{stop}" for start, stop in self.slices)
+        return f"{self.name}[{inside}]" if inside else self.name
+
+
+@dataclass(frozen=True)
+class Signals:
+    """The gradients of both sides under TRIALS fills, (trials, ...) by name; the right side's are scaled to the left's loss."""
+
+    left: dict[str, Array]
+    right: dict[str, Array]
+    left_buffers: dict[str, Array]
+    right_buffers: dict[str, Array]
+
+    def pair(self, left: Piece, right: Piece) -> tuple[Array, Array]:
+        """Both pieces' gradients, (trials, ...)."""
+        ours = np.stack([left.of(one) for one in self.left[left.name]])
+        theirs = np.stack([right.of(one) for one in self.right[right.name]])
+        return ours, theirs
+
+    def distance(self, link: Link) -> float | None:
+        """How far apart the gradients are through a link, of their size; None where there is no gradient to speak of."""
+        ours, theirs = self.pair(Piece(link.left, link.left_slice), Piece(link.right, link.right_slice))
+        turned = np.stack([link.to_left(one, ours.shape[1:]) for one in theirs])
+        return _apart(ours, turned, self._least())
+
+    def invariant_distance(self, left: Piece, right: Piece) -> float | None:
+        """The same in whatever layout: of the numbers in order of size."""
+        ours, theirs = (np.sort(one.reshape(len(one), -1), axis=1) for one in self.pair(left, right))
+        return _apart(ours, theirs, self._least()) if ours.shape == theirs.shape else None
+
+    def _least(self) -> float:
+        """A gradient below this is none: it is rounding, beside the largest."""
+        return 1e-6 * max(float(np.abs(one).max(initial=0.0)) for one in self.left.values())
+
+
+def signals(
+    left: Adopted, right: Adopted, links: Sequence[Link], batch: Batch, seed: int, constant: float
+) -> Signals:
+    """Both sides' gradients.
+
+    Args:
+        left, right: whose.
+        links: what is known.
+        batch: what the step sees.
+        seed: of the random numbers.
+        constant: what everything else is filled with, over the root of a typical width.
+    """
+    found: list[tuple[dict[str, Array], ...]] = []
+    for trial in range(TRIALS):
+        fills = _fills(left, right, Mapping(tuple(links)), [seed, trial], constant * (1 + 0.3 * trial))
+        (loss, ours, moved), (other, theirs, their_moved) = (
+            _gradients(one, fill, batch) for one, fill in zip((left, right), fills, strict=True)
+        )
+        # A loss that is summed where the other is averaged is a finding for `verify`, not for the mapping.
+        ratio = loss / other if other and abs(loss / other - 1) > 0.05 else 1.0
+        found.append((ours, {name: ratio * one for name, one in theirs.items()}, moved, their_moved))
+    return Signals(*(_stacked([trial[part] for trial in found]) for part in range(4)))
+
+
+def _stacked(trials: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.stack([one[name] for one in trials]).astype(np.float64) for name in trials[0]}
+
+
+def _fills(
+    left: Adopted, right: Adopted, known: Mapping, seed: list[int], constant: float
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    initial = left.read(left.init()).parameters
+    typical = float(np.sqrt(np.mean([np.sqrt(one.size) for one in initial.values()])))
+    level = constant / typical
+    rng = np.random.default_rng(seed)
+    random = {name: _random(value, level, rng) for name, value in initial.items()}
+    theirs = right.read(right.init()).parameters
+    level_left = {name: np.full(value.shape, level, value.dtype) for name, value in initial.items()}
+    level_right = {name: np.full(value.shape, level, value.dtype) for name, value in theirs.items()}
+    for link in known.links:
+        piece = tuple(slice(*one) for one in link.left_slice)
+        level_left[link.left][piece] = random[link.left][piece]
+        there = tuple(slice(*one) for one in link.right_slice)
+        target = level_right[link.right]
+        target[there] = link.to_right(random[link.left][piece], target[there].shape)
+    return level_left, level_right
+
+
+def _random(initial: Array, level: float, rng: np.random.Generator) -> Array:
+    """The initial values with noise of their own size, so that nothing is zero, one, or the same."""
+    size = max(float(np.sqrt(np.mean(np.square(initial)))), level)
+    noisy: Array = (initial + 0.5 * size * rng.standard_normal(initial.shape)).astype(initial.dtype)
+    return noisy
+
+
+def _gradients(
+    trainer: Adopted, fill: dict[str, Array], batch: Batch
+) -> tuple[float, dict[str, Array], dict[str, Array]]:
+    """Loss, gradients, and by how much the buffers move."""
+    start = trainer.read(trainer.init())
+    state = trainer.write(trainer.init(), dataclasses.replace(start, parameters=fill))
+    state, loss, grads = trainer.gradients(state, batch)
+    buffers = {name: value - start.buffers[name] for name, value in trainer.read(state).buffers.items()}
+    return float(np.asarray(loss)), dict(trainer.read_grads(grads)), buffers
+
+
+def _apart(left: Array, right: Array, least: float) -> float | None:
+    if not (np.isfinite(left).all() and np.isfinite(right).all()):
+        return None
+    size = max(float(np.abs(left).max(initial=0.0)), float(np.abs(right).max(initial=0.0)))
+    return None if size <= least else float(np.abs(left - right).max(initial=0.0)) / size
+
+
+def all_shapes(trainer: Adopted) -> dict[str, tuple[int, ...]]:
+    """Of its parameters and buffers."""
+    return shapes_of(held(trainer.read(trainer.init())))
