@@ -47,7 +47,7 @@ class TorchAdopted(AdoptedTrainer):
         self._start = start
         self._loss, self._forward, self._before_update = loss, forward, before_update
         self._seed = seed
-        parameters = dict(start.module.named_parameters())
+        parameters = _trained(start.module)
         self.dtype = common_dtype(name, {key: _dtype(one) for key, one in parameters.items()})
         self._device = next(iter(parameters.values())).device
         _check_optimizer(name, start)
@@ -94,13 +94,13 @@ class TorchAdopted(AdoptedTrainer):
         with self._seeded(state.step):
             loss = self._loss_of(state.module, batch)
             loss.backward()  # type: ignore[no-untyped-call]
-        grads = {name: one.grad for name, one in state.module.named_parameters()}
+        grads = {name: one.grad for name, one in _trained(state.module).items()}
         state.optimizer.zero_grad(set_to_none=True)
         return state, loss.detach(), grads
 
     def apply(self, state: State, grads: Grads) -> State:
-        for name, one in state.module.named_parameters():
-            one.grad = grads[name] if one.requires_grad else None
+        for name, one in _trained(state.module).items():
+            one.grad = grads[name]
         return self._update(state)
 
     def _update(self, state: State) -> State:
@@ -139,7 +139,7 @@ class TorchAdopted(AdoptedTrainer):
 
     def read(self, state: State) -> Snapshot:
         return Snapshot(
-            {name: _array(one) for name, one in sorted(state.module.named_parameters())},
+            {name: _array(one) for name, one in _trained(state.module).items()},
             {
                 f"{key}/{name}": _array(value)
                 for name, kept in self._kept(state).items()
@@ -147,18 +147,13 @@ class TorchAdopted(AdoptedTrainer):
                 if isinstance(value, torch.Tensor)
             },
             state.step,
-            {
-                name: _array(one)
-                for name, one in sorted(state.module.named_buffers())
-                if one.is_floating_point()
-            },
+            {name: _array(one) for name, one in _untrained(state.module).items()},
         )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
         """The state that continues from `snapshot`; a scheduler is stepped up to its step."""
-        parameters = dict(state.module.named_parameters())
+        parameters, buffers = _trained(state.module), _untrained(state.module)
         check_names(self.name, snapshot.parameters, parameters)
-        buffers = dict(state.module.named_buffers())
         with torch.no_grad():
             for name, value in snapshot.parameters.items():
                 parameters[name].copy_(self._tensor(value))
@@ -199,14 +194,14 @@ class TorchAdopted(AdoptedTrainer):
         }
 
     def read_grads(self, grads: Grads) -> Arrays:
-        shapes = dict(self._start.module.named_parameters())
+        like = _trained(self._start.module)
         return {
-            name: np.zeros(tuple(shapes[name].shape), self.dtype) if one is None else _array(one)
+            name: np.zeros(tuple(like[name].shape), self.dtype) if one is None else _array(one)
             for name, one in sorted(grads.items())
         }
 
     def write_grads(self, arrays: Arrays) -> Grads:
-        check_names(self.name, arrays, dict(self._start.module.named_parameters()))
+        check_names(self.name, arrays, _trained(self._start.module))
         return {name: self._tensor(value) for name, value in arrays.items()}
 
     def _loss_of(self, module: nn.Module, batch: Batch) -> torch.Tensor:
@@ -279,6 +274,18 @@ def _check_optimizer(name: str, start: State) -> None:
             f"{foreign} of them",
             "make it with module.parameters() of the module that is adopted, after it was moved or cast",
         )
+
+
+def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that have gradients, by name; those that are frozen are buffers to us."""
+    return {name: one for name, one in sorted(module.named_parameters()) if one.requires_grad}
+
+
+def _untrained(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Frozen parameters and floating-point buffers, by name."""
+    frozen = {name: one for name, one in module.named_parameters() if not one.requires_grad}
+    held = {name: one for name, one in module.named_buffers() if one.is_floating_point()}
+    return dict(sorted({**frozen, **held}.items()))
 
 
 def _keeping(name: str, seen: dict[str, torch.Tensor]) -> Callable[[Any, Any, Any], None]:

@@ -14,7 +14,7 @@ from backends.problem import Batch
 from harness.adopted import names
 from harness.adopted.layouts import layouts
 from harness.adopted.mapping import Link, Mapping
-from harness.adopted.signals import Piece, Signals, signals
+from harness.adopted.signals import Fill, Piece, Signals, signals
 from harness.adopted.task import task_of
 
 NEAR = 0.05
@@ -26,7 +26,7 @@ MARGIN = 10.0
 FLOOR = {"float64": 1e-9, "float32": 1e-4}
 """Distances below are one: rounding."""
 
-CONSTANTS = (0.5, 0.25, 1.0)
+FILLS = (Fill(0.5, 1.0), Fill(0.5, 0.0), Fill(0.25, 1.0), Fill(1.0, 1.0))
 """What unknown parameters are filled with, tried in turn: under one a unit may be dead or a softmax saturated."""
 
 PARTS = (2, 3, 4)
@@ -83,7 +83,7 @@ class _Search:
             self._take(self._named())
         self._take(self._shaped())
         while any(self.open):
-            if not any(self._round(constant) for constant in CONSTANTS):
+            if not any(self._round(fill) for fill in FILLS):
                 break
         self._confirm()
         return self
@@ -144,17 +144,17 @@ class _Search:
         found = list(self._layouts(left, right, by))
         return found[0] if len(found) == 1 else None
 
-    def _layouts(self, left: Piece, right: Piece, by: str, flattened: bool = False) -> Iterator[Link]:
+    def _layouts(self, left: Piece, right: Piece, by: str) -> Iterator[Link]:
         shapes = self._shape(left, 0), self._shape(right, 1)
         nothing = Link(left.name, right.name, left.slices, right.slices, transpose=(-1,), by=by)
-        yield from layouts(*shapes, nothing, self.channels if flattened else ())
+        yield from layouts(*shapes, nothing, self.channels)
 
     def _shape(self, piece: Piece, side: int) -> tuple[int, ...]:
         return piece.of(np.empty(self.shapes[side][piece.name], dtype=bool)).shape
 
-    def _round(self, constant: float) -> bool:
+    def _round(self, fill: Fill) -> bool:
         """Look at the gradients once; link what they tell, or split what they tell to be fused."""
-        self.last = signals(self.left, self.right, self.links, self.batch, len(self.links), constant)
+        self.last = signals(self.left, self.right, self.links, self.batch, len(self.links), fill)
         return self._take(self._by_function()) or self._take(self._by_elimination()) or self._split()
 
     def _by_function(self) -> list[Link]:
@@ -188,50 +188,91 @@ class _Search:
             if coarse > NEAR:
                 ranked.append((coarse, Link(left.name, right.name, left.slices, right.slices)))
                 continue
-            links = list(self._layouts(left, right, "function", flattened=True))
+            links = list(self._layouts(left, right, "function"))
             distances = [(self.last.distance(link), link) for link in links]
             ranked += [(one, link) for one, link in distances if one is not None]
         return ranked
 
     def _by_elimination(self) -> list[Link]:
-        """Where the function does not tell, names do, if it does not contradict them and one layout fits."""
-        if not self.by_name:
-            return []
-        assert self.last is not None
-        pairs = names.matched([str(one) for one in self.open[0]], [str(one) for one in self.open[1]])
+        """Where the function does not tell, the names of modules that are linked do, or names alone."""
+        owners = {(names.owner(one.left), names.owner(one.right)) for one in self.links}
+        pairs = {
+            (one.name, two.name): "module"
+            for one, two in itertools.product(*self.open)
+            if (names.owner(one.name), names.owner(two.name)) in owners
+            and names.word(one.name) == names.word(two.name)
+        }
+        if self.by_name:
+            pairs |= names.matched([one.name for one in self.open[0]], [one.name for one in self.open[1]])
         for (left, right), by in pairs.items():
-            if left in self.shapes[0] and right in self.shapes[1]:
-                links = list(self._layouts(Piece(left), Piece(right), by))
-                told = [(self.last.distance(one), one) for one in links]
-                near = [one for distance, one in told if distance is not None and distance <= NEAR]
-                if len(near) == 1:
-                    return near
+            rivals = [pair for pair in pairs if pair[0] == left or pair[1] == right]
+            if len(rivals) == 1 and (link := self._uncontradicted(Piece(left), Piece(right), by)):
+                return [link]
         return []
 
-    def _split(self) -> bool:
-        """Split the first open piece whose equal parts are each some other's counterpart in whatever layout."""
+    def _uncontradicted(self, left: Piece, right: Piece, by: str) -> Link | None:
+        """The one layout that the function does not speak against; None if there are several, or none."""
         assert self.last is not None
+        if left not in self.open[0] or right not in self.open[1]:
+            return None
+        told = [(self.last.distance(one), one) for one in self._layouts(left, right, by)]
+        near = [one for distance, one in told if distance is None or distance <= NEAR]
+        return near[0] if len(near) == 1 else None
+
+    def _split(self) -> bool:
+        """Cut the first open piece each of whose parts is the counterpart of another, or of a part of one."""
         for side in (0, 1):
             for piece in self.open[side]:
-                shape = self._shape(piece, side)
-                for parts, axis in itertools.product(PARTS, range(len(shape))):
-                    if shape[axis] % parts or shape[axis] == parts == 1:
-                        continue
-                    pieces = piece.split(shape, axis, parts)
-                    if self._have_counterparts(pieces, side):
-                        self.open[side].remove(piece)
-                        self.open[side].extend(pieces)
+                for parts in self._cuts(piece, side):
+                    if self._have_counterparts(parts, side, self.open[1 - side]):
+                        self._replace(piece, side, parts)
                         return True
+                    for other in self._alike(piece, side):
+                        for others in self._cuts(other, 1 - side):
+                            if len(others) == len(parts) and self._have_counterparts(parts, side, others):
+                                self._replace(piece, side, parts)
+                                self._replace(other, 1 - side, others)
+                                return True
         return False
 
-    def _have_counterparts(self, pieces: Sequence[Piece], side: int) -> bool:
-        """Whether each piece is near to another of the open ones, or to a part of one that is of the same size."""
+    def _replace(self, piece: Piece, side: int, parts: Sequence[Piece]) -> None:
+        self.open[side].remove(piece)
+        self.open[side].extend(parts)
+
+    def _cuts(self, piece: Piece, side: int) -> Iterator[list[Piece]]:
+        """Into equal parts; and into parts as large as two of the other side's are."""
+        shape = self._shape(piece, side)
+        size = int(np.prod(shape))
+        others = [int(np.prod(self._shape(one, 1 - side))) for one in self.open[1 - side]]
+        for axis, length in enumerate(shape):
+            cut_before = axis < len(piece.slices) and shape[axis] < self.shapes[side][piece.name][axis]
+            for parts in PARTS:
+                if not cut_before and length % parts == 0 and length > parts:
+                    yield piece.cut(shape, axis, [length // parts] * parts)
+            for one, two in itertools.permutations(dict.fromkeys(others), 2):
+                if one + two == size and one * length % size == 0:
+                    yield piece.cut(shape, axis, [one * length // size, two * length // size])
+
+    def _alike(self, piece: Piece, side: int) -> list[Piece]:
+        """The other side's open pieces with the same numbers, in an order that is no layout: of gates, say."""
+        found = []
+        for other in self.open[1 - side]:
+            pair = (piece, other) if side == 0 else (other, piece)
+            distance = self._coarse(*pair)
+            if distance is not None and distance <= NEAR:
+                found.append(other)
+        return found
+
+    def _coarse(self, left: Piece, right: Piece) -> float | None:
         assert self.last is not None
+        return self.last.invariant_distance(left, right)
+
+    def _have_counterparts(self, parts: Sequence[Piece], side: int, others: Sequence[Piece]) -> bool:
+        """Whether each part is near to another one of `others`."""
         taken: set[Piece] = set()
-        for piece in pieces:
-            for other in self._of_size(piece, side):
-                pair = (piece, other) if side == 0 else (other, piece)
-                distance = self.last.invariant_distance(*pair)
+        for part in parts:
+            for other in others:
+                distance = self._coarse(*((part, other) if side == 0 else (other, part)))
                 if other not in taken and distance is not None and distance <= NEAR:
                     taken.add(other)
                     break
@@ -239,28 +280,9 @@ class _Search:
                 return False
         return True
 
-    def _of_size(self, piece: Piece, side: int) -> list[Piece]:
-        """The other side's open pieces of the same size, and the equal parts of its larger ones."""
-        size = int(np.prod(self._shape(piece, side)))
-        found = []
-        for other in self.open[1 - side]:
-            shape = self._shape(other, 1 - side)
-            whole = int(np.prod(shape))
-            if whole == size:
-                found.append(other)
-            elif size and whole // size in PARTS and whole % size == 0:
-                parts = whole // size
-                found += [
-                    part
-                    for axis, length in enumerate(shape)
-                    if length % parts == 0
-                    for part in other.split(shape, axis, parts)
-                ]
-        return found
-
     def _confirm(self) -> None:
         """The distance of every link, now that all is filled that could be linked."""
-        self.last = signals(self.left, self.right, self.links, self.batch, 1_000, CONSTANTS[0])
+        self.last = signals(self.left, self.right, self.links, self.batch, 1_000, FILLS[0])
         self.distances = {link: self.last.distance(link) for link in self.links}
 
     def _linked_buffers(self) -> list[Link]:
@@ -285,7 +307,12 @@ class _Search:
         return found
 
     def _candidates(self, piece: Piece, side: int) -> tuple[str, ...]:
-        """The other side's open pieces that it could be."""
-        return tuple(str(one) for one in self._of_size(piece, side)) or (
-            "nothing of its size is left on the other side",
-        )
+        """The other side's open pieces of its size, or larger ones that it may be a part of."""
+        size = int(np.prod(self._shape(piece, side)))
+        sizes = {one: int(np.prod(self._shape(one, 1 - side))) for one in self.open[1 - side]}
+        found = [str(one) for one, other in sizes.items() if other == size]
+        found += [f"a part of {one}" for one, other in sizes.items() if other > size and other % size == 0]
+        found += [
+            f"made of {one} and others" for one, other in sizes.items() if other < size and size % other == 0
+        ]
+        return tuple(found) or ("nothing that it could be is left on the other side",)

@@ -9,6 +9,7 @@ import numpy as np
 
 from backends.problem import Array, Arrays
 from harness.adopted.mapping import Mapping
+from harness.adopted.names import owner
 
 OUTPUT = "forward/output"
 
@@ -47,19 +48,13 @@ def modules_of(mapping: Mapping | None, left: Arrays) -> Modules:
         if mapping is None
         else [(one.left, one.right) for one in mapping.links]
     )
-    owners = {(_owner(one), _owner(two)) for one, two in links}
+    owners = {(owner(one), owner(two)) for one, two in links}
     pairs = {
         one: two
         for one, two in owners
         if sum(pair[0] == one for pair in owners) == 1 and sum(pair[1] == two for pair in owners) == 1
     }
     return Modules(pairs)
-
-
-def _owner(name: str) -> str:
-    """The module that owns a parameter: what stands before its last part."""
-    place = max(name.rfind("."), name.rfind("/"))
-    return name[:place] if place > 0 else name
 
 
 def _module(stage: str) -> str:

@@ -41,6 +41,17 @@ def matched(left: Collection[str], right: Collection[str]) -> dict[tuple[str, st
     return pairs
 
 
+def owner(name: str) -> str:
+    """The module that owns a parameter: what stands before the last part of its name; of a bare name, the name."""
+    place = max(name.rfind("."), name.rfind("/"))
+    return name[:place] if place > 0 else name
+
+
+def word(name: str) -> str:
+    """What kind of parameter it is: the shared word for the last part of its name."""
+    return normalised(name).split()[-1]
+
+
 def _end(left: list[str], right: list[str]) -> int:
     """How many parts at the end of two names are the same."""
     length = 0

@@ -8,6 +8,7 @@ the gradients of counterparts are the same numbers in two layouts.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import numpy as np
 from backends.adoption import Adopted
 from backends.problem import Array, Batch
 from harness.adopted.mapping import Link, Mapping, Slices
-from harness.adopted.training import held, shapes_of
+from harness.adopted.names import word
 
 TRIALS = 2
 """Fills that are looked at together."""
@@ -33,18 +34,29 @@ class Piece:
         """The piece's part of an array of the parameter's shape."""
         return array[tuple(slice(*one) for one in self.slices)]
 
-    def split(self, shape: tuple[int, ...], axis: int, parts: int) -> list[Piece]:
-        """So many equal parts along an axis; `shape` is the piece's own."""
+    def cut(self, shape: tuple[int, ...], axis: int, lengths: Sequence[int]) -> list[Piece]:
+        """The parts of these lengths along an axis; `shape` is the piece's own."""
         given = [*self.slices, *((0, length) for length in shape[len(self.slices) :])]
-        start, width = given[axis][0] or 0, shape[axis] // parts
-        return [
-            Piece(self.name, (*given[:axis], (start + part * width, start + (part + 1) * width)))
-            for part in range(parts)
-        ]
+        ends = list(itertools.accumulate(lengths, initial=given[axis][0]))
+        whole = [*given[:axis]], [*given[axis + 1 : len(self.slices)]]
+        return [Piece(self.name, (*whole[0], pair, *whole[1])) for pair in itertools.pairwise(ends)]
 
     def __str__(self) -> str:
         inside = ", ".join(f"{start}:{stop}" for start, stop in self.slices)
         return f"{self.name}[{inside}]" if inside else self.name
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What unknown parameters are filled with.
+
+    Attributes:
+        level: the constant, over the root of a typical width.
+        biases: a bias' share of it; none where one side may have two biases for the other's one.
+    """
+
+    level: float
+    biases: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ class Signals:
 
 
 def signals(
-    left: Adopted, right: Adopted, links: Sequence[Link], batch: Batch, seed: int, constant: float
+    left: Adopted, right: Adopted, links: Sequence[Link], batch: Batch, seed: int, fill: Fill
 ) -> Signals:
     """Both sides' gradients.
 
@@ -88,13 +100,13 @@ def signals(
         links: what is known.
         batch: what the step sees.
         seed: of the random numbers.
-        constant: what everything else is filled with, over the root of a typical width.
+        fill: what everything else is filled with.
     """
     found: list[tuple[dict[str, Array], ...]] = []
     for trial in range(TRIALS):
-        fills = _fills(left, right, Mapping(tuple(links)), [seed, trial], constant * (1 + 0.3 * trial))
+        fills = _fills(left, right, Mapping(tuple(links)), [seed, trial], fill)
         (loss, ours, moved), (other, theirs, their_moved) = (
-            _gradients(one, fill, batch) for one, fill in zip((left, right), fills, strict=True)
+            _gradients(one, filled, batch) for one, filled in zip((left, right), fills, strict=True)
         )
         # A loss that is summed where the other is averaged is a finding for `verify`, not for the mapping.
         ratio = loss / other if other and abs(loss / other - 1) > 0.05 else 1.0
@@ -107,23 +119,28 @@ def _stacked(trials: Sequence[dict[str, Array]]) -> dict[str, Array]:
 
 
 def _fills(
-    left: Adopted, right: Adopted, known: Mapping, seed: list[int], constant: float
+    left: Adopted, right: Adopted, known: Mapping, seed: list[int], fill: Fill
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    initial = left.read(left.init()).parameters
+    """Both sides' parameters: random where they are linked, in both layouts, constant elsewhere."""
+    initial, theirs = (one.read(one.init()).parameters for one in (left, right))
     typical = float(np.sqrt(np.mean([np.sqrt(one.size) for one in initial.values()])))
-    level = constant / typical
+    level = fill.level * (1 + 0.3 * seed[-1]) / typical
     rng = np.random.default_rng(seed)
     random = {name: _random(value, level, rng) for name, value in initial.items()}
-    theirs = right.read(right.init()).parameters
-    level_left = {name: np.full(value.shape, level, value.dtype) for name, value in initial.items()}
-    level_right = {name: np.full(value.shape, level, value.dtype) for name, value in theirs.items()}
+    ours, other = (
+        {name: np.full(value.shape, level * _share(name, fill), value.dtype) for name, value in one.items()}
+        for one in (initial, theirs)
+    )
     for link in known.links:
-        piece = tuple(slice(*one) for one in link.left_slice)
-        level_left[link.left][piece] = random[link.left][piece]
-        there = tuple(slice(*one) for one in link.right_slice)
-        target = level_right[link.right]
-        target[there] = link.to_right(random[link.left][piece], target[there].shape)
-    return level_left, level_right
+        here, there = (tuple(slice(*one) for one in part) for part in (link.left_slice, link.right_slice))
+        ours[link.left][here] = random[link.left][here]
+        target = other[link.right]
+        target[there] = link.to_right(random[link.left][here], target[there].shape)
+    return ours, other
+
+
+def _share(name: str, fill: Fill) -> float:
+    return fill.biases if word(name).startswith("b") else 1.0
 
 
 def _random(initial: Array, level: float, rng: np.random.Generator) -> Array:
@@ -149,8 +166,3 @@ def _apart(left: Array, right: Array, least: float) -> float | None:
         return None
     size = max(float(np.abs(left).max(initial=0.0)), float(np.abs(right).max(initial=0.0)))
     return None if size <= least else float(np.abs(left - right).max(initial=0.0)) / size
-
-
-def all_shapes(trainer: Adopted) -> dict[str, tuple[int, ...]]:
-    """Of its parameters and buffers."""
-    return shapes_of(held(trainer.read(trainer.init())))
