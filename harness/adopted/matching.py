@@ -29,7 +29,10 @@ FLOOR = {"float64": 1e-9, "float32": 1e-4}
 FILLS = (Fill(0.5, 1.0), Fill(0.5, 0.0), Fill(0.25, 1.0), Fill(1.0, 1.0))
 """What unknown parameters are filled with, tried in turn: under one a unit may be dead or a softmax saturated."""
 
-PARTS = (2, 3, 4)
+MOST_LAYOUTS = 24
+"""Layouts of one pair that are tried out."""
+
+PARTS = (3, 4, 2)
 """Into how many equal parts a fused parameter is split: pairs, query-key-value, the gates of a GRU or an LSTM."""
 
 
@@ -79,12 +82,11 @@ class _Search:
         self.distances: dict[Link, float | None] = {}
 
     def run(self) -> _Search:
-        if self.by_name:
-            self._take(self._named())
-        self._take(self._shaped())
-        while any(self.open):
-            if not any(self._round(fill) for fill in FILLS):
-                break
+        """Link until nothing more can be told."""
+        while any(self.open) and any(self._round(fill) for fill in FILLS):
+            pass
+        if any(self.open):
+            self._take(self._by_loss())
         self._confirm()
         return self
 
@@ -124,25 +126,30 @@ class _Search:
             self.open[1].remove(Piece(link.right, link.right_slice))
         return bool(found)
 
-    def _named(self) -> list[Link]:
-        """Pairs whose names leave no choice and whose shapes leave one layout."""
-        pairs = names.matched(*self.shapes)
-        return [
-            link for (left, right), by in pairs.items() if (link := self._only(Piece(left), Piece(right), by))
-        ]
+    def _told(self) -> list[Link]:
+        """Pairs whose names leave no choice, or of which there is only one with these lengths, in the layout that is near."""
+        pairs: dict[tuple[Piece, Piece], str] = {}
+        if self.by_name:
+            found = names.matched(*([one.name for one in side if not one.slices] for side in self.open))
+            pairs = {(Piece(left), Piece(right)): by for (left, right), by in found.items()}
+        taken = [one for pair in pairs for one in pair]
+        pairs |= {pair: "shape" for pair in self._alone() if pair[0] not in taken and pair[1] not in taken}
+        return [link for pair, by in pairs.items() if (link := self._near(*pair, by))]
 
-    def _shaped(self) -> list[Link]:
-        """Pairs of which there is only one with these lengths, in one layout."""
+    def _alone(self) -> list[tuple[Piece, Piece]]:
+        """Pairs of which there is only one with these lengths."""
         kinds: dict[tuple[int, ...], tuple[list[Piece], list[Piece]]] = {}
         for side in (0, 1):
             for piece in self.open[side]:
                 kinds.setdefault(tuple(sorted(self._shape(piece, side))), ([], []))[side].append(piece)
-        alone = [(one[0][0], one[1][0]) for one in kinds.values() if len(one[0]) == len(one[1]) == 1]
-        return [link for left, right in alone if (link := self._only(left, right, "shape"))]
+        return [(one[0][0], one[1][0]) for one in kinds.values() if len(one[0]) == len(one[1]) == 1]
 
-    def _only(self, left: Piece, right: Piece, by: str) -> Link | None:
-        found = list(self._layouts(left, right, by))
-        return found[0] if len(found) == 1 else None
+    def _near(self, left: Piece, right: Piece, by: str, unknown: bool = False) -> Link | None:
+        """The one layout in which the gradients are near, or, if `unknown`, are not there; None if there are several, or none."""
+        assert self.last is not None
+        told = [(self.last.distance(one), one) for one in self._layouts(left, right, by)]
+        near = [one for distance, one in told if (unknown if distance is None else distance <= NEAR)]
+        return near[0] if len(near) == 1 else None
 
     def _layouts(self, left: Piece, right: Piece, by: str) -> Iterator[Link]:
         shapes = self._shape(left, 0), self._shape(right, 1)
@@ -155,7 +162,14 @@ class _Search:
     def _round(self, fill: Fill) -> bool:
         """Look at the gradients once; link what they tell, or split what they tell to be fused."""
         self.last = signals(self.left, self.right, self.links, self.batch, len(self.links), fill)
-        return self._take(self._by_function()) or self._take(self._by_elimination()) or self._split()
+        return (
+            self._take(self._told())
+            or self._take(self._by_function())
+            or self._take(self._by_module())
+            or self._take(self._by_trial())
+            or self._split()
+            or self._take(self._by_elimination())
+        )
 
     def _by_function(self) -> list[Link]:
         """Pairs that are each other's nearest by far, in a layout that is the nearest by far."""
@@ -193,31 +207,68 @@ class _Search:
             ranked += [(one, link) for one, link in distances if one is not None]
         return ranked
 
-    def _by_elimination(self) -> list[Link]:
-        """Where the function does not tell, the names of modules that are linked do, or names alone."""
+    def _by_module(self) -> list[Link]:
+        """Where the function does not tell, the names of modules that are linked do."""
+        return [
+            link
+            for left, right in self._of_linked_modules()
+            if (link := self._near(left, right, "module", unknown=True))
+        ]
+
+    def _of_linked_modules(self) -> list[tuple[Piece, Piece]]:
+        """Open pairs of one kind in modules of which other parameters are linked, where that leaves no choice."""
         owners = {(names.owner(one.left), names.owner(one.right)) for one in self.links}
-        pairs = {
-            (one.name, two.name): "module"
+        pairs = [
+            (one, two)
             for one, two in itertools.product(*self.open)
             if (names.owner(one.name), names.owner(two.name)) in owners
             and names.word(one.name) == names.word(two.name)
-        }
-        if self.by_name:
-            pairs |= names.matched([one.name for one in self.open[0]], [one.name for one in self.open[1]])
-        for (left, right), by in pairs.items():
-            rivals = [pair for pair in pairs if pair[0] == left or pair[1] == right]
-            if len(rivals) == 1 and (link := self._uncontradicted(Piece(left), Piece(right), by)):
-                return [link]
+        ]
+        firsts, seconds = [one for one, _ in pairs], [two for _, two in pairs]
+        return [(one, two) for one, two in pairs if firsts.count(one) == seconds.count(two) == 1]
+
+    def _by_trial(self) -> list[Link]:
+        """A pair that has no rival, but several layouts that are as near: the one under which all else stays near."""
+        best: dict[tuple[Piece, Piece], list[Link]] = {}
+        ranked = sorted(self._ranked(), key=lambda one: one[0])
+        for distance, link in ranked:
+            if distance <= NEAR:
+                best.setdefault(_pair(link), []).append(link)
+        for pair, links in best.items():
+            rivals = [
+                other for other in best if other != pair and (other[0] == pair[0] or other[1] == pair[1])
+            ]
+            if not rivals and 1 < len(links) <= MOST_LAYOUTS and (best_link := self._tried(links)):
+                return [best_link]
         return []
 
-    def _uncontradicted(self, left: Piece, right: Piece, by: str) -> Link | None:
-        """The one layout that the function does not speak against; None if there are several, or none."""
-        assert self.last is not None
-        if left not in self.open[0] or right not in self.open[1]:
-            return None
-        told = [(self.last.distance(one), one) for one in self._layouts(left, right, by)]
-        near = [one for distance, one in told if distance is None or distance <= NEAR]
-        return near[0] if len(near) == 1 else None
+    def _tried(self, links: Sequence[Link]) -> Link | None:
+        """The one of these under which both losses, and all gradients that are linked, are nearest by far."""
+        found = sorted(((self._strain(link), link) for link in links), key=lambda one: one[0])
+        (best, link), (second, _) = found[0], found[1]
+        return link if best <= NEAR and second >= MARGIN * max(best, self.floor) else None
+
+    def _strain(self, link: Link) -> float:
+        """How far apart losses and linked gradients are if this link is taken."""
+        links = [*self.links, link]
+        tried = signals(self.left, self.right, links, self.batch, len(links), FILLS[0])
+        return max([tried.loss_apart, *(tried.distance(one) or 0.0 for one in links)])
+
+    def _by_loss(self) -> list[Link]:
+        """What names or modules tell, though the gradients are not alike: if both losses are, once it is filled."""
+        pairs = dict.fromkeys(self._of_linked_modules(), "module")
+        if self.by_name:
+            found = names.matched(*([one.name for one in side if not one.slices] for side in self.open))
+            pairs |= {(Piece(left), Piece(right)): by for (left, right), by in found.items()}
+        taken: list[Link] = []
+        plain = signals(self.left, self.right, self.links, self.batch, 0, FILLS[0]).loss_apart
+        for (left, right), by in pairs.items():
+            for link in self._layouts(left, right, by):
+                tried = signals(self.left, self.right, [*self.links, *taken, link], self.batch, 0, FILLS[0])
+                if tried.loss_apart <= max(3 * plain, self.floor):
+                    taken.append(link)
+                    break
+        return taken
 
     def _split(self) -> bool:
         """Cut the first open piece each of whose parts is the counterpart of another, or of a part of one."""
@@ -242,8 +293,8 @@ class _Search:
     def _cuts(self, piece: Piece, side: int) -> Iterator[list[Piece]]:
         """Into equal parts; and into parts as large as two of the other side's are."""
         shape = self._shape(piece, side)
-        size = int(np.prod(shape))
-        others = [int(np.prod(self._shape(one, 1 - side))) for one in self.open[1 - side]]
+        size = self._size(piece, side)
+        others = [self._size(one, 1 - side) for one in self.open[1 - side]]
         for axis, length in enumerate(shape):
             cut_before = axis < len(piece.slices) and shape[axis] < self.shapes[side][piece.name][axis]
             for parts in PARTS:
@@ -254,13 +305,16 @@ class _Search:
                     yield piece.cut(shape, axis, [one * length // size, two * length // size])
 
     def _alike(self, piece: Piece, side: int) -> list[Piece]:
-        """The other side's open pieces with the same numbers, in an order that is no layout: of gates, say."""
+        """The other side's open pieces with the same numbers, but in no layout: gates in another order, say."""
+        assert self.last is not None
         found = []
         for other in self.open[1 - side]:
             pair = (piece, other) if side == 0 else (other, piece)
-            distance = self._coarse(*pair)
-            if distance is not None and distance <= NEAR:
-                found.append(other)
+            coarse = self._coarse(*pair)
+            if coarse is not None and coarse <= NEAR:
+                distances = [self.last.distance(one) for one in self._layouts(*pair, "")]
+                if all(one is None or one > NEAR for one in distances):
+                    found.append(other)
         return found
 
     def _coarse(self, left: Piece, right: Piece) -> float | None:
@@ -268,17 +322,52 @@ class _Search:
         return self.last.invariant_distance(left, right)
 
     def _have_counterparts(self, parts: Sequence[Piece], side: int, others: Sequence[Piece]) -> bool:
-        """Whether each part is near to another one of `others`."""
-        taken: set[Piece] = set()
+        """Whether each part is near to another one of `others`, or, but for most of them, both have no gradient."""
+        taken: dict[Piece, bool] = {}
         for part in parts:
-            for other in others:
-                distance = self._coarse(*((part, other) if side == 0 else (other, part)))
-                if other not in taken and distance is not None and distance <= NEAR:
-                    taken.add(other)
-                    break
-            else:
+            told = [(self._matches(part, other, side), other) for other in others if other not in taken]
+            best = next((one for by in (True, False) for one in told if one[0] is by), None)
+            if best is None:
                 return False
-        return True
+            taken[best[1]] = bool(best[0])
+        return 2 * sum(taken.values()) > len(parts)
+
+    def _matches(self, piece: Piece, other: Piece, side: int) -> bool | None:
+        """True if the gradients are near, False if there are none on both sides; None if it is no counterpart."""
+        if self._size(piece, side) != self._size(other, 1 - side):
+            return None
+        distance = self._coarse(*((piece, other) if side == 0 else (other, piece)))
+        if distance is None:
+            return False if self._silent(piece, side) and self._silent(other, 1 - side) else None
+        return True if distance <= NEAR else None
+
+    def _silent(self, piece: Piece, side: int) -> bool:
+        """Whether a piece has no gradient to speak of: a bias before a normalisation, or of keys before a softmax."""
+        assert self.last is not None
+        return self.last.silent(piece, side)
+
+    def _size(self, piece: Piece, side: int) -> int:
+        return int(np.prod(self._shape(piece, side)))
+
+    def _by_elimination(self) -> list[Link]:
+        """Two without a gradient that are alone of their size; laid out as what was cut from the same array, if need be."""
+        for left, right in itertools.product(*self.open):
+            size = self._size(left, 0)
+            alone = [sum(self._size(one, side) == size for one in self.open[side]) == 1 for side in (0, 1)]
+            if size != self._size(right, 1) or not all(alone):
+                continue
+            if self._silent(left, 0) and self._silent(right, 1):
+                links = list(self._layouts(left, right, "elimination"))
+                known = {
+                    (one.reshape, one.transpose)
+                    for one in self.links
+                    if left.name == one.left or right.name == one.right
+                }
+                alike = [one for one in links if (one.reshape, one.transpose) in known]
+                for found in (links, alike):
+                    if len(found) == 1:
+                        return found
+        return []
 
     def _confirm(self) -> None:
         """The distance of every link, now that all is filled that could be linked."""
@@ -308,11 +397,15 @@ class _Search:
 
     def _candidates(self, piece: Piece, side: int) -> tuple[str, ...]:
         """The other side's open pieces of its size, or larger ones that it may be a part of."""
-        size = int(np.prod(self._shape(piece, side)))
-        sizes = {one: int(np.prod(self._shape(one, 1 - side))) for one in self.open[1 - side]}
+        size = self._size(piece, side)
+        sizes = {one: self._size(one, 1 - side) for one in self.open[1 - side]}
         found = [str(one) for one, other in sizes.items() if other == size]
         found += [f"a part of {one}" for one, other in sizes.items() if other > size and other % size == 0]
         found += [
             f"made of {one} and others" for one, other in sizes.items() if other < size and size % other == 0
         ]
         return tuple(found) or ("nothing that it could be is left on the other side",)
+
+
+def _pair(link: Link) -> tuple[Piece, Piece]:
+    return Piece(link.left, link.left_slice), Piece(link.right, link.right_slice)

@@ -61,12 +61,27 @@ class Fill:
 
 @dataclass(frozen=True)
 class Signals:
-    """The gradients of both sides under TRIALS fills, (trials, ...) by name; the right side's are scaled to the left's loss."""
+    """The gradients of both sides under TRIALS fills, (trials, ...) by name; the right side's are scaled to the left's loss.
+
+    Attributes:
+        left, right: gradients.
+        left_buffers, right_buffers: by how much the buffers move.
+        losses: (trials, 2).
+    """
 
     left: dict[str, Array]
     right: dict[str, Array]
     left_buffers: dict[str, Array]
     right_buffers: dict[str, Array]
+    losses: Array
+
+    @property
+    def loss_apart(self) -> float:
+        """How far the losses' ratio is from one, or from another number that is the same under every fill."""
+        ratios = self.losses[:, 0] / self.losses[:, 1]
+        if not np.isfinite(ratios).all():
+            return np.inf
+        return float(min(np.abs(ratios - 1).max(), np.abs(ratios / ratios[0] - 1).max()))
 
     def pair(self, left: Piece, right: Piece) -> tuple[Array, Array]:
         """Both pieces' gradients, (trials, ...)."""
@@ -84,6 +99,11 @@ class Signals:
         """The same in whatever layout: of the numbers in order of size."""
         ours, theirs = (np.sort(one.reshape(len(one), -1), axis=1) for one in self.pair(left, right))
         return _apart(ours, theirs, self._least()) if ours.shape == theirs.shape else None
+
+    def silent(self, piece: Piece, side: int) -> bool:
+        """Whether a piece of the left (0) or right (1) side has no gradient to speak of."""
+        gradients = (self.left, self.right)[side][piece.name]
+        return all(np.abs(piece.of(one)).max(initial=0.0) <= self._least() for one in gradients)
 
     def _least(self) -> float:
         """A gradient below this is none: it is rounding, beside the largest."""
@@ -103,6 +123,7 @@ def signals(
         fill: what everything else is filled with.
     """
     found: list[tuple[dict[str, Array], ...]] = []
+    losses = []
     for trial in range(TRIALS):
         fills = _fills(left, right, Mapping(tuple(links)), [seed, trial], fill)
         (loss, ours, moved), (other, theirs, their_moved) = (
@@ -111,7 +132,9 @@ def signals(
         # A loss that is summed where the other is averaged is a finding for `verify`, not for the mapping.
         ratio = loss / other if other and abs(loss / other - 1) > 0.05 else 1.0
         found.append((ours, {name: ratio * one for name, one in theirs.items()}, moved, their_moved))
-    return Signals(*(_stacked([trial[part] for trial in found]) for part in range(4)))
+        losses.append((loss, other))
+    gradients, theirs, buffers, other_buffers = (_stacked([one[part] for one in found]) for part in range(4))
+    return Signals(gradients, theirs, buffers, other_buffers, np.array(losses))
 
 
 def _stacked(trials: Sequence[dict[str, Array]]) -> dict[str, Array]:
