@@ -148,7 +148,7 @@ def compare_runs(
     )
     names = dataclasses.replace(blank, tolerance=tolerance)
     ended = _compare_final(final_shapes(problem), final(problem, left), final(problem, right), names)
-    return [inputs, *_without_vacuous([loss], {LOSS: left.trace.losses}), *ended]
+    return [inputs, *without_vacuous([loss], {LOSS: left.trace.losses}), *ended]
 
 
 def final_shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
@@ -231,7 +231,7 @@ def _compare_final(
             yield _differ(one, _absence(name, shapes, left, right, one))
         else:
             found.append(compare_arrays(one, left[name], right[name], shapes[name], blank.dtype))
-    yield from _without_vacuous(found, left)
+    yield from without_vacuous(found, left)
 
 
 def _absence(name: str, shapes: Mapping[str, tuple[int, ...]], a: Arrays, b: Arrays, one: Comparison) -> str:
@@ -377,7 +377,7 @@ def _at_least(bounds: Array) -> float:
     return float(np.nextafter(np.nextafter(largest, np.inf), np.inf)) if largest else 0.0
 
 
-def _without_vacuous(comparisons: Sequence[Comparison], lefts: Arrays) -> list[Comparison]:
+def without_vacuous(comparisons: Sequence[Comparison], lefts: Arrays) -> list[Comparison]:
     """The comparisons, INCONCLUSIVE where the tolerance would have let zeros pass for all of their values."""
     if not any(_could_fail(one, lefts[one.quantity]) for one in comparisons):
         reason = "the tolerance is so wide that zeros would have passed"

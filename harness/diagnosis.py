@@ -28,6 +28,7 @@ from harness.lockstep import chosen_steps, lockstep_run
 from harness.measured import measured_growth, measured_limits
 from harness.problems import find
 from harness.run import describe
+from harness.trained import Trained
 from harness.verdict import Verdict
 from harness.wording import blame, place_of, values_of
 from harness.workers import Chosen, name_of, run_one
@@ -73,7 +74,7 @@ class Diagnosis:
         exchanged: the stages of the step where they part, each computed by the backend from the reference's.
     """
 
-    problem: Problem
+    problem: Trained
     reference: str
     backend: str
     verdict: Verdict

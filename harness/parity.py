@@ -22,6 +22,7 @@ from harness.diagnosis import Diagnosis
 from harness.distance import ratio
 from harness.problems import find
 from harness.tolerance import FIXED, Judge, Tolerance, choose, scaled
+from harness.trained import Trained
 from harness.verdict import Verdict, combine
 from harness.workers import Chosen, Trainers, in_background, in_process, name_of
 
@@ -36,7 +37,7 @@ class Case:
     """One problem in one dtype, on all backends.
 
     Attributes:
-        problem: what was trained.
+        problem: what was trained: a problem, or a task of adopted code.
         runs: one per backend that was asked for.
         comparisons: every quantity of every pair of runs that trained.
         tolerance: what they were judged by.
@@ -44,7 +45,7 @@ class Case:
         diagnoses: where backends first part from the first that trained, where that was asked for.
     """
 
-    problem: Problem
+    problem: Trained
     runs: tuple[Run, ...]
     comparisons: tuple[Comparison, ...]
     tolerance: Judge
@@ -235,7 +236,11 @@ def verify(
             dataclasses.replace(case, certified=own_errors(truth, case.runs))
             for case, truth in zip(cases, truths, strict=True)
         ]
-    return Result(tuple(_diagnosed(case, chosen, diagnose) for case in cases))
+    return Result(
+        tuple(
+            _diagnosed(problem, case, chosen, diagnose) for problem, case in zip(prepared, cases, strict=True)
+        )
+    )
 
 
 def _asserting(judge: Callable[P, Result]) -> Callable[P, Result]:
@@ -298,14 +303,14 @@ def _judge(problem: Problem, runs: Sequence[Run], tolerance: Judge) -> Case:
     return Case(problem, tuple(runs), tuple(_pairs(problem, runs, tolerance)), tolerance)
 
 
-def _diagnosed(case: Case, chosen: Sequence[Chosen], diagnose: str) -> Case:
+def _diagnosed(problem: Problem, case: Case, chosen: Sequence[Chosen], diagnose: str) -> Case:
     """The case with a diagnosis of each backend that trained against the first that did, if that is wanted."""
     wanted = diagnose == "all" or (diagnose == "differing" and case.verdict is not Verdict.AGREE)
     trained = {run.backend for run in case.trained}
     if not wanted or len(trained) < 2:
         return case
     reference, *others = [one for one in chosen if name_of(one) in trained]
-    found = (diagnosis.diagnose(case.problem, one, reference) for one in others)
+    found = (diagnosis.diagnose(problem, one, reference) for one in others)
     return dataclasses.replace(case, diagnoses=tuple(found))
 
 

@@ -3,6 +3,7 @@
 Imports NumPy only.
 """
 
+from backends.numpy_vjp.adopted import adopt
 from backends.numpy_vjp.calculus import jacobian, jvp, vjp
 from backends.numpy_vjp.chain import backward_diff_chain, compose, evaluate_chain
 from backends.numpy_vjp.function import Function, unbroadcast
@@ -14,6 +15,7 @@ from backends.numpy_vjp.optimizers import sgd, update_params
 __all__ = [
     "Function",
     "add",
+    "adopt",
     "backward_diff_chain",
     "compose",
     "dot",

@@ -1,0 +1,139 @@
+"""Adopted training code: what a user's own model, loss and optimizer look like to the harness.
+
+An adopted trainer keeps the names and layouts of its own code; `harness.adopted` maps those of one side to those of the
+other. It is a `Trainer` without ``fit``, ``inject`` and ``twins``: the harness takes its steps one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from backends.errors import LockstepError
+from backends.problem import DTYPES, Array, Arrays, Batches
+from backends.protocol import Grads, Recording, Snapshot, State, Trace, Trainer
+
+Tree = Any
+"""An array, or lists, tuples and dicts of trees: what a batch's x and y may be."""
+
+
+class AdoptionError(LockstepError):
+    """A user's training code cannot be adopted as it is."""
+
+
+class Adopted(Trainer, Protocol):
+    """A trainer made of a user's own code.
+
+    A batch's `x` and `y` may be trees of arrays. ``forward/<module>`` among the stages of `observe` has the name of the
+    user's own module, ``forward/output`` is what the model gives.
+    """
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def dtype(self) -> str:
+        """That of its parameters: ``float64`` or ``float32``."""
+
+    @property
+    def generator(self) -> str:
+        """Whose random numbers its code draws, and from which seed; empty where it was given none."""
+
+    def environment(self) -> Mapping[str, str | int | bool]:
+        """As `backends.protocol.Backend.environment`."""
+
+    def redrawn(self) -> Adopted | None:
+        """The same trainer with other random numbers; None where it was given none."""
+
+
+class AdoptedTrainer:
+    """What all adopted trainers share: what they start from, and what a user's own code does not have."""
+
+    capabilities = frozenset({"stages", "optimizer_state"})
+
+    def init(self) -> State:
+        raise NotImplementedError
+
+    def read(self, state: State) -> Snapshot:
+        raise NotImplementedError
+
+    def given(self) -> Arrays:
+        return {f"initial/{name}": value for name, value in self.read(self.init()).parameters.items()}
+
+    def clipped(self, state: State, grads: Grads) -> Arrays:
+        return {}
+
+    def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
+        raise NotImplementedError("it has no capability 'fit'")
+
+
+def mapped(change: Callable[[Any], Any], tree: Tree) -> Tree:
+    """The tree with `change` made of every leaf."""
+    if isinstance(tree, Mapping):
+        return {key: mapped(change, one) for key, one in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(mapped(change, one) for one in tree))
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(mapped(change, one) for one in tree)
+    return change(tree)
+
+
+def leaves(tree: Tree, name: str = "") -> dict[str, Any]:
+    """Every leaf of a tree by its place: ``1/mask`` of ``(x, {"mask": m})``."""
+    if isinstance(tree, Mapping):
+        parts: Iterable[tuple[Any, Any]] = tree.items()
+    elif isinstance(tree, (list, tuple)):
+        parts = enumerate(tree)
+    else:
+        return {name: tree}
+    return {
+        key: leaf
+        for part, one in parts
+        for key, leaf in leaves(one, f"{name}/{part}" if name else str(part)).items()
+    }
+
+
+def called(model: Callable[..., Any], x: Tree) -> Any:
+    """``model(x)``; a tuple is given as arguments, a dict by name."""
+    if isinstance(x, Mapping):
+        return model(**x)
+    return model(*x) if isinstance(x, tuple) else model(x)
+
+
+def common_dtype(name: str, dtypes: Mapping[str, str]) -> str:
+    """The one dtype of all parameters.
+
+    Args:
+        name: of the trainer.
+        dtypes: by parameter.
+
+    Raises:
+        AdoptionError: there is no parameter, they have several dtypes, or one that is neither float64 nor float32.
+    """
+    found = sorted(set(dtypes.values()))
+    if len(found) != 1 or found[0] not in DTYPES:
+        raise AdoptionError(
+            f"{name}: its parameters are not all of one dtype that can be compared",
+            ", ".join(found) or "no parameters",
+            "adopt a model whose parameters are all float64, or all float32",
+        )
+    return found[0]
+
+
+def check_names(name: str, given: Collection[str], own: Collection[str]) -> None:
+    """Raise an AdoptionError unless a snapshot has the parameters of the trainer `name`, all of them and no others."""
+    if set(given) != set(own):
+        odd = sorted(set(given) ^ set(own))
+        raise AdoptionError(
+            f"{name}: these are not its parameters",
+            ", ".join(odd),
+            "write a snapshot that it gave, or map the names",
+        )
+
+
+def owned(value: Any) -> Array:
+    """A copy as a NumPy array."""
+    return np.array(value)

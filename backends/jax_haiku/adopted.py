@@ -1,0 +1,293 @@
+"""A user's own Haiku transform, or any pure apply function over a tree of parameters, with an Optax transform, as a trainer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from backends.adoption import AdoptedTrainer, AdoptionError, Tree, called, check_names, common_dtype
+from backends.problem import Array, Arrays, Batch
+from backends.protocol import NOTHING, Scalar, Snapshot, select
+
+
+class State(NamedTuple):
+    """Pure trees: nothing is donated or changed in place."""
+
+    params: Tree
+    optimizer: optax.OptState
+    step: int
+    buffers: Tree
+
+
+Apply = Callable[[Tree, Tree, Any, Any], tuple[Any, Tree]]
+"""(parameters, buffers, key, x) -> (output, buffers)."""
+
+
+class JaxAdopted(AdoptedTrainer):
+    """See `adopt`."""
+
+    def __init__(
+        self,
+        apply: Apply,
+        loss: Callable[[Any, Any], Any] | None,
+        optimizer: optax.GradientTransformation,
+        params: Tree,
+        buffers: Tree,
+        key: Any,
+        stages: Callable[..., Mapping[str, Any]] | None,
+        name: str,
+    ) -> None:
+        self.name = name
+        self._call, self._loss, self._optimizer = apply, loss, optimizer
+        self._params, self._buffers, self._key, self._stages = params, buffers, key, stages
+        named = _named(params)
+        self.dtype = common_dtype(name, {one: str(np.asarray(value).dtype) for one, value in named.items()})
+        self._x64 = bool(jax.config.values["jax_enable_x64"]) or self.dtype == "float64"
+        self._step = jax.jit(self._one_step)
+        self._grads = jax.jit(self._loss_and_grads)
+        self._apply = jax.jit(self._update)
+
+    @property
+    def generator(self) -> str:
+        return "" if self._key is None else f"jax, key {np.asarray(jax.random.key_data(self._key)).tolist()}"
+
+    def redrawn(self) -> JaxAdopted | None:
+        if self._key is None:
+            return None
+        other = jax.random.fold_in(self._key, 2**31 - 1)
+        return JaxAdopted(
+            self._call,
+            self._loss,
+            self._optimizer,
+            self._params,
+            self._buffers,
+            other,
+            self._stages,
+            self.name,
+        )
+
+    def environment(self) -> Mapping[str, str | int | bool]:
+        device = jax.devices()[0]
+        precision = jax.config.values["jax_default_matmul_precision"]
+        return {
+            "version": jax.__version__,
+            "optax": optax.__version__,
+            "device": str(device.device_kind),
+            "x64": self._x64,
+            "reduced_precision": device.platform != "cpu" and precision not in ("highest", "float32"),
+        }
+
+    def init(self) -> State:
+        with self._precision():
+            params, buffers = jax.tree.map(jnp.asarray, (self._params, self._buffers))
+            return State(params, self._optimizer.init(params), 0, buffers)
+
+    def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
+        with self._precision():
+            params, optimizer, buffers, loss = self._step(
+                state.params, state.optimizer, state.buffers, self._drawn(state.step), batch.x, batch.y
+            )
+            return State(params, optimizer, state.step + 1, buffers), loss
+
+    def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Tree]:
+        with self._precision():
+            key = self._drawn(state.step)
+            (loss, buffers), grads = self._grads(state.params, state.buffers, key, batch.x, batch.y)
+            return state._replace(buffers=buffers), loss, grads
+
+    def apply(self, state: State, grads: Tree) -> State:
+        with self._precision():
+            params, optimizer = self._apply(state.params, state.optimizer, grads)
+            return State(params, optimizer, state.step + 1, state.buffers)
+
+    def observe(
+        self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
+    ) -> Arrays:
+        with self._precision():
+            seen: dict[str, Any] = {}
+            x, y = jax.tree.map(jnp.asarray, (batch.x, batch.y))
+            with hk.intercept_methods(_keeping(seen)):
+                loss, output, _ = self._forward(state.params, state.buffers, self._drawn(state.step), x, y)
+            if self._stages is not None:
+                seen |= self._stages(state.params, x)
+            if isinstance(output, jax.Array):
+                seen["output"] = output
+            found = {f"forward/{name}": np.array(value) for name, value in seen.items()}
+            return select({**found, "loss": np.array(loss)}, wanted)
+
+    def predict(self, state: State, x: Array) -> Array:
+        with self._precision():
+            output, _ = self._call(
+                state.params, state.buffers, self._drawn(state.step), jax.tree.map(jnp.asarray, x)
+            )
+            return np.array(output)
+
+    def read(self, state: State) -> Snapshot:
+        trees = (state.params, state.optimizer, state.buffers)
+        params, optimizer, buffers = (
+            {name: np.array(one) for name, one in _named(tree).items()} for tree in trees
+        )
+        floats = {name: one for name, one in buffers.items() if one.dtype.kind == "f"}
+        return Snapshot(params, optimizer, state.step, floats)
+
+    def write(self, state: State, snapshot: Snapshot) -> State:
+        check_names(self.name, snapshot.parameters, _named(state.params))
+        with self._precision():
+            params = _written(state.params, snapshot.parameters)
+            optimizer = self._optimizer.init(params)
+            if snapshot.optimizer:
+                optimizer = _written(optimizer, snapshot.optimizer)
+            return State(params, optimizer, snapshot.step, _written(state.buffers, snapshot.buffers))
+
+    def read_grads(self, grads: Tree) -> Arrays:
+        return {name: np.array(one) for name, one in _named(grads).items()}
+
+    def write_grads(self, arrays: Arrays) -> Tree:
+        check_names(self.name, arrays, _named(self._params))
+        with self._precision():
+            return _written(self._params, arrays)
+
+    def _forward(self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree) -> tuple[Any, Any, Tree]:
+        """Loss, output (None where the model gives the loss itself) and buffers."""
+        if self._loss is None:
+            loss, moved = self._call(params, buffers, key, (x, y))
+            return loss, None, moved
+        output, moved = self._call(params, buffers, key, x)
+        return self._loss(output, y), output, moved
+
+    def _loss_and_grads(self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree) -> Any:
+        def loss_of(params: Tree) -> tuple[Any, Tree]:
+            loss, _, moved = self._forward(params, buffers, key, x, y)
+            return loss, moved
+
+        return jax.value_and_grad(loss_of, has_aux=True)(params)
+
+    def _update(self, params: Tree, optimizer: optax.OptState, grads: Tree) -> tuple[Tree, optax.OptState]:
+        updates, optimizer = self._optimizer.update(grads, optimizer, params)
+        return optax.apply_updates(params, updates), optimizer
+
+    def _one_step(
+        self, params: Tree, optimizer: optax.OptState, buffers: Tree, key: Any, x: Tree, y: Tree
+    ) -> tuple[Tree, optax.OptState, Tree, jax.Array]:
+        (loss, buffers), grads = self._loss_and_grads(params, buffers, key, x, y)
+        params, optimizer = self._update(params, optimizer, grads)
+        return params, optimizer, buffers, loss
+
+    def _drawn(self, step: int) -> Any:
+        return None if self._key is None else jax.random.fold_in(self._key, step)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """JAX's x64 switch as it was when the code was adopted; float64 parameters need it."""
+        switch: AbstractContextManager[object] = jax.enable_x64(self._x64)
+        return switch
+
+
+def adopt(
+    model: Any,
+    loss: Callable[[Any, Any], Any] | None,
+    optimizer: optax.GradientTransformation,
+    params: Tree,
+    *,
+    state: Tree = None,
+    key: Any = None,
+    stages: Callable[..., Mapping[str, Any]] | None = None,
+    name: str = "jax",
+) -> JaxAdopted:
+    """Your own JAX training code as a trainer. A step is jitted: value_and_grad, ``optimizer.update``, apply_updates.
+
+    Args:
+        model: a Haiku transform (with state or without), or a pure function ``apply(params, x)``; with `state` it is
+            ``apply(params, state, x) -> (output, state)``, with `key` its last argument is the key.
+        loss: (output, y) -> a scalar; None where ``model(params, (x, y))`` gives the loss itself.
+        optimizer: an Optax transform.
+        params: a tree of arrays, all float64 or all float32: of Haiku, Flax or plain dicts as they are, of Flax NNX the
+            second part of ``nnx.split``, of Equinox the first of ``eqx.partition(model, eqx.is_inexact_array)``.
+        state: what the forward pass of training moves (running averages), a tree of arrays.
+        key: random numbers for code that draws; each step folds its number in.
+        stages: (params, x) -> values on the way by name, for a diagnosis; those of Haiku modules come by themselves.
+        name: what reports call it.
+
+    Raises:
+        AdoptionError: a leaf of `params` is no array, or the dtypes are not one.
+    """
+    odd = [one for one, leaf in _named(params).items() if not hasattr(leaf, "dtype")]
+    if odd:
+        raise AdoptionError(
+            f"{name}: leaves of its parameters are not arrays",
+            ", ".join(odd),
+            "give the arrays alone, as jax.grad takes them: eqx.partition or nnx.split part them from the rest",
+        )
+    apply = _applying(model, state is not None, key is not None)
+    return JaxAdopted(apply, loss, optimizer, params, state, key, stages, name)
+
+
+def _applying(model: Any, with_state: bool, with_key: bool) -> Apply:
+    """The user's model in the one form that we call."""
+    if isinstance(model, (hk.Transformed, hk.TransformedWithState)):
+        return _haiku(model)
+
+    def apply(params: Tree, buffers: Tree, key: Any, x: Any) -> tuple[Any, Tree]:
+        given = (params, *((buffers,) if with_state else ()), x, *((key,) if with_key else ()))
+        output = model(*given)
+        return output if with_state else (output, buffers)
+
+    return apply
+
+
+def _haiku(model: hk.Transformed | hk.TransformedWithState) -> Apply:
+    """A Haiku transform; one that went through `hk.without_apply_rng` takes no key."""
+    draws = "rng" in inspect.signature(model.apply).parameters
+    has_state = isinstance(model, hk.TransformedWithState)
+
+    def apply(params: Tree, buffers: Tree, key: Any, x: Any) -> tuple[Any, Tree]:
+        given = (params, *((buffers,) if has_state else ()), *((key,) if draws else ()))
+        output = called(partial(model.apply, *given), x)
+        return output if has_state else (output, buffers)
+
+    return apply
+
+
+def _keeping(seen: dict[str, Any]) -> Callable[..., Any]:
+    """An interceptor that keeps what each Haiku module gives; of one that is called again, under ``name#1``."""
+
+    def keep(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        output = method(*args, **kwargs)
+        first = output[0] if isinstance(output, tuple) and output else output
+        if context.method_name == "__call__" and isinstance(first, jax.Array):
+            name = context.module.module_name
+            calls = sum(one.partition("#")[0] == name for one in seen)
+            seen[f"{name}#{calls}" if calls else name] = first
+        return output
+
+    return keep
+
+
+def _named(tree: Tree) -> dict[str, Any]:
+    """The leaves of a tree by their path, sorted."""
+    found, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return dict(sorted((_path(keys), leaf) for keys, leaf in found))
+
+
+def _written(tree: Tree, arrays: Arrays) -> Tree:
+    """The tree with the arrays that are named in place of its leaves, copied; other leaves stay."""
+
+    def leaf(keys: Any, old: Any) -> Any:
+        new = arrays.get(_path(keys))
+        return old if new is None else jnp.array(new, dtype=jnp.asarray(old).dtype, copy=True)
+
+    return jax.tree_util.tree_map_with_path(leaf, tree)
+
+
+def _path(keys: Any) -> str:
+    """``layers/0/weight``; the attribute in which NNX keeps a variable's array is left out."""
+    words = [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in keys]
+    return "/".join(words[:-1] if len(words) > 1 and words[-1] in ("value", "raw_value") else words)

@@ -1,0 +1,311 @@
+"""A user's own torch module, loss and optimizer as a trainer. Each state is a deep copy: theirs are never touched."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from backends.adoption import AdoptedTrainer, AdoptionError, Tree, called, check_names, common_dtype, mapped
+from backends.problem import Array, Arrays, Batch
+from backends.protocol import NOTHING, Scalar, Snapshot, select
+
+Grads = dict[str, torch.Tensor | None]
+"""By parameter; None where the loss does not depend on it, which torch's optimizers pass over."""
+
+
+@dataclass
+class State:
+    """Live copies, changed in place by every step."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    step: int = 0
+
+
+class TorchAdopted(AdoptedTrainer):
+    """See `adopt`."""
+
+    def __init__(
+        self,
+        start: State,
+        loss: Callable[[Any, Any], torch.Tensor],
+        forward: Callable[[nn.Module, Any], Any],
+        before_update: Callable[[nn.Module], object] | None,
+        seed: int | None,
+        name: str,
+    ) -> None:
+        self.name = name
+        self._start = start
+        self._loss, self._forward, self._before_update = loss, forward, before_update
+        self._seed = seed
+        parameters = _trained(start.module)
+        self.dtype = common_dtype(name, {key: _dtype(one) for key, one in parameters.items()})
+        self._device = next(iter(parameters.values())).device
+        _check_optimizer(name, start)
+
+    @property
+    def generator(self) -> str:
+        return "" if self._seed is None else f"torch, seed {self._seed}"
+
+    def redrawn(self) -> TorchAdopted | None:
+        if self._seed is None:
+            return None
+        return TorchAdopted(
+            self._start, self._loss, self._forward, self._before_update, self._seed + 1, self.name
+        )
+
+    def environment(self) -> Mapping[str, str | int | bool]:
+        precision = torch.get_float32_matmul_precision()
+        return {
+            "version": str(torch.__version__),
+            "threads": torch.get_num_threads(),
+            "device": str(self._device),
+            "reduced_precision": precision != "highest",
+        }
+
+    def init(self) -> State:
+        try:
+            return copy.deepcopy(self._start)
+        except Exception as error:
+            raise AdoptionError(
+                f"{self.name}: it cannot be copied, and each run needs a copy of its own",
+                f"{type(error).__name__}: {error}",
+                "adopt a module, an optimizer and a scheduler that copy.deepcopy can copy",
+            ) from error
+
+    def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
+        state.optimizer.zero_grad(set_to_none=True)
+        with self._seeded(state.step):
+            loss = self._loss_of(state.module, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+        return self._update(state), loss.detach()
+
+    def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
+        state.optimizer.zero_grad(set_to_none=True)
+        with self._seeded(state.step):
+            loss = self._loss_of(state.module, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+        grads = {name: one.grad for name, one in _trained(state.module).items()}
+        state.optimizer.zero_grad(set_to_none=True)
+        return state, loss.detach(), grads
+
+    def apply(self, state: State, grads: Grads) -> State:
+        for name, one in _trained(state.module).items():
+            one.grad = grads[name]
+        return self._update(state)
+
+    def _update(self, state: State) -> State:
+        if self._before_update is not None:
+            self._before_update(state.module)
+        state.optimizer.step()
+        if state.scheduler is not None:
+            with warnings.catch_warnings():
+                # A scheduler marks the optimizer that it was made with, and a copy has lost the mark.
+                warnings.filterwarnings("ignore", message="Seems like `optimizer.step", category=UserWarning)
+                state.scheduler.step()
+        state.step += 1
+        return state
+
+    def observe(
+        self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
+    ) -> Arrays:
+        module = copy.deepcopy(state.module)  # buffers move with a forward pass, and hooks are ours
+        seen: dict[str, torch.Tensor] = {}
+        for name, part in module.named_modules():
+            if name:
+                part.register_forward_hook(_keeping(name, seen))
+        x, y = self._held(batch)
+        with self._seeded(state.step):
+            output = self._forward(module, x)
+            loss = self._loss(output, y)
+        if isinstance(output, torch.Tensor):
+            seen["output"] = output.detach()
+        stages = {f"forward/{name}": _array(value) for name, value in seen.items()}
+        return select({**stages, "loss": _array(loss)}, wanted)
+
+    def predict(self, state: State, x: Array) -> Array:
+        module = copy.deepcopy(state.module).eval()
+        with torch.no_grad():
+            return _array(self._forward(module, mapped(self._tensor, x)))
+
+    def read(self, state: State) -> Snapshot:
+        return Snapshot(
+            {name: _array(one) for name, one in _trained(state.module).items()},
+            {
+                f"{key}/{name}": _array(value)
+                for name, kept in self._kept(state).items()
+                for key, value in sorted(kept.items())
+                if isinstance(value, torch.Tensor)
+            },
+            state.step,
+            {name: _array(one) for name, one in _untrained(state.module).items()},
+        )
+
+    def write(self, state: State, snapshot: Snapshot) -> State:
+        """The state that continues from `snapshot`; a scheduler is stepped up to its step."""
+        parameters, buffers = _trained(state.module), _untrained(state.module)
+        check_names(self.name, snapshot.parameters, parameters)
+        with torch.no_grad():
+            for name, value in snapshot.parameters.items():
+                parameters[name].copy_(self._tensor(value))
+            for name, value in snapshot.buffers.items():
+                buffers[name].copy_(self._tensor(value))
+        if snapshot.step != state.step and state.scheduler is not None:
+            state = self._wound(state, snapshot.step)
+        state.step = snapshot.step
+        self._load(state, snapshot.optimizer)
+        return state
+
+    def _wound(self, state: State, step: int) -> State:
+        """The state with the scheduler, and the rates that it sets, as they are before `step`."""
+        fresh = self.init()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is stepped without its optimizer on purpose
+            for _ in range(step):
+                fresh.scheduler.step()
+        fresh.module.load_state_dict(state.module.state_dict())
+        return fresh
+
+    def _load(self, state: State, optimizer: Arrays) -> None:
+        """The optimizer's state, by parameter; what is not in the snapshot it makes anew."""
+        state.optimizer.state.clear()
+        named = dict(state.module.named_parameters())
+        for key, value in optimizer.items():
+            slot, _, name = key.partition("/")
+            kept = state.optimizer.state[named[name]]
+            tensor = torch.tensor(value)
+            # A count stands on the CPU, as torch keeps it, unless the optimizer is capturable.
+            kept[slot] = tensor if slot == "step" else tensor.to(self._device)
+
+    def _kept(self, state: State) -> dict[str, dict[str, Any]]:
+        return {
+            name: state.optimizer.state[one]
+            for name, one in sorted(state.module.named_parameters())
+            if one in state.optimizer.state
+        }
+
+    def read_grads(self, grads: Grads) -> Arrays:
+        like = _trained(self._start.module)
+        return {
+            name: np.zeros(tuple(like[name].shape), self.dtype) if one is None else _array(one)
+            for name, one in sorted(grads.items())
+        }
+
+    def write_grads(self, arrays: Arrays) -> Grads:
+        check_names(self.name, arrays, _trained(self._start.module))
+        return {name: self._tensor(value) for name, value in arrays.items()}
+
+    def _loss_of(self, module: nn.Module, batch: Batch) -> torch.Tensor:
+        x, y = self._held(batch)
+        return self._loss(self._forward(module, x), y)
+
+    def _held(self, batch: Batch) -> tuple[Tree, Tree]:
+        return mapped(self._tensor, batch.x), mapped(self._tensor, batch.y)
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        """A copy: from_numpy would alias the caller's array."""
+        return torch.tensor(array, device=self._device)
+
+    @contextmanager
+    def _seeded(self, step: int) -> Iterator[None]:
+        """With the numbers of this step's own seed, and the user's random state as it was."""
+        if self._seed is None:
+            yield
+            return
+        with torch.random.fork_rng():
+            torch.manual_seed(self._seed + 1_000_003 * step)
+            yield
+
+
+def adopt(
+    module: nn.Module,
+    loss: Callable[[Any, Any], torch.Tensor],
+    optimizer: torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer],
+    *,
+    scheduler: Any = None,
+    forward: Callable[[nn.Module, Any], Any] | None = None,
+    before_update: Callable[[nn.Module], object] | None = None,
+    seed: int | None = None,
+    name: str = "torch",
+) -> TorchAdopted:
+    """Your own torch training code as a trainer. Nothing of it is changed: every run works on a deep copy.
+
+    A step is zero_grad, ``loss(module(x), y).backward()``, `before_update`, ``optimizer.step()``, ``scheduler.step()``.
+
+    Args:
+        module: in the mode it is to be trained in; its parameters float64 or float32, on their device.
+        loss: (output, y) -> a scalar tensor.
+        optimizer: made with this module's parameters; or what makes it, ``lambda p: torch.optim.SGD(p, lr=0.1)``.
+        scheduler: made with this optimizer; stepped once after every update.
+        forward: (module, x) -> output; by default ``module(x)``, with a tuple as arguments and a dict by name.
+        before_update: called with the module between the backward pass and the update, to clip gradients say.
+        seed: what torch's generator starts every step from, with the step's number; None leaves it alone, and code that
+            draws from it is refused.
+        name: what reports call it.
+
+    Raises:
+        AdoptionError: the optimizer holds other parameters, needs a closure, or the dtypes are not one.
+    """
+    made = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(module.parameters())
+    return TorchAdopted(State(module, made, scheduler), loss, forward or called, before_update, seed, name)
+
+
+def _check_optimizer(name: str, start: State) -> None:
+    if isinstance(start.optimizer, torch.optim.LBFGS):
+        raise AdoptionError(
+            f"{name}: its optimizer evaluates the loss by itself",
+            "LBFGS",
+            "adopt one whose step takes no closure",
+        )
+    own = {id(one) for one in start.module.parameters()}
+    foreign = sum(id(one) not in own for group in start.optimizer.param_groups for one in group["params"])
+    if foreign:
+        raise AdoptionError(
+            f"{name}: its optimizer was made with parameters that the module does not have",
+            f"{foreign} of them",
+            "make it with module.parameters() of the module that is adopted, after it was moved or cast",
+        )
+
+
+def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that have gradients, by name; those that are frozen are buffers to us."""
+    return {name: one for name, one in sorted(module.named_parameters()) if one.requires_grad}
+
+
+def _untrained(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Frozen parameters and floating-point buffers, by name."""
+    frozen = {name: one for name, one in module.named_parameters() if not one.requires_grad}
+    held = {name: one for name, one in module.named_buffers() if one.is_floating_point()}
+    return dict(sorted({**frozen, **held}.items()))
+
+
+def _keeping(name: str, seen: dict[str, torch.Tensor]) -> Callable[[Any, Any, Any], None]:
+    """A hook that keeps a module's output; of a module that is called again, under ``name#1``."""
+    calls = 0
+
+    def hook(module: Any, args: Any, output: Any) -> None:
+        nonlocal calls
+        first = output[0] if isinstance(output, tuple) and output else output
+        if isinstance(first, torch.Tensor):
+            seen[f"{name}#{calls}" if calls else name] = first.detach().clone()
+        calls += 1
+
+    return hook
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    """A copy: .numpy() would alias the live tensor."""
+    return tensor.detach().cpu().numpy().copy()
+
+
+def _dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

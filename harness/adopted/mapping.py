@@ -1,0 +1,248 @@
+"""Which parameter of one side is which of the other, and in which layout: a list of links between (pieces of) arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Mapping as AnyMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from backends.errors import LockstepError, did_you_mean
+from backends.problem import Array, Arrays
+
+Slices = tuple[tuple[int, int], ...]
+"""(start, stop) of the first axes; axes that are not named are whole."""
+
+Shapes = AnyMapping[str, tuple[int, ...]]
+
+
+class MappingError(LockstepError):
+    """A mapping does not fit the parameters, or could not be found."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One array of the left side, or a piece of it, and the array or piece of the right side that holds the same numbers.
+
+    right = left.reshape(reshape).transpose(transpose), in the shape of the right piece.
+
+    Attributes:
+        left, right: names.
+        left_slice, right_slice: which piece; empty: all of it.
+        reshape: of the left piece, before it is transposed; None: as it is.
+        transpose: the order of axes; None: as they are.
+        by: how the pair was matched.
+        distance: how far apart both sides' gradients are through this link; None where that was not looked at.
+    """
+
+    left: str
+    right: str
+    left_slice: Slices = ()
+    right_slice: Slices = ()
+    reshape: tuple[int, ...] | None = None
+    transpose: tuple[int, ...] | None = None
+    by: str = "given"
+    distance: float | None = None
+
+    def to_right(self, piece: Array, shape: tuple[int, ...]) -> Array:
+        """The left piece in the layout of the right one, which has `shape`."""
+        shaped = piece if self.reshape is None else piece.reshape(self.reshape)
+        axes = range(shaped.ndim) if self.transpose is None else self.transpose
+        return np.ascontiguousarray(shaped.transpose(axes)).reshape(shape)
+
+    def to_left(self, piece: Array, shape: tuple[int, ...]) -> Array:
+        """The right piece in the layout of the left one, which has `shape`."""
+        between = shape if self.reshape is None else self.reshape
+        axes = range(len(between)) if self.transpose is None else self.transpose
+        turned = piece.reshape([between[axis] for axis in axes])
+        return np.ascontiguousarray(turned.transpose(np.argsort(axes))).reshape(shape)
+
+    @property
+    def layout(self) -> str:
+        """What is done, in words; empty where nothing is."""
+        words = [
+            f"left {_sliced(self.left_slice)}" if self.left_slice else "",
+            f"reshape {list(self.reshape)}" if self.reshape is not None else "",
+            f"transpose {list(self.transpose)}" if self.transpose is not None else "",
+            f"right {_sliced(self.right_slice)}" if self.right_slice else "",
+        ]
+        return ", ".join(word for word in words if word)
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """From the names of one side to those of the other. Parameters must be linked in full, buffers may be.
+
+    Attributes:
+        links: in any order.
+        left_over: what could not be matched -> its candidates on the other side, or the reason that there is none;
+            names begin with ``left:`` or ``right:``.
+    """
+
+    links: tuple[Link, ...]
+    left_over: AnyMapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, given: Any) -> Mapping:
+        """From a dict of names to names, or to dicts of a link's fields, or to lists of these; see docs/adopt.md.
+
+        Raises:
+            MappingError: it is nothing of that kind.
+        """
+        if isinstance(given, Mapping):
+            return given
+        if not isinstance(given, AnyMapping):
+            raise MappingError("this is no mapping", type(given).__name__, "give a dict from names to names")
+        return cls(tuple(_expanded(given)))
+
+    def check(self, left: Shapes, right: Shapes, optional: Collection[str] = ()) -> None:
+        """Raise a MappingError unless every name is known, and every element stands in exactly one link.
+
+        Args:
+            left, right: shapes by name, parameters and buffers.
+            optional: ``left:name`` and ``right:name`` of what need not be linked.
+        """
+        for link in self.links:
+            for side, name, shapes in (("left", link.left, left), ("right", link.right, right)):
+                if name not in shapes:
+                    raise MappingError(
+                        f"the mapping names what the {side} side does not have",
+                        repr(name),
+                        did_you_mean(name, shapes) + f"it has {', '.join(shapes)}",
+                    )
+            self._check_link(link, left, right)
+        for side, shapes in (("left", left), ("right", right)):
+            self._check_covered(side, shapes, optional)
+
+    def _check_link(self, link: Link, left: Shapes, right: Shapes) -> None:
+        shapes = (
+            _piece_shape(left[link.left], link.left_slice),
+            _piece_shape(right[link.right], link.right_slice),
+        )
+        between = shapes[0] if link.reshape is None else link.reshape
+        axes = tuple(range(len(between))) if link.transpose is None else link.transpose
+        fits = math.prod(between) == math.prod(shapes[0]) and sorted(axes) == list(range(len(between)))
+        if fits and link.reshape is None and len(shapes[0]) == len(shapes[1]):
+            fits = _without_ones(between[axis] for axis in axes) == _without_ones(shapes[1])
+        if not fits or math.prod(shapes[0]) != math.prod(shapes[1]):
+            raise MappingError(
+                f"{link.left} does not fit {link.right}",
+                f"{shapes[0]} against {shapes[1]}{f' ({link.layout})' if link.layout else ''}",
+                "give the transpose, reshape or slices under which they have one shape",
+            )
+
+    def _check_covered(self, side: str, shapes: Shapes, optional: Collection[str]) -> None:
+        for name, shape in shapes.items():
+            links = [one for one in self.links if getattr(one, side) == name]
+            if not links and f"{side}:{name}" in optional:
+                continue
+            hits = np.zeros(shape, dtype=int)
+            for link in links:
+                hits[_index(getattr(link, f"{side}_slice"))] += 1
+            if (hits != 1).any():
+                what = (
+                    "is not linked"
+                    if not links
+                    else "is linked in part"
+                    if (hits == 0).any()
+                    else "is linked twice"
+                )
+                candidates = self.left_over.get(f"{side}:{name}", ())
+                raise MappingError(
+                    f"{name}, of the {side} side, {what}",
+                    f"candidates: {', '.join(candidates)}" if candidates else "no link that fits",
+                    "add it to the mapping (`lockstep map` writes a file to begin with)",
+                )
+
+    def to_right(self, arrays: Arrays, shapes: Shapes) -> dict[str, Array]:
+        """The left side's arrays under the right side's names and in its layouts; what is not linked is left out."""
+        return self._moved(arrays, shapes, "left", "right")
+
+    def to_left(self, arrays: Arrays, shapes: Shapes) -> dict[str, Array]:
+        """The right side's arrays under the left side's names and in its layouts."""
+        return self._moved(arrays, shapes, "right", "left")
+
+    def _moved(self, arrays: Arrays, shapes: Shapes, here: str, there: str) -> dict[str, Array]:
+        moved: dict[str, Array] = {}
+        for link in self.links:
+            source, target = getattr(link, here), getattr(link, there)
+            if source not in arrays or target not in shapes:
+                continue
+            piece = arrays[source][_index(getattr(link, f"{here}_slice"))]
+            index = _index(getattr(link, f"{there}_slice"))
+            out = moved.setdefault(target, np.empty(shapes[target], piece.dtype))
+            turn = link.to_right if there == "right" else link.to_left
+            out[index] = turn(piece, out[index].shape)
+        return moved
+
+    def replaced(self, old: Link, new: Link) -> Mapping:
+        """The mapping with one link in place of another."""
+        return dataclasses.replace(self, links=tuple(new if one == old else one for one in self.links))
+
+
+def _expanded(given: AnyMapping[Any, Any]) -> Iterator[Link]:
+    """The links of a dict; several names on one side are the pieces along ``axis`` of the one on the other."""
+    for left, told in given.items():
+        for one in (
+            told if isinstance(told, list) and all(isinstance(part, dict) for part in told) else [told]
+        ):
+            fields = dict(one) if isinstance(one, AnyMapping) else {"right": one}
+            yield from _links(left, fields)
+
+
+def _links(left: Any, fields: dict[str, Any]) -> Iterator[Link]:
+    right = fields.pop("right", fields.pop("to", None))
+    known = {one.name for one in dataclasses.fields(Link)} | {"axis", "sizes"}
+    if right is None or set(fields) - known:
+        raise MappingError(
+            f"the mapping of {left!r} is not valid",
+            ", ".join(sorted(set(fields) - known)) or "no name to map to",
+            f"give a name, or a dict with `right` and some of {', '.join(sorted(known - {'left', 'right'}))}",
+        )
+    pair = tuple(_names(one) for one in (left, right))
+    axis, sizes = fields.pop("axis", 0), fields.pop("sizes", None)
+    settings = {key: _tuples(value) for key, value in fields.items() if value is not None}
+    if len(pair[0]) == len(pair[1]) == 1:
+        yield Link(pair[0][0], pair[1][0], **settings)
+        return
+    many, side = (pair[1], "left") if len(pair[0]) == 1 else (pair[0], "right")
+    if not isinstance(sizes, (list, tuple)) or len(sizes) != len(many):
+        raise MappingError(
+            f"the mapping of {left!r} joins several arrays, but does not say how long each is",
+            repr(sizes),
+            f"give `sizes`, {len(many)} numbers along `axis`",
+        )
+    ends = list(itertools.accumulate(sizes, initial=0))
+    whole = ((0, None),) * axis
+    for name, (start, stop) in zip(many, itertools.pairwise(ends), strict=True):
+        names = {"left": pair[0][0], "right": name} if side == "left" else {"left": name, "right": pair[1][0]}
+        yield Link(**names, **{**settings, f"{side}_slice": (*whole, (start, stop))})  # type: ignore[arg-type]
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(one) for one in value) if isinstance(value, (list, tuple)) else value
+
+
+def _index(slices: Iterable[tuple[int, int]]) -> tuple[slice, ...]:
+    return tuple(slice(start, stop) for start, stop in slices)
+
+
+def _without_ones(shape: Iterable[int]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length != 1)
+
+
+def _piece_shape(shape: tuple[int, ...], slices: Slices) -> tuple[int, ...]:
+    return np.empty(shape, dtype=bool)[_index(slices)].shape
+
+
+def _sliced(slices: Slices) -> str:
+    return "[" + ", ".join(f"{start}:{'' if stop is None else stop}" for start, stop in slices) + "]"

@@ -1,0 +1,156 @@
+"""Adopted trainers set to one start, checked for randomness, and trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.adoption import Adopted, AdoptionError
+from backends.problem import Array, Arrays, Batch
+from backends.protocol import Snapshot, State, Trace
+from harness.adopted.mapping import Mapping, Shapes
+from harness.adopted.task import Task
+from harness.tolerance import FIXED
+
+
+@dataclass(frozen=True)
+class Side:
+    """One adopted trainer, where it starts, and how its names read on the reference's side.
+
+    Attributes:
+        name: what reports call it; unlike that of any other side.
+        trainer: the adopted code.
+        start: the reference's parameters and buffers, in this side's names, its own optimizer's state.
+        mapping: from the reference's names to its own; of the reference itself None.
+        shapes: of the reference's parameters and buffers.
+    """
+
+    name: str
+    trainer: Adopted
+    start: Snapshot
+    mapping: Mapping | None
+    shapes: Shapes
+
+    def canonical(self, arrays: Arrays) -> Arrays:
+        """Its arrays under the reference's names and in its layouts."""
+        return arrays if self.mapping is None else self.mapping.to_left(arrays, self.shapes)
+
+    def own(self, arrays: Arrays, like: Arrays) -> Arrays:
+        """The reference's arrays under its names and in its layouts; of those in `like` that are not linked, `like`'s."""
+        if self.mapping is None:
+            return arrays
+        return {**like, **self.mapping.to_right(arrays, shapes_of(like))}
+
+    def begin(self) -> State:
+        """A fresh state at the start."""
+        return self.trainer.write(self.trainer.init(), self.start)
+
+
+def shapes_of(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    """By name."""
+    return {name: value.shape for name, value in arrays.items()}
+
+
+def held(snapshot: Snapshot) -> dict[str, Array]:
+    """Parameters and buffers."""
+    return {**snapshot.parameters, **snapshot.buffers}
+
+
+def sides_of(names: Sequence[str], trainers: Sequence[Adopted], mappings: Sequence[Mapping]) -> list[Side]:
+    """Every trainer at the first one's initial parameters.
+
+    Raises:
+        MappingError: a mapping does not fit.
+    """
+    snapshots = [one.read(one.init()) for one in trainers]
+    first = snapshots[0]
+    shapes = shapes_of(held(first))
+    sides = [Side(names[0], trainers[0], first, None, shapes)]
+    for name, trainer, mapping, own in zip(names[1:], trainers[1:], mappings, snapshots[1:], strict=True):
+        optional = [f"left:{one}" for one in first.buffers] + [f"right:{one}" for one in own.buffers]
+        mapping.check(shapes, shapes_of(held(own)), optional)
+        moved = {**held(own), **mapping.to_right(held(first), shapes_of(held(own)))}
+        start = dataclasses.replace(
+            own,
+            parameters={one: moved[one] for one in own.parameters},
+            buffers={one: moved[one] for one in own.buffers},
+        )
+        sides.append(Side(name, trainer, start, mapping, shapes))
+    return sides
+
+
+def train(side: Side, task: Task) -> tuple[Trace, float]:
+    """The whole run, step by step, and its seconds; the first step is made twice, to see whether it draws.
+
+    Raises:
+        AdoptionError: the same step gives other numbers the second time.
+    """
+    loss_before, after_before = _first_step(side.trainer, side.start, task.batches[0])
+    started = time.perf_counter()
+    state, losses = side.begin(), []
+    for index, batch in enumerate(task.batches):
+        state, loss = side.trainer.step(state, batch)
+        losses.append(loss)
+        if index == 0:
+            _refuse_random(
+                side, task.dtype, loss_before, np.asarray(loss), after_before, side.trainer.read(state)
+            )
+    stacked = np.stack([np.asarray(loss, dtype=task.dtype).reshape(()) for loss in losses])
+    return Trace(stacked, side.trainer.read(state)), time.perf_counter() - started
+
+
+def _first_step(trainer: Adopted, start: Snapshot, batch: Batch) -> tuple[Array, Snapshot]:
+    state, loss = trainer.step(trainer.write(trainer.init(), start), batch)
+    return np.asarray(loss), trainer.read(state)
+
+
+def _refuse_random(
+    side: Side, dtype: str, loss: Array, again: Array, after: Snapshot, later: Snapshot
+) -> None:
+    """What a machine's threads change is within rounding; what a generator changes is not."""
+    pairs = {"the loss": (loss, again)}
+    pairs |= {name: (value, later.parameters[name]) for name, value in after.parameters.items()}
+    odd = [name for name, (one, two) in pairs.items() if parted(one, two, dtype)]
+    if odd:
+        raise AdoptionError(
+            f"{side.name} draws random numbers: the same step from the same state gives other numbers",
+            f"{odd[0]}{f' and {len(odd) - 1} others' if odd[1:] else ''} differ",
+            "put dropout into evaluation mode or its rate to 0, pass the masks with the batch, or let "
+            "backends.*.adopt have a seed or key where all sides draw from the same generator",
+        )
+
+
+def refuse_other_draws(sides: Sequence[Side], task: Task) -> None:
+    """Raise an AdoptionError where a side's numbers depend on a generator that not all sides share."""
+    generators = {side.name: side.trainer.generator for side in sides}
+    if len(set(generators.values())) == 1:
+        return
+    for side in sides:
+        other = side.trainer.redrawn()
+        if other is None:
+            continue
+        loss, after = _first_step(side.trainer, side.start, task.batches[0])
+        again, later = _first_step(other, side.start, task.batches[0])
+        if parted(loss, again, task.dtype) or any(
+            parted(value, later.parameters[name], task.dtype) for name, value in after.parameters.items()
+        ):
+            told = ", ".join(f"{name}: {one or 'none'}" for name, one in generators.items())
+            raise AdoptionError(
+                f"{side.name} draws random numbers that the others do not draw",
+                told,
+                "put dropout into evaluation mode or its rate to 0, or pass the masks with the batch",
+            )
+
+
+def parted(left: Array, right: Array, dtype: str) -> bool:
+    """Whether two arrays are further apart than the fixed tolerance of their dtype; what is not finite is elsewhere."""
+    with np.errstate(all="ignore"):
+        a, b = (np.nan_to_num(one.astype(np.float64), posinf=0.0, neginf=0.0) for one in (left, right))
+        return bool((np.abs(a - b) > FIXED[dtype].rtol * np.abs(a).max(initial=0.0)).any())
+
+
+Train = Callable[[Side, Task], tuple[Trace, float]]
