@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import LockstepError
+from harness import adopted_command as adopted
+from harness.adopted_command import add_map, add_options
 from harness.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_verify(commands)
     _add_diagnose(commands)
+    add_map(commands)
     _add_selftest(commands)
     _add_list(commands)
     _add_doctor(commands)
@@ -142,6 +145,7 @@ def _add_verify(commands: Any) -> None:
     verify.add_argument("--junit", metavar="FILE", help="write JUnit's XML, one test case a backend")
     verify.add_argument("--output", type=Path, metavar="DIR", help="write parity.json and parity.md there")
     verify.add_argument("--quiet", action="store_true", help="print the verdict only")
+    add_options(verify)
 
 
 def _add_diagnose(commands: Any) -> None:
@@ -153,15 +157,16 @@ def _add_diagnose(commands: Any) -> None:
     )
     diagnose.set_defaults(run=_diagnose)
     diagnose.add_argument(
-        "problem", metavar="NAME|FILE.toml", help="a problem of the catalogue or a problem file"
+        "problem", nargs="?", metavar="NAME|FILE.toml", help="a problem of the catalogue or a problem file"
     )
-    diagnose.add_argument("--backend", required=True, metavar="NAME", help="the backend to examine")
+    diagnose.add_argument("--backend", metavar="NAME", help="the backend to examine")
     diagnose.add_argument(
         "--reference", default="numpy", metavar="NAME", help="against which; default: numpy"
     )
     diagnose.add_argument("--dtype", metavar="DTYPE", help="float64 or float32; default: the problem's own")
     diagnose.add_argument("--epochs", type=int, metavar="N", help="instead of the problem's own")
     diagnose.add_argument("--json", action="store_true", help="everything that was found, as JSON")
+    add_options(diagnose)
 
 
 def _add_selftest(commands: Any) -> None:
@@ -246,7 +251,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _command(options: argparse.Namespace) -> str:
     """What a shell is told to find the same again; where the report goes is left out."""
-    words = ["lockstep", "verify", *options.problems]
+    words = ["lockstep", "verify", *(adopted.words(options) if options.trainer else options.problems)]
     for flag in ("backend", "dtype"):
         words += [f"--{flag}={value}" for value in getattr(options, flag) or ()]
     for flag in ("epochs", "rtol", "atol"):
@@ -262,13 +267,16 @@ def _diagnose(options: argparse.Namespace) -> int:
     from harness.diagnosis import diagnose
     from harness.report import diagnosis, document
 
-    found = diagnose(
-        options.problem,
-        options.backend,
-        options.reference,
-        dtype=options.dtype,
-        epochs=options.epochs,
-    )
+    if options.trainer:
+        found = adopted.diagnose(options)
+    elif options.problem is None or options.backend is None:
+        raise LockstepError(
+            "there is nothing to diagnose", "no problem, or no --backend", "give both, or --trainer twice"
+        )
+    else:
+        found = diagnose(
+            options.problem, options.backend, options.reference, dtype=options.dtype, epochs=options.epochs
+        )
     told = diagnosis.to_document(found)
     if options.json:
         sys.stdout.write(document.dumps(told))
@@ -296,6 +304,8 @@ def _write(target: str | None, text: str) -> None:
 
 
 def _train(options: argparse.Namespace) -> Result:
+    if options.trainer:
+        return adopted.verify(options)
     from backends.problem import DTYPES
     from harness.parity import verify
     from harness.progress import Progress

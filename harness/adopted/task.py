@@ -77,7 +77,7 @@ def _batch(given: Any, dtype: str) -> Batch:
             "a batch is no pair (x, y)", type(given).__name__, "give pairs of arrays, or of trees of them"
         )
     x, y = (mapped(lambda leaf: _array(leaf, dtype), part) for part in given[:2])
-    return Batch(x, y)
+    return Batch(x, y, {})
 
 
 def _array(leaf: Any, dtype: str) -> Array:
