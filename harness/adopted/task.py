@@ -35,8 +35,8 @@ class Task:
 
     @property
     def epochs(self) -> int:
-        """A task does not know of epochs, unless every step is one."""
-        return 0
+        """One: what is epochs to the user's own loop is not known here."""
+        return 1
 
     def replace(self, **changes: Any) -> Task:
         """The same task but for `changes`."""
