@@ -14,12 +14,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from backends.errors import LockstepError
-from harness.commands import diagnose, doctor, members, record, replay, report, selftest, verify
+from harness.commands import (
+    diagnose,
+    doctor,
+    members,
+    record,
+    replay,
+    report,
+    selftest,
+    trainers,
+    verify,
+)
 from harness.verdict import Verdict
 
 USAGE_ERROR = 2
 
-COMMANDS = (verify, diagnose, record, replay, selftest, report, members, doctor)
+COMMANDS = (verify, diagnose, trainers, record, replay, selftest, report, members, doctor)
 """In the order of ``--help``; each has a file of its own."""
 
 

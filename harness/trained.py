@@ -18,7 +18,7 @@ class Trained(Protocol):
 
     @property
     def epochs(self) -> int:
-        """Passes over the data; 0 where that is not known."""
+        """Passes over the data."""
 
     @property
     def steps(self) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping as AnyMapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from backends.problem import Array, Arrays
-from backends.protocol import Trace
+from backends.protocol import Snapshot, Trace
 from harness.adopted.mapping import Mapping
 from harness.adopted.task import Task
 from harness.adopted.training import Side, held, sides_of
@@ -26,10 +27,11 @@ class Alteration:
 
     Attributes:
         name: of the explanation.
-        does: in words, a whole sentence without its end.
+        does: in words, to go after the suspect's name.
         turn: gradients -> gradients.
         settle: (parameters before the update, after it) -> after it.
         loss: by what the loss is multiplied.
+        drift: by name of a buffer, (α, β): α times the buffer and β times what it was before are added to it.
         mapping: that under which both sides would be the same.
     """
 
@@ -38,6 +40,7 @@ class Alteration:
     turn: Callable[[Arrays], Arrays] | None = None
     settle: Callable[[Arrays, Arrays], Arrays] | None = None
     loss: float = 1.0
+    drift: AnyMapping[str, tuple[float, float]] = field(default_factory=dict)
     mapping: Mapping | None = None
 
 
@@ -71,6 +74,8 @@ def _altered(one: Alteration, side: Side, task: Task) -> dict[str, Array]:
         before = trainer.read(state)
         state, loss, grads = trainer.gradients(state, batch)
         losses.append(one.loss * np.asarray(loss, dtype=np.float64).reshape(()))
+        if one.drift:
+            state = trainer.write(state, _drifted(before, trainer.read(state), one.drift))
         if one.turn is not None:
             grads = trainer.write_grads(one.turn(trainer.read_grads(grads)))
         state = trainer.apply(state, grads)
@@ -79,6 +84,14 @@ def _altered(one: Alteration, side: Side, task: Task) -> dict[str, Array]:
             settled = one.settle(before.parameters, after.parameters)
             state = trainer.write(state, dataclasses.replace(after, parameters=settled))
     return {LOSS: np.stack(losses), **side.canonical(held(trainer.read(state)))}
+
+
+def _drifted(before: Snapshot, after: Snapshot, drift: AnyMapping[str, tuple[float, float]]) -> Snapshot:
+    moved = dict(after.buffers)
+    for name, (alpha, beta) in drift.items():
+        value = after.buffers[name]
+        moved[name] = (value + alpha * value + beta * before.buffers[name]).astype(value.dtype)
+    return dataclasses.replace(after, buffers=moved)
 
 
 def _same(left: Arrays, right: Arrays, tolerance: Judge) -> bool:

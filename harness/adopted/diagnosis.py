@@ -67,7 +67,7 @@ def diagnose_sides(
         explain(task, left, right, traces[1], tolerance, found.parted) if verdict is Verdict.DIFFER else None
     )
     if explanation:
-        told += f"; {explanation.does}"
+        told += f"; {right.name} {explanation.does}"
     return Diagnosis(
         task,
         left.name,

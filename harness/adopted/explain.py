@@ -43,6 +43,7 @@ def _candidates(task: Task, left: Side, right: Side, parted: Seen) -> Iterator[A
     yield from _loss(task, right, parted, near)
     yield from _gradients(task, right, parted, near)
     yield from _updates(right, parted, near)
+    yield from _buffers(parted, near)
     if right.mapping is not None:
         yield from remappings(task, left, right, near)
 
@@ -53,7 +54,7 @@ def _loss(task: Task, right: Side, parted: Seen, near: float) -> Iterator[Altera
     if not ours or not np.isfinite(theirs / ours) or abs(theirs / ours - 1) <= near:
         return
     ratio = theirs / ours
-    does = f"{right.name} multiplies the loss by {_count(ratio, task, parted)}"
+    does = f"multiplies the loss by {_count(ratio, task, parted)}"
     yield Alteration("constant ratio", does, turn=_each(lambda name: lambda one: ratio * one), loss=ratio)
 
 
@@ -65,7 +66,7 @@ def _gradients(task: Task, right: Side, parted: Seen, near: float) -> Iterator[A
     whole = set(ratios.values())
     first = next(iter(ratios.values()))
     if len(ratios) == len(left) and first is not None and _equal(ratios.values(), near):
-        does = f"{right.name} multiplies its gradients by {_count(first, task, parted)}"
+        does = f"multiplies its gradients by {_count(first, task, parted)}"
         yield Alteration(
             "sign" if first < 0 else "constant ratio", does, turn=_each(lambda name: _times(first))
         )
@@ -81,13 +82,13 @@ def _rearranged(
     odd = [name for name, ratio in ratios.items() if ratio is None]
     turned = [name for name in odd if _square(left[name]) and _alike(left[name].T, other[name], near)]
     if turned and turned == odd:
-        does = f"{right.name} transposes the gradient of {', '.join(turned)}"
+        does = f"transposes the gradient of {', '.join(turned)}"
         change = dict.fromkeys(turned, np.transpose)
         yield Alteration("transposed gradient", does, turn=lambda grads: _changed(grads, change))
     if len(odd) == 2 and left[odd[0]].shape == left[odd[1]].shape:
         one, two = odd
         if _alike(left[one], other[two], near) and _alike(left[two], other[one], near):
-            does = f"{right.name} exchanges the gradients of {one} and {two}"
+            does = f"exchanges the gradients of {one} and {two}"
             yield Alteration("swapped", does, turn=lambda grads: {**grads, one: grads[two], two: grads[one]})
 
 
@@ -101,7 +102,7 @@ def _updates(right: Side, parted: Seen, near: float) -> Iterator[Alteration]:
     first = next(iter(ratios.values()))
     if set(ratios) == set(moved) and first is not None and _equal(ratios.values(), near * 1e3):
         ratio = float(np.median([one for one in ratios.values() if one is not None]))
-        does = f"{right.name} updates {ratio:.6g} times as far: its learning rate is {ratio:.6g} times the reference's"
+        does = f"updates {ratio:.6g} times as far: its learning rate is {ratio:.6g} times the reference's"
         yield Alteration("learning rate", does, settle=_scaled(dict.fromkeys(left, ratio)))
     if None not in ratios.values():
         factors = {name: one for name, one in ratios.items() if one is not None}
@@ -110,7 +111,7 @@ def _updates(right: Side, parted: Seen, near: float) -> Iterator[Alteration]:
             for name, one in factors.items()
         )
         name = "parameter never updated" if not any(factors.values()) else "constant ratio"
-        yield Alteration(name, f"{right.name} {told}", settle=_scaled(factors))
+        yield Alteration(name, told, settle=_scaled(factors))
     yield from _decay(right, left, other, before, near)
 
 
@@ -128,10 +129,40 @@ def _decay(right: Side, left: Arrays, other: Arrays, before: Arrays, near: float
         share = float(np.median(list(shares.values())))
         more = "more" if share < 0 else "less"
         where = "" if len(shares) == len(left) else f" of {', '.join(shares)}"
-        does = (
-            f"{right.name} decays the weights{where} by {abs(share):.6g} of themselves {more} at each update"
-        )
+        does = f"decays the weights{where} by {abs(share):.6g} of themselves {more} at each update"
         yield Alteration("weight decay", does, settle=_decaying(dict.fromkeys(shares, share)))
+
+
+def _buffers(parted: Seen, near: float) -> Iterator[Alteration]:
+    """Buffers move another way: the variance of n numbers for that of n − 1, another momentum.
+
+    Both are (1 − m) b + m s u of the buffer b and a statistic u: what they are apart by is α times the one plus β times b.
+    """
+    left, other = _kind("buffers", parted.left), _kind("buffers", parted.right)
+    before = parted.before.buffers
+    fits, told = {}, []
+    for name, value in left.items():
+        if _alike(value, other[name], near):
+            continue
+        known = np.stack([value.ravel(), before[name].ravel()], axis=1).astype(np.float64)
+        apart = (other[name].astype(np.float64) - value).ravel()
+        solved, *_ = np.linalg.lstsq(known, apart, rcond=None)
+        if len(apart) < 3 or not _alike(known @ solved, apart, 1e6 * near):
+            return
+        fits[name] = (float(solved[0]), float(solved[1]))
+        told.append(f"{name} {_running(*fits[name])}")
+    if fits:
+        yield Alteration("running average", f"keeps another running average: {', '.join(told)}", drift=fits)
+
+
+def _running(alpha: float, beta: float) -> str:
+    """What the two coefficients mean."""
+    if abs(alpha + beta) <= 1e-3 * abs(alpha):
+        return f"moves {1 + alpha:.6g} times as far"
+    n = 1 / abs(alpha) + (alpha > 0)
+    if abs(n - round(n)) < 1e-3 * n:
+        return f"divides the squares of {round(n)} numbers by {'n, not by n − 1' if alpha < 0 else 'n − 1, not by n'}"
+    return f"is {1 + alpha:.6g} times the reference's, plus {beta:.6g} times what it was"
 
 
 def _differing(left: Arrays, other: Arrays, near: float) -> dict[str, float | None]:
@@ -174,7 +205,7 @@ def _per_parameter(name: str, right: Side, what: str, ratios: Mapping[str, float
     change = {key: _times(one) for key, one in factors.items()}
     return Alteration(
         "no gradient" if not any(factors.values()) else name,
-        f"{right.name} {told}",
+        told,
         turn=lambda grads: _changed(grads, change),
     )
 

@@ -155,10 +155,15 @@ def _limits(dtype: str, side: Side, seen: Seen, batch: Batch, modules: Modules) 
     ]
     spread = spread_of(near, {name: value for name, value in seen.left.items() if name in near[0]})
     sums = max(1.0, math.sqrt(rows_of(batch) / TERMS))
+    # 1 − t² of a unit t near its end has lost what the cotangent that it scales down is large by.
+    gradients = [value for name, value in seen.left.items() if name.startswith("gradient/")]
+    largest = max(float(np.abs(value.astype(np.float64)).max(initial=0.0)) for value in gradients)
     limits = {}
     for name, value in seen.left.items():
         scale = float(np.abs(value.astype(np.float64)).max(initial=0.0))
         limits[name] = UNITS * max(eps * sums * scale, spread.get(name, 0.0))
+        if name.startswith("gradient/"):
+            limits[name] = max(limits[name], eps * largest)
         if name.startswith("update/"):
             # The update is a difference of parameters, and its size comes from hyperparameters.
             part = float(np.abs(seen.before.parameters[name.removeprefix("update/")]).max(initial=0.0))

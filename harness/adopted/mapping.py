@@ -21,6 +21,10 @@ Slices = tuple[tuple[int, int], ...]
 Shapes = AnyMapping[str, tuple[int, ...]]
 
 
+OPTIONAL = "a buffer, or frozen; it need not be linked"
+"""Why what is left over may be."""
+
+
 class MappingError(LockstepError):
     """A mapping does not fit the parameters, or could not be found."""
 
@@ -120,6 +124,13 @@ class Mapping:
             self._check_covered(side, shapes, optional)
 
     def _check_link(self, link: Link, left: Shapes, right: Shapes) -> None:
+        for shape, slices in ((left[link.left], link.left_slice), (right[link.right], link.right_slice)):
+            if not _inside(shape, slices):
+                raise MappingError(
+                    f"{link.left} and {link.right}: a slice is not within its array",
+                    f"{_sliced(slices)} of {shape}",
+                    "give 0 <= start < stop <= length for each axis",
+                )
         shapes = (
             _piece_shape(left[link.left], link.left_slice),
             _piece_shape(right[link.right], link.right_slice),
@@ -180,6 +191,15 @@ class Mapping:
             out[index] = turn(piece, out[index].shape)
         return moved
 
+    @property
+    def open_parameters(self) -> list[str]:
+        """What is left over and must be linked."""
+        return [name for name, told in self.left_over.items() if told != (OPTIONAL,)]
+
+    def without(self, *names: str) -> Mapping:
+        """The mapping without the links of these names of the left side: buffers that are not to be compared."""
+        return dataclasses.replace(self, links=tuple(one for one in self.links if one.left not in names))
+
     def replaced(self, old: Link, new: Link) -> Mapping:
         """The mapping with one link in place of another."""
         return dataclasses.replace(self, links=tuple(new if one == old else one for one in self.links))
@@ -234,6 +254,13 @@ def _tuples(value: Any) -> Any:
 
 def _index(slices: Iterable[tuple[int, int]]) -> tuple[slice, ...]:
     return tuple(slice(start, stop) for start, stop in slices)
+
+
+def _inside(shape: tuple[int, ...], slices: Slices) -> bool:
+    return len(slices) <= len(shape) and all(
+        0 <= start < (length if stop is None else stop) <= length
+        for (start, stop), length in zip(slices, shape, strict=False)
+    )
 
 
 def _without_ones(shape: Iterable[int]) -> tuple[int, ...]:

@@ -13,9 +13,10 @@ from backends.adoption import Adopted
 from backends.problem import Batch
 from harness.adopted import names
 from harness.adopted.layouts import layouts
-from harness.adopted.mapping import Link, Mapping
+from harness.adopted.mapping import OPTIONAL, Link, Mapping
 from harness.adopted.signals import Fill, Piece, Signals, signals
 from harness.adopted.task import task_of
+from harness.adopted.training import refuse_random
 
 NEAR = 0.05
 """Gradients of counterparts may be so far apart, of their size: room for a port that is not right, not for a guess."""
@@ -47,9 +48,11 @@ def find_mapping(left: Adopted, right: Adopted, batches: Iterable[Any]) -> Mappi
         batches: pairs (x, y); the first is used.
 
     Raises:
-        AdoptionError: the dtypes differ, or there is no batch.
+        AdoptionError: the dtypes differ, there is no batch, or a side draws random numbers.
     """
     batch = task_of([left, right], itertools.islice(batches, 1), None, "mapping").batches[0]
+    for one in (left, right):
+        refuse_random(one, batch)
     with np.errstate(all="ignore"):
         by_name = _Search(left, right, batch, by_name=True).run()
         if by_name.confirmed:
@@ -110,11 +113,7 @@ class _Search:
         over |= {f"right:{one.right}": (f"{one.left} (not confirmed)",) for one in dropped}
         linked = {(side, getattr(one, side)) for one in links for side in ("left", "right")}
         for side, buffers in zip(("left", "right"), self.buffers, strict=True):
-            over |= {
-                f"{side}:{name}": ("a buffer; it need not be linked",)
-                for name in buffers
-                if (side, name) not in linked
-            }
+            over |= {f"{side}:{name}": (OPTIONAL,) for name in buffers if (side, name) not in linked}
         return Mapping(tuple(sorted(links, key=lambda one: (one.left, one.left_slice))), over)
 
     def _take(self, links: Iterable[Link]) -> bool:

@@ -135,7 +135,7 @@ def disturbed(snapshot: Snapshot, seed: Iterable[int], eps: float) -> Snapshot:
 def disturbed_batch(batch: Batch, seed: Iterable[int], eps: float) -> Batch:
     """A batch whose floats are off by one eps; ids and class numbers stay."""
     disturb = disturbance(_one(seed) + 1, eps)
-    return Batch(_each(batch.x, disturb), _each(batch.y, disturb))
+    return Batch(_each(batch.x, disturb), _each(batch.y, disturb), {})
 
 
 def _each(tree: Tree, disturb: object) -> Tree:

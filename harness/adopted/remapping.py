@@ -21,6 +21,8 @@ MOST_TRIED = 400
 def remappings(task: Task, left: Side, right: Side, near: float) -> Iterator[Alteration]:
     """Those under which the first losses agree; training confirms one."""
     assert right.mapping is not None
+    if abs(_loss(left, task) - _loss(right, task)) <= near * abs(_loss(left, task)):
+        return  # the mapping is right, or its mistakes do not show in the loss
     for one in itertools.islice(_others(right.mapping, left, right), MOST_TRIED):
         assert one.mapping is not None
         losses = [_loss(side, task) for side in (left, remapped(left, right, one.mapping))]
@@ -43,20 +45,20 @@ def _others(mapping: Mapping, left: Side, right: Side) -> Iterator[Alteration]:
             turned.setdefault(link, other)
             yield Alteration(
                 "transposed",
-                f"the mapping has {link.left} transposed: {_told(link, other)}",
+                f"is given {link.left} transposed by the mapping: {_told(link, other)}",
                 mapping=mapping.replaced(link, other),
             )
     for one, two in itertools.combinations(whole, 2):
         if shapes[1][one.right] == shapes[1][two.right] and shapes[0][one.left] == shapes[0][two.left]:
             swapped = mapping.replaced(one, dataclasses.replace(one, right=two.right))
             swapped = swapped.replaced(two, dataclasses.replace(two, right=one.right))
-            does = f"the mapping has {one.left} and {two.left} swapped: they are {two.right} and {one.right}"
+            does = f"is given {one.left} and {two.left} swapped by the mapping: they are {two.right} and {one.right}"
             yield Alteration("swapped", does, mapping=swapped)
     if len(turned) > 1:
         links = tuple(turned.get(one, one) for one in mapping.links)
-        does = f"the mapping has {', '.join(one.left for one in turned)} transposed"
+        does = f"is given {', '.join(one.left for one in turned)} transposed by the mapping"
         yield Alteration("transposed", does, mapping=dataclasses.replace(mapping, links=links))
 
 
 def _told(link: Link, other: Link) -> str:
-    return f"{link.right} is {other.layout or 'in the same layout'}"
+    return f"{link.right} has the layout {other.layout or 'of the reference'}"

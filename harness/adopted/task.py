@@ -35,8 +35,8 @@ class Task:
 
     @property
     def epochs(self) -> int:
-        """A task does not know of epochs, unless every step is one."""
-        return 0
+        """One: what is epochs to the user's own loop is not known here."""
+        return 1
 
     def replace(self, **changes: Any) -> Task:
         """The same task but for `changes`."""
@@ -77,7 +77,7 @@ def _batch(given: Any, dtype: str) -> Batch:
             "a batch is no pair (x, y)", type(given).__name__, "give pairs of arrays, or of trees of them"
         )
     x, y = (mapped(lambda leaf: _array(leaf, dtype), part) for part in given[:2])
-    return Batch(x, y)
+    return Batch(x, y, {})
 
 
 def _array(leaf: Any, dtype: str) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,39 +89,49 @@ def train(side: Side, task: Task) -> tuple[Trace, float]:
     Raises:
         AdoptionError: the same step gives other numbers the second time.
     """
-    loss_before, after_before = _first_step(side.trainer, side.start, task.batches[0])
+    before = _first_step(side.trainer, side.start, task.batches[0])
     started = time.perf_counter()
     state, losses = side.begin(), []
     for index, batch in enumerate(task.batches):
         state, loss = side.trainer.step(state, batch)
         losses.append(loss)
         if index == 0:
-            _refuse_random(
-                side, task.dtype, loss_before, np.asarray(loss), after_before, side.trainer.read(state)
-            )
+            _refuse_if_parted(side.name, before, (np.asarray(loss), side.trainer.read(state)), task.dtype)
     stacked = np.stack([np.asarray(loss, dtype=task.dtype).reshape(()) for loss in losses])
     return Trace(stacked, side.trainer.read(state)), time.perf_counter() - started
 
 
-def _first_step(trainer: Adopted, start: Snapshot, batch: Batch) -> tuple[Array, Snapshot]:
+First = tuple[Array, Snapshot]
+"""The loss of a first step, and the state after it."""
+
+
+def _first_step(trainer: Adopted, start: Snapshot, batch: Batch) -> First:
     state, loss = trainer.step(trainer.write(trainer.init(), start), batch)
     return np.asarray(loss), trainer.read(state)
 
 
-def _refuse_random(
-    side: Side, dtype: str, loss: Array, again: Array, after: Snapshot, later: Snapshot
-) -> None:
+def refuse_random(trainer: Adopted, batch: Batch) -> None:
+    """Raise an AdoptionError where the same step from the same state gives other numbers the second time."""
+    start = trainer.read(trainer.init())
+    one, two = (_first_step(trainer, start, batch) for _ in range(2))
+    _refuse_if_parted(trainer.name, one, two, trainer.dtype)
+
+
+def _refuse_if_parted(name: str, one: First, two: First, dtype: str) -> None:
     """What a machine's threads change is within rounding; what a generator changes is not."""
-    pairs = {"the loss": (loss, again)}
-    pairs |= {name: (value, later.parameters[name]) for name, value in after.parameters.items()}
-    odd = [name for name, (one, two) in pairs.items() if parted(one, two, dtype)]
-    if odd:
+    if odd := _parted(one, two, dtype):
         raise AdoptionError(
-            f"{side.name} draws random numbers: the same step from the same state gives other numbers",
+            f"{name} draws random numbers: the same step from the same state gives other numbers",
             f"{odd[0]}{f' and {len(odd) - 1} others' if odd[1:] else ''} differ",
-            "put dropout into evaluation mode or its rate to 0, pass the masks with the batch, or let "
-            "backends.*.adopt have a seed or key where all sides draw from the same generator",
+            "put dropout into evaluation mode or its rate to 0, pass the masks with the batch, or, where all sides draw "
+            "from the same generator, give each adopt() the same seed or key",
         )
+
+
+def _parted(one: First, two: First, dtype: str) -> list[str]:
+    pairs = {"the loss": (one[0], two[0])}
+    pairs |= {name: (value, two[1].parameters[name]) for name, value in one[1].parameters.items()}
+    return [name for name, pair in pairs.items() if parted(*pair, dtype)]
 
 
 def refuse_other_draws(sides: Sequence[Side], task: Task) -> None:
@@ -133,11 +143,8 @@ def refuse_other_draws(sides: Sequence[Side], task: Task) -> None:
         other = side.trainer.redrawn()
         if other is None:
             continue
-        loss, after = _first_step(side.trainer, side.start, task.batches[0])
-        again, later = _first_step(other, side.start, task.batches[0])
-        if parted(loss, again, task.dtype) or any(
-            parted(value, later.parameters[name], task.dtype) for name, value in after.parameters.items()
-        ):
+        one, two = (_first_step(trainer, side.start, task.batches[0]) for trainer in (side.trainer, other))
+        if _parted(one, two, task.dtype):
             told = ", ".join(f"{name}: {one or 'none'}" for name, one in generators.items())
             raise AdoptionError(
                 f"{side.name} draws random numbers that the others do not draw",
@@ -151,6 +158,3 @@ def parted(left: Array, right: Array, dtype: str) -> bool:
     with np.errstate(all="ignore"):
         a, b = (np.nan_to_num(one.astype(np.float64), posinf=0.0, neginf=0.0) for one in (left, right))
         return bool((np.abs(a - b) > FIXED[dtype].rtol * np.abs(a).max(initial=0.0)).any())
-
-
-Train = Callable[[Side, Task], tuple[Trace, float]]

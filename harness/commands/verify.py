@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import LockstepError
+from harness.commands import trainers
 from harness.commands.output import add_outputs, check_outputs, publish
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def add(commands: Any) -> None:
         default="differing",
         help="the cases in which to find the first step and stage that differ; default: those that do not agree",
     )
+    trainers.add_options(verify)
     add_outputs(verify)
 
 
@@ -97,7 +99,8 @@ def _problems(options: argparse.Namespace) -> Sequence[str]:
 def _command(options: argparse.Namespace) -> str:
     """What a shell is told to find the same again; where the report goes is left out."""
     chosen = [f"--{flag}" for flag in ("core", "all") if getattr(options, flag)]
-    words = ["lockstep", "verify", *(chosen or options.problems or ["seed"])]
+    asked = trainers.words(options) if options.trainer else chosen or options.problems or ["seed"]
+    words = ["lockstep", "verify", *asked]
     for flag in ("backend", "dtype"):
         words += [f"--{flag}={value}" for value in getattr(options, flag) or ()]
     for flag in ("epochs", "rtol", "atol"):
@@ -115,6 +118,8 @@ def _train(options: argparse.Namespace, problems: Sequence[str]) -> Result:
     from harness.progress import Progress
     from harness.workers import side_by_side
 
+    if options.trainer:
+        return trainers.verify(options)
     with Progress(quiet=options.quiet) as progress:
         return verify(
             problems,

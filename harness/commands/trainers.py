@@ -1,0 +1,177 @@
+"""The command line for adopted trainers: ``--trainer`` of verify and diagnose, and the command ``map``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backends.errors import LockstepError
+from harness.commands.output import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+
+    from harness.adopted.factories import Made
+    from harness.adopted.mapping import Mapping
+    from harness.diagnosis import Diagnosis
+    from harness.parity import Result
+
+
+def add_options(command: argparse.ArgumentParser, mapping: bool = True) -> None:
+    """The options that name adopted trainers and what they are trained on."""
+    command.add_argument(
+        "--trainer",
+        action="append",
+        metavar="MODULE:FUNCTION",
+        help="a function of your own code that returns an adopted trainer (docs/adopt.md); give two or more, the first is "
+        "the reference",
+    )
+    command.add_argument(
+        "--batches",
+        metavar="MODULE:FUNCTION",
+        help="a function that gives the batches (x, y); by default those that a trainer's function returns beside it",
+    )
+    if mapping:
+        command.add_argument(
+            "--map",
+            action="append",
+            metavar="FILE",
+            help="which parameter is which, from `lockstep map`; one for each trainer after the first; by default found",
+        )
+        command.add_argument("--steps", type=int, metavar="N", help="how many steps adopted trainers train")
+    command.add_argument(
+        "--isolated", action="store_true", help="each adopted trainer in a process of its own"
+    )
+    command.add_argument(
+        "--python",
+        action="append",
+        metavar="PATH",
+        help="the interpreter of each trainer, in order; means --isolated",
+    )
+
+
+def add(commands: Any) -> None:
+    """The command ``map``."""
+    command = commands.add_parser(
+        "map",
+        help="find which parameter of one adopted trainer is which of another",
+        description="Match the parameters of two adopted trainers by name, by shape, and by function: both sides' "
+        "gradients when both hold the same numbers. What cannot be told apart is left over, with its candidates. "
+        "Exit status 3 if a parameter is left over.",
+    )
+    command.set_defaults(run=_run_map)
+    add_options(command, mapping=False)
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the mapping there, as JSON")
+
+
+def verify(options: argparse.Namespace) -> Result:
+    """Verify the trainers that were named."""
+    from harness import adopted
+
+    trainers, batches = _made(options, 2)
+    return adopted.verify(
+        trainers,
+        batches,
+        mapping=_mappings(options.map),
+        steps=options.steps,
+        tolerance=options.tolerance,
+        rtol=options.rtol,
+        atol=options.atol,
+        diagnose=options.diagnose,
+    )
+
+
+def diagnose(options: argparse.Namespace) -> Diagnosis:
+    """Diagnose the two trainers that were named."""
+    from harness import adopted
+
+    trainers, batches = _made(options, 2)
+    return adopted.diagnose(trainers, batches, mapping=_mappings(options.map), steps=options.steps)
+
+
+def words(options: argparse.Namespace) -> list[str]:
+    """The options as a shell is told them again."""
+    found = [
+        f"--{flag}={value}" for flag in ("trainer", "map", "python") for value in getattr(options, flag) or ()
+    ]
+    found += [
+        f"--{flag}={value}" for flag in ("batches", "steps") if (value := getattr(options, flag)) is not None
+    ]
+    return found + (["--isolated"] if options.isolated else [])
+
+
+def _run_map(options: argparse.Namespace) -> int:
+    """Find a mapping, show it, and write it where that is wanted."""
+    from harness.adopted.mapping_file import save
+    from harness.adopted.matching import find_mapping
+    from harness.files import writable_folder
+
+    if options.output is not None:
+        writable_folder(options.output.absolute().parent)
+    trainers, batches = _made(options, 2, exactly=True)
+    mapping = find_mapping(trainers[0], trainers[1], batches)
+    names = [f"{one.name} ({target})" for one, target in zip(trainers, options.trainer, strict=True)]
+    show(_table(mapping, names[0], names[1]))
+    if options.output is not None:
+        save(options.output, mapping, names[0], names[1])
+        print(f"mapping: {options.output}", file=sys.stderr)
+    return 3 if mapping.open_parameters else 0
+
+
+def _made(options: argparse.Namespace, fewest: int, exactly: bool = False) -> tuple[list[Any], Iterable[Any]]:
+    """The trainers, and the batches that were named or came with the first that has some."""
+    from harness.adopted.factories import made, made_batches
+    from harness.adopted.remote import isolated
+
+    targets = options.trainer or []
+    if len(targets) < fewest or (exactly and len(targets) != fewest):
+        raise LockstepError(
+            "two trainers are needed", f"{len(targets)}", "give --trainer module:function twice"
+        )
+    pythons = options.python or []
+    if pythons and len(pythons) != len(targets):
+        raise LockstepError(
+            "there are not as many interpreters as trainers", f"{len(pythons)}", "give --python once for each"
+        )
+    apart = options.isolated or bool(pythons)
+    found: list[Made] = [
+        isolated(target, pythons[index] if pythons else None) if apart else made(target)
+        for index, target in enumerate(targets)
+    ]
+    batches = made_batches(options.batches) if options.batches else None
+    batches = batches or next((one.batches for one in found if one.batches is not None), None)
+    if batches is None:
+        raise LockstepError(
+            "there are no batches",
+            "no --batches, and no function returned any",
+            "give --batches module:function, or let a trainer's function return (trainer, batches)",
+        )
+    return [one.trainer for one in found], batches
+
+
+def _mappings(files: list[str] | None) -> list[Mapping] | None:
+    from harness.adopted.mapping_file import read
+
+    return None if files is None else [read(Path(one)) for one in files]
+
+
+def _table(mapping: Mapping, left: str, right: str) -> RenderableType:
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in (left, right, "layout", "matched by", "apart"):
+        table.add_column(escape(title), overflow="fold")
+    for one in mapping.links:
+        apart = "" if one.distance is None else f"{one.distance:.1e}"
+        table.add_row(escape(one.left), escape(one.right), escape(one.layout), one.by, apart)
+    over = [Text(f"left over: {name}: {', '.join(told)}") for name, told in mapping.left_over.items()]
+    return Group(
+        table, *over, Text(f"{len(mapping.links)} links, {len(mapping.open_parameters)} parameters left over")
+    )

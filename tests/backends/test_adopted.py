@@ -1,0 +1,305 @@
+"""Adopted trainers: they train what the bare loop trains, touch nothing of the user's, and observing changes nothing."""
+
+import copy
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from torch import nn
+
+import backends.jax_haiku
+import backends.numpy_vjp
+import backends.pytorch
+from backends.adoption import AdoptionError, leaves, mapped
+from backends.numpy_vjp import add, dot, mean_squared_loss, sgd
+from backends.problem import Batch
+from tests.harness.adopted import models
+
+SIDES = {
+    "torch": models.torch_side,
+    "torch-adam": lambda: models.torch_side("adam"),
+    "jax": models.jax_side,
+    "jax-adam": lambda: models.jax_side("adam"),
+    "haiku": models.haiku_side,
+    "numpy": models.numpy_side,
+}
+BATCHES = [Batch(*one, {}) for one in models.batches(5)]
+
+
+@pytest.fixture(params=SIDES)
+def side(request):
+    return SIDES[request.param]()
+
+
+def run(trainer, batches=BATCHES, watched=False):
+    state, losses = trainer.init(), []
+    for batch in batches:
+        if watched:
+            trainer.observe(state, batch, ("forward", "loss"))
+            trainer.predict(state, batch.x)
+            trainer.read(state)
+        state, loss = trainer.step(state, batch)
+        losses.append(np.asarray(loss))
+    return np.stack(losses), trainer.read(state)
+
+
+def same(left, right):
+    assert left.step == right.step
+    for one, two in (
+        (left.parameters, right.parameters),
+        (left.optimizer, right.optimizer),
+        (left.buffers, right.buffers),
+    ):
+        assert one.keys() == two.keys()
+        assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_observing_changes_no_bit(side):
+    losses, end = run(side)
+    again, watched = run(side, watched=True)
+    assert np.array_equal(losses, again)
+    same(end, watched)
+
+
+def test_read_write_continue_is_the_uninterrupted_run(side):
+    _, end = run(side)
+    state = side.init()
+    for batch in BATCHES:
+        state, _ = side.step(side.write(side.init(), side.read(state)), batch)
+    same(end, side.read(state))
+
+
+def test_the_two_halves_are_the_step(side):
+    _, end = run(side)
+    state = side.init()
+    for batch in BATCHES:
+        state, _, grads = side.gradients(state, batch)
+        state = side.apply(state, side.write_grads(side.read_grads(grads)))
+    for name, value in side.read(state).parameters.items():
+        np.testing.assert_allclose(value, end.parameters[name], rtol=1e-12)
+
+
+def test_what_is_read_is_a_copy(side):
+    state = side.init()
+    first = side.read(state).parameters
+    for value in first.values():
+        value[...] = 7.0
+    assert all((value != 7.0).all() for value in side.read(state).parameters.values())
+
+
+def test_other_parameters_are_refused(side):
+    state = side.init()
+    snapshot = side.read(state)
+    snapshot.parameters.pop(next(iter(snapshot.parameters)))
+    with pytest.raises(AdoptionError, match="not its parameters"):
+        side.write(state, snapshot)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+def test_torch_trains_the_bare_loop_and_leaves_it_alone(optimizer):
+    module = models.perceptron()
+    made = models.optimizers(optimizer, 0.1)[0](module.parameters())
+    before = copy.deepcopy(module.state_dict())
+    losses, end = run(backends.pytorch.adopt(module, nn.functional.mse_loss, made))
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert not made.state
+    assert all(one.grad is None and not one._backward_hooks for one in module.parameters())
+    assert not any(one._forward_hooks for one in module.modules())
+    for index, batch in enumerate(BATCHES):
+        made.zero_grad()
+        loss = nn.functional.mse_loss(module(torch.tensor(batch.x)), torch.tensor(batch.y))
+        loss.backward()
+        made.step()
+        assert losses[index] == loss.item()
+    assert all(
+        np.array_equal(end.parameters[name], one.detach().numpy()) for name, one in module.named_parameters()
+    )
+
+
+def test_jax_trains_the_bare_loop():
+    losses, end = run(models.jax_side("adam"))
+    with jax.enable_x64(True):
+        params, transform = jax.tree.map(jnp.asarray, models.plain_params()), optax.adam(0.1)
+        state = transform.init(params)
+
+        @jax.jit
+        def step(params, state, x, y):
+            loss, grads = jax.value_and_grad(lambda p: models.squared(models.plain(p, x), y))(params)
+            updates, state = transform.update(grads, state, params)
+            return optax.apply_updates(params, updates), state, loss
+
+        for index, batch in enumerate(BATCHES):
+            params, state, loss = step(params, state, batch.x, batch.y)
+            assert losses[index] == loss
+    assert all(np.array_equal(end.parameters[name], value) for name, value in params.items())
+
+
+def test_schedulers_and_clipping_are_part_of_a_step():
+    module = models.perceptron()
+    made = torch.optim.SGD(module.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(made, step_size=2, gamma=0.5)
+    clip = lambda one: nn.utils.clip_grad_norm_(one.parameters(), 0.1)  # noqa: E731
+    trainer = backends.pytorch.adopt(
+        module, nn.functional.mse_loss, made, scheduler=scheduler, before_update=clip
+    )
+    _, end = run(trainer)
+    state = trainer.init()
+    for batch in BATCHES:
+        state, _ = trainer.step(trainer.write(trainer.init(), trainer.read(state)), batch)
+    same(end, trainer.read(state))
+    assert state.scheduler.last_epoch == 5
+    for batch in BATCHES:
+        made.zero_grad()
+        nn.functional.mse_loss(module(torch.tensor(batch.x)), torch.tensor(batch.y)).backward()
+        clip(module)
+        made.step()
+        scheduler.step()
+    assert all(
+        np.array_equal(end.parameters[name], one.detach().numpy()) for name, one in module.named_parameters()
+    )
+
+
+def test_frozen_parameters_and_running_averages_are_buffers():
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).double()
+    module[0].bias.requires_grad_(False)
+    made = torch.optim.SGD([one for one in module.parameters() if one.requires_grad], lr=0.1)
+    trainer = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    before = trainer.read(trainer.init())
+    _, end = run(trainer)
+    assert set(end.buffers) == {"0.bias", "1.running_mean", "1.running_var"}
+    assert np.array_equal(end.buffers["0.bias"], before.buffers["0.bias"])
+    assert not np.array_equal(end.buffers["1.running_mean"], before.buffers["1.running_mean"])
+    assert "0.bias" not in end.parameters
+
+
+def test_a_parameter_that_the_loss_does_not_see_stays():
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Linear(4, 1), nn.Linear(4, 1)
+
+        def forward(self, x):
+            return self.used(x)
+
+    module = Unused().double()
+    made = torch.optim.AdamW(module.parameters(), lr=0.1, weight_decay=0.1)
+    trainer = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    _, end = run(trainer)
+    assert np.array_equal(end.parameters["unused.weight"], module.unused.weight.detach().numpy())
+    _, _, grads = trainer.gradients(trainer.init(), BATCHES[0])
+    assert not trainer.read_grads(grads)["unused.weight"].any()
+
+
+def test_stages_have_the_users_names():
+    torch_stages = models.torch_side().observe(models.torch_side().init(), BATCHES[0], ("forward",))
+    assert list(torch_stages) == [f"forward/{one}" for one in (0, 1, 2, 3, 4, "output")]
+    side = models.haiku_side()
+    assert list(side.observe(side.init(), BATCHES[0], ("forward",))) == [
+        "forward/linear",
+        "forward/linear_1",
+        "forward/linear_2",
+        "forward/output",
+    ]
+    side = models.numpy_side()
+    assert "forward/2.tanh" in side.observe(side.init(), BATCHES[0], ("forward",))
+    stages = lambda params, x: {"first": x @ params["w0"]}  # noqa: E731
+    side = models.jax_side(stages=stages)
+    assert list(side.observe(side.init(), BATCHES[0], ("forward",))) == ["forward/first", "forward/output"]
+
+
+def test_a_module_that_is_called_twice_has_two_stages():
+    def forward(x):
+        layer = hk.Linear(4)
+        return layer(layer(x)).sum(1, keepdims=True)
+
+    model = hk.transform(forward)
+    params = model.init(jax.random.PRNGKey(0), jnp.zeros((1, 4)))
+    side = backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params)
+    batch = Batch(*(one.astype("float32") for one in BATCHES[0][:2]), {})
+    assert "forward/linear#1" in side.observe(side.init(), batch, ("forward",))
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.layer(self.layer(x)).sum(1, keepdim=True)
+
+    side = models.torch_side(module=Twice().double())
+    assert "forward/layer#1" in side.observe(side.init(), BATCHES[0], ("forward",))
+
+
+def test_a_model_may_give_the_loss_itself_and_take_trees():
+    def loss(params, pair):
+        x, y = pair
+        return models.squared(models.plain(params, x["x"]), y)
+
+    side = models.jax_side(model=loss, loss=None)
+    tree = [Batch({"x": one.x}, one.y, {}) for one in BATCHES]
+    assert np.array_equal(run(side, tree)[0], run(models.jax_side())[0])
+    module = models.torch_side(forward=lambda module, x: module(x["x"]))
+    assert np.array_equal(run(module, tree)[0], run(models.torch_side())[0])
+
+
+def test_trees():
+    tree = {"a": [1, (2, 3)], "b": 4}
+    assert leaves(tree) == {"a/0": 1, "a/1/0": 2, "a/1/1": 3, "b": 4}
+    assert mapped(lambda one: -one, tree) == {"a": [-1, (-2, -3)], "b": -4}
+
+
+@pytest.mark.parametrize(
+    ("adopt", "match"),
+    [
+        (lambda: models.torch_side(module=models.perceptron(torch.bfloat16)), "not all of one dtype"),
+        (
+            lambda: backends.pytorch.adopt(
+                models.perceptron(),
+                nn.functional.mse_loss,
+                torch.optim.SGD(models.perceptron().parameters(), lr=0.1),
+            ),
+            "parameters that the module does not have",
+        ),
+        (
+            lambda: backends.pytorch.adopt(models.perceptron(), nn.functional.mse_loss, torch.optim.LBFGS),
+            "evaluates the loss by itself",
+        ),
+        (
+            lambda: backends.jax_haiku.adopt(models.plain, models.squared, optax.sgd(0.1), {"w": 1.0}),
+            "are not arrays",
+        ),
+        (
+            lambda: backends.numpy_vjp.adopt(
+                [(dot, "w"), (add, "b")], mean_squared_loss, sgd(0.1), {"w": np.ones((4, 1))}
+            ),
+            "name different ones",
+        ),
+    ],
+)
+def test_what_cannot_be_adopted_is_refused(adopt, match):
+    with pytest.raises(AdoptionError, match=match):
+        adopt()
+
+
+def test_what_cannot_be_copied_is_refused():
+    module = models.perceptron()
+    module.lock = __import__("threading").Lock()
+    side = models.torch_side(module=module)
+    with pytest.raises(AdoptionError, match="cannot be copied"):
+        side.init()
+
+
+def test_a_seed_makes_dropout_a_function_of_the_step_and_leaves_the_users_generator():
+    module = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1)).double()
+    side = models.torch_side(module=module, seed=3)
+    before = torch.random.get_rng_state()
+    losses, end = run(side)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    again, second = run(side)
+    assert np.array_equal(losses, again)
+    same(end, second)
+    assert not np.array_equal(run(side.redrawn())[0], losses)

@@ -1,0 +1,108 @@
+"""Adopted trainers on the command line: found, judged, in processes of their own, and refused with a reason."""
+
+import json
+
+import numpy as np
+import pytest
+
+from harness import adopted
+from harness.adopted.mapping_file import read
+from harness.adopted.remote import isolated
+from harness.cli import main
+
+SIDES = """
+from tests.harness.adopted import models
+
+def batches():
+    return models.batches()
+
+def left():
+    print("the user prints")
+    return models.torch_side(), models.batches()
+
+def right():
+    return models.jax_side()
+
+def wrong():
+    return models.jax_side(rate=0.2)
+
+def fails():
+    raise RuntimeError("no data here")
+
+nothing = 3
+
+def other():
+    return 3
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(SIDES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
+    return tmp_path
+
+
+def test_map_writes_what_verify_reads(mine, capsys):
+    pair = ["--trainer", "mine:left", "--trainer", "mine:right"]
+    assert main(["map", *pair, "-o", "map.json"]) == 0
+    assert len(read(mine / "map.json").links) == 6
+    assert "6 links, 0 parameters left over" in capsys.readouterr().out
+    assert main(["verify", *pair, "--map", "map.json", "--json", "report.json"]) == 0
+    told = json.loads((mine / "report.json").read_text())
+    assert told["verdict"] == "AGREE"
+    assert "--trainer=mine:left --trainer=mine:right --map=map.json" in told["command"]
+
+
+def test_a_difference_has_its_exit_status_and_its_sentence(mine, capsys):
+    pair = ["--trainer", "mine:left", "--trainer", "mine:wrong"]
+    assert main(["verify", *pair, "--steps", "3"]) == 1
+    assert "its learning rate is 2 times the reference's" in capsys.readouterr().out
+    assert main(["diagnose", *pair]) == 1
+    assert "update of" in capsys.readouterr().out
+
+
+def test_a_process_of_its_own_gives_the_same_bits(mine):
+    from tests.harness.adopted import models
+
+    made = isolated("mine:left")
+    (x, _), *_ = made.batches
+    assert np.array_equal(x, models.batches()[0][0])
+    result = adopted.verify(
+        [made.trainer, models.torch_side(name="here")], made.batches, rtol=0.0, diagnose="all"
+    )
+    assert all(one.differing == 0 for one in result.comparisons)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trainer", "mine:left"], "two trainers are needed"),
+        (["--trainer", "mine", "--trainer", "mine:right"], "names no factory"),
+        (["--trainer", "mine:lift", "--trainer", "mine:right"], "did you mean 'left'"),
+        (["--trainer", "nowhere:make", "--trainer", "mine:right"], "cannot be imported"),
+        (["--trainer", "mine:nothing", "--trainer", "mine:right"], "it is no function"),
+        (["--trainer", "mine:other", "--trainer", "mine:right"], "is no trainer"),
+        (["--trainer", "mine:fails", "--trainer", "mine:right"], "no data here"),
+        (["--trainer", "mine:right", "--trainer", "mine:right"], "there are no batches"),
+        (["--trainer", "mine:left", "--trainer", "mine:fails", "--isolated"], "no data here"),
+        (["--trainer", "mine:left", "--trainer", "mine:right", "--python", "x"], "as many interpreters"),
+        (
+            ["--trainer", "mine:left", "--trainer", "mine:right", "--python", "/no/py", "--python", "x"],
+            "cannot be started",
+        ),
+        (["--trainer", "mine:left", "--trainer", "mine:right", "--map", "none.json"], "cannot be read"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(mine, capsys, arguments, words):
+    assert main(["verify", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert "fix:" in told
+
+
+def test_diagnose_needs_a_problem_or_trainers(capsys):
+    assert main(["diagnose"]) == 2
+    assert "nothing to diagnose" in capsys.readouterr().err

@@ -1,0 +1,128 @@
+"""Mappings that are found: by name, shape and function; what cannot be told apart is left over."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from torch import nn
+
+import backends.jax_haiku
+import backends.pytorch
+from harness import Verdict, adopted
+from tests.harness.adopted import models
+
+BATCHES = models.batches(3)
+
+
+def links(mapping):
+    return {one.left: (one.right, one.transpose) for one in mapping.links}
+
+
+def test_square_weights_are_told_apart_and_turned_by_function():
+    found = adopted.find_mapping(models.torch_side(), models.jax_side(), BATCHES)
+    names = {name: one if isinstance(one, str) else one["to"] for name, one in models.NAMES.items()}
+    assert {left: right for left, (right, _) in links(found).items()} == names
+    assert all(links(found)[name][1] == (1, 0) for name in ("0.weight", "2.weight", "4.weight"))
+    assert {one.by for one in found.links} <= {"function", "shape", "module"}
+    assert max(one.distance for one in found.links) < 1e-12
+    assert not found.left_over
+
+
+def test_names_that_mislead_are_not_believed():
+    """The same names on both sides, for the other layer."""
+    params = models.plain_params()
+    crossed = {"w1": "w0", "b1": "b0", "w0": "w1", "b0": "b1", "w2": "w2", "b2": "b2"}
+    with jax.enable_x64(True):
+        right = backends.jax_haiku.adopt(
+            lambda p, x: models.plain({theirs: p[ours] for ours, theirs in crossed.items()}, x),
+            models.squared,
+            optax.sgd(0.1),
+            params,
+        )
+    found = adopted.find_mapping(models.jax_side(), right, BATCHES)
+    assert {one.left: one.right for one in found.links} == {theirs: ours for ours, theirs in crossed.items()}
+
+
+def test_names_are_recorded_where_they_decide():
+    found = adopted.find_mapping(models.jax_side(), models.numpy_side(), BATCHES)
+    assert {one.by for one in found.links} == {"name"}
+    assert adopted.verify([models.jax_side(), models.numpy_side()], BATCHES).verdict is Verdict.AGREE
+
+
+def test_what_is_alike_is_left_over_with_candidates():
+    """Two branches that are summed: which is which makes no difference, and is not guessed."""
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 1), nn.Linear(4, 1)
+
+        def forward(self, x):
+            return self.a(x) + self.b(x)
+
+    with jax.enable_x64(True):
+        right = backends.jax_haiku.adopt(
+            lambda p, x: x @ p["u"] + p["s"] + x @ p["v"] + p["t"],
+            models.squared,
+            optax.sgd(0.1),
+            {"u": np.ones((4, 1)), "v": np.ones((4, 1)), "s": np.ones(1), "t": np.ones(1)},
+        )
+    left = models.torch_side(module=Two().double())
+    found = adopted.find_mapping(left, right, BATCHES)
+    assert not found.links
+    assert {"u", "v"} <= set(found.left_over["left:a.weight"])
+    with pytest.raises(adopted.MappingError, match="candidates"):
+        adopted.verify([left, right], BATCHES)
+
+
+def test_a_port_with_a_fault_is_mapped_all_the_same():
+    """A dropped gradient, another reduction: the mapping is found, and the fault is left to the diagnosis."""
+    stopped = lambda p, x: models.plain({**p, "b1": jax.lax.stop_gradient(p["b1"])}, x)  # noqa: E731
+    summed = lambda o, y: jnp.sum((o - y) ** 2)  # noqa: E731
+    for right in (models.jax_side(model=stopped), models.jax_side(loss=summed)):
+        found = adopted.find_mapping(models.torch_side(), right, BATCHES)
+        wrong = [
+            one
+            for one in found.links
+            if one.right != (spec if isinstance(spec := models.NAMES[one.left], str) else spec["to"])
+        ]
+        assert not wrong
+        assert len(found.links) >= 5
+
+
+class Recurrent(nn.Module):
+    """An LSTM whose one bias is frozen at what Haiku adds to the forget gate, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(3, 5, batch_first=True), nn.Linear(5, 1)
+        self.lstm.bias_ih_l0.requires_grad_(False).zero_()[5:10] = 1.0
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def test_gates_in_another_order_and_concatenated_matrices():
+    def unroll(x):
+        core = hk.LSTM(5)
+        outputs, _ = hk.dynamic_unroll(core, x.transpose(1, 0, 2), core.initial_state(len(x)))
+        return hk.Linear(1)(outputs[-1])
+
+    rng = np.random.default_rng(0)
+    batches = [(rng.standard_normal((6, 4, 3)), rng.standard_normal((6, 1))) for _ in range(3)]
+    model = hk.without_apply_rng(hk.transform(unroll))
+    with jax.enable_x64(True):
+        params = model.init(jax.random.PRNGKey(0), jnp.zeros((6, 4, 3), jnp.float64))
+        right = backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, name="haiku")
+    module = Recurrent().double()
+    made = torch.optim.SGD([one for one in module.parameters() if one.requires_grad], lr=0.1)
+    left = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    found = adopted.find_mapping(left, right, batches)
+    assert not found.open_parameters
+    gates = [one.right_slice[-1] for one in found.links if one.left == "lstm.weight_hh_l0"]
+    assert gates == [(0, 5), (10, 15), (5, 10), (15, 20)]  # i, f, g, o against i, g, f, o
+    result = adopted.verify([left, right], batches, mapping=found)
+    assert result.verdict is Verdict.AGREE, result.census()

@@ -1,0 +1,356 @@
+"""Pairs of adopted trainers: those that train the same agree, a planted fault differs and is named."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from torch import nn
+
+import backends.jax_haiku
+from backends.adoption import AdoptionError
+from harness import ParityError, Verdict, adopted
+from harness.adopted import Mapping, MappingError
+from harness.diagnosis import Kind
+from harness.schema import load
+from tests.harness.adopted import models
+
+BATCHES = models.batches()
+
+
+def told(left, right, *, mapping=models.NAMES, batches=BATCHES, **settings):
+    """The verdict, and the diagnosis where there is one."""
+    result = adopted.verify([left, right], batches, mapping=mapping, **settings)
+    (case,) = result.cases
+    return result, next(iter(case.diagnoses), None)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+def test_torch_and_jax_agree(optimizer):
+    result, found = told(models.torch_side(optimizer), models.jax_side(optimizer), diagnose="all")
+    assert result.verdict is Verdict.AGREE, result.census()
+    assert found.kind is Kind.NONE
+    assert len(result.comparisons) == 8
+    assert {row.kind for row in found.ledger.rows} == {"state", "forward", "loss", "gradient", "update"}
+
+
+def test_three_sides_agree_in_float32_too():
+    sides = [models.torch_side(), models.jax_side(), models.numpy_side()]
+    same = {name: name for name in models.plain_params()}
+    result = adopted.verify(sides, BATCHES, mapping=[models.NAMES, models.NAMES])
+    assert result.verdict is Verdict.AGREE, result.census()
+    assert len(result.comparisons) == 24
+    assert adopted.verify(sides[1:], BATCHES, mapping=same).verdict is Verdict.AGREE
+    single = [
+        models.torch_side("adam", module=models.perceptron(torch.float32)),
+        models.jax_side("adam", dtype="float32"),
+    ]
+    result = adopted.verify(single, models.batches(30), mapping=models.NAMES)
+    assert result.verdict is Verdict.AGREE, result.census()
+
+
+def test_where_the_fixed_tolerance_fails_rounding_is_measured():
+    """Momentum makes more of rounding than 45 eps in 120 steps: twins say how much, and it agrees; a wrong rate does not."""
+    left, settings = models.torch_side("momentum"), {"steps": 120, "diagnose": "none"}
+    right = models.jax_side("momentum")
+    assert told(left, right, tolerance="fixed", **settings)[0].verdict is Verdict.DIFFER
+    result, _ = told(left, right, **settings)
+    assert result.verdict is Verdict.AGREE, result.census()
+    assert "8 disturbed twins" in result.cases[0].tolerance.source
+    wrong, _ = told(left, models.jax_side("momentum", 0.1 * (1 + 1e-9)), **settings)
+    assert wrong.verdict is Verdict.DIFFER
+
+
+def no_bias_gradient(params, x):
+    return models.plain({**params, "b1": jax.lax.stop_gradient(params["b1"])}, x)
+
+
+FAULTS = {
+    "learning rate": (
+        lambda: models.jax_side(rate=0.11),
+        "update",
+        "learning rate",
+        "1.1 times the reference's",
+    ),
+    "twice the loss": (
+        lambda: models.jax_side(loss=lambda o, y: 2 * models.squared(o, y)),
+        "loss",
+        "constant ratio",
+        "multiplies the loss by 2",
+    ),
+    "sum": (
+        lambda: models.jax_side(loss=lambda o, y: jnp.sum((o - y) ** 2)),
+        "loss",
+        "constant ratio",
+        "multiplies the loss by 8, as many as",
+    ),
+    "dropped bias gradient": (
+        lambda: models.jax_side(model=no_bias_gradient),
+        "gradient/2.bias",
+        "no gradient",
+        "gives 2.bias no gradient",
+    ),
+    "ascent": (
+        lambda: models.jax_side(transform=optax.sgd(-0.1)),
+        "update",
+        "learning rate",
+        "-1 times as far",
+    ),
+    "masked": (
+        lambda: models.jax_side(
+            transform=optax.masked(optax.sgd(0.1), {name: name != "b0" for name in models.plain_params()})
+        ),
+        "update/0.bias",
+        "constant ratio",
+        "updates 0.bias -10 times as far",  # optax.masked passes on the gradient of what it does not transform
+    ),
+    "frozen bias": (
+        lambda: models.jax_side(
+            transform=optax.chain(
+                optax.sgd(0.1),
+                optax.masked(optax.set_to_zero(), {name: name == "b0" for name in models.plain_params()}),
+            )
+        ),
+        "update/0.bias",
+        "parameter never updated",
+        "never updates 0.bias",
+    ),
+    "weight decay": (
+        lambda: models.jax_side(transform=optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.1))),
+        "update",
+        "weight decay",
+        "decays the weights",
+    ),
+    "another function": (
+        lambda: models.jax_side(model=lambda p, x: jax.nn.relu(models.plain(p, x))),
+        "forward/output",
+        None,
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_found_and_named(name):
+    make, stage, explanation, words = FAULTS[name]
+    result, found = told(models.torch_side(), make())
+    assert result.verdict is Verdict.DIFFER
+    assert found.first.step == 0
+    assert found.first.name.startswith(stage), found.sentence
+    assert (found.explanation and found.explanation.name) == explanation, found.sentence
+    assert words is None or words in found.sentence, found.sentence
+
+
+def test_a_fault_of_the_optimizers_state_shows_at_the_second_step():
+    _, found = told(models.torch_side("momentum"), models.jax_side(transform=optax.sgd(0.1, momentum=0.8)))
+    assert (found.first.step, found.first.kind) == (1, "update")
+
+
+def test_a_wrong_mapping_is_named():
+    transposed = {**models.NAMES, "2.weight": "w1"}
+    _, found = told(models.torch_side(), models.jax_side(), mapping=transposed)
+    assert found.explanation.name == "transposed"
+    assert "is given 2.weight transposed by the mapping: w1 has the layout transpose [1, 0]" in found.sentence
+    swapped = {**models.NAMES, "0.weight": models.NAMES["2.weight"], "2.weight": models.NAMES["0.weight"]}
+    _, found = told(models.torch_side(), models.jax_side(), mapping=swapped)
+    assert found.explanation.name == "swapped"
+    assert "is given 0.weight and 2.weight swapped" in found.sentence
+
+
+def test_assert_parity_raises_with_the_census():
+    with pytest.raises(ParityError, match="beyond tolerance"):
+        adopted.assert_parity([models.torch_side(), models.jax_side(rate=0.2)], BATCHES, mapping=models.NAMES)
+    adopted.assert_parity([models.torch_side(), models.jax_side()], BATCHES, mapping=models.NAMES)
+
+
+def test_dropout_is_refused_with_the_remedy():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 1)).double()
+    names = {
+        "0.weight": {"to": "w0", "transpose": [1, 0]},
+        "0.bias": "b0",
+        "2.weight": {"to": "w1", "transpose": [1, 0]},
+        "2.bias": "b1",
+    }
+    params = {
+        name: np.zeros(shape) for name, shape in (("w0", (4, 4)), ("b0", (4,)), ("w1", (4, 1)), ("b1", (1,)))
+    }
+    with jax.enable_x64(True):
+        right = backends.jax_haiku.adopt(
+            lambda p, x: (x @ p["w0"] + p["b0"]) @ p["w1"] + p["b1"], models.squared, optax.sgd(0.1), params
+        )
+    for mapping in (names, None):
+        with pytest.raises(AdoptionError, match=r"torch draws random numbers(.|\n)*evaluation mode"):
+            adopted.verify([models.torch_side(module=module), right], BATCHES, mapping=mapping)
+    with pytest.raises(AdoptionError, match="random numbers that the others do not draw"):
+        adopted.verify([models.torch_side(module=module, seed=0), right], BATCHES, mapping=names)
+    result = adopted.verify([models.torch_side(module=module.eval()), right], BATCHES, mapping=names)
+    assert result.verdict is Verdict.AGREE, result.census()
+
+
+def test_two_that_draw_alike_are_compared():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 1)).double()
+    sides = [models.torch_side(module=module, seed=0) for _ in range(2)]
+    same = {name: name for name, _ in module.named_parameters()}
+    assert adopted.verify(sides, BATCHES, mapping=same).verdict is Verdict.AGREE
+    other = models.torch_side(module=module, seed=1)
+    with pytest.raises(AdoptionError, match="random numbers that the others do not draw"):
+        adopted.verify([sides[0], other], BATCHES, mapping=same)
+
+
+def test_haiku_dropout_with_a_key_is_refused_beside_one_without():
+    model = hk.transform(lambda x: hk.Linear(1)(hk.dropout(hk.next_rng_key(), 0.5, x)))
+    params = {"linear": {"w": np.ones((4, 1), "float32"), "b": np.zeros(1, "float32")}}
+    left, right = (
+        backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, key=jax.random.PRNGKey(one))
+        for one in (0, 1)
+    )
+    same = {"linear/w": "linear/w", "linear/b": "linear/b"}
+    with pytest.raises(AdoptionError, match="do not draw"):
+        adopted.verify([left, right], BATCHES, mapping=same)
+    assert adopted.verify([left, left], BATCHES, mapping=same).verdict is Verdict.AGREE
+
+
+class Forgetful:
+    """A trainer that does not say all of its state: its optimizer starts anew wherever it is written."""
+
+    def __init__(self, trainer):
+        self._trainer = trainer
+
+    def __getattr__(self, name):
+        return getattr(self._trainer, name)
+
+    def read(self, state):
+        snapshot = self._trainer.read(state)
+        snapshot.optimizer.clear()
+        return snapshot
+
+
+def test_state_that_is_not_carried_is_found():
+    sides = Forgetful(models.torch_side("momentum")), models.jax_side("momentum")
+    _, found = told(*sides, diagnose="all")
+    assert any(ledger.first for ledger in found.carried.values())
+    assert found.verdict is Verdict.DIFFER
+
+
+def test_what_the_code_raises_is_an_error_of_that_side():
+    def loss(output, y):
+        raise RuntimeError("no such target")
+
+    result, _ = told(models.torch_side(loss=loss), models.jax_side())
+    assert result.verdict is Verdict.ERROR
+    assert "no such target" in result.census()
+    found = adopted.diagnose([models.torch_side(loss=loss), models.jax_side()], BATCHES, mapping=models.NAMES)
+    assert found.verdict is Verdict.ERROR
+
+
+def test_a_report_is_according_to_the_schema():
+    import jsonschema
+
+    from harness.manifest import manifest
+    from harness.report.document import to_document
+
+    result, _ = told(models.torch_side(), models.jax_side(rate=0.2))
+    jsonschema.Draft202012Validator(load("report")).validate(to_document(result, manifest()))
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "error", "match"),
+    [
+        (lambda: [models.torch_side()], {}, AdoptionError, "nothing to compare with"),
+        (
+            lambda: [models.torch_side(), models.jax_side(dtype="float32")],
+            {},
+            AdoptionError,
+            "different dtypes",
+        ),
+        (
+            lambda: [models.torch_side(), models.jax_side()],
+            {"batches": []},
+            AdoptionError,
+            "nothing to train on",
+        ),
+        (
+            lambda: [models.torch_side(), models.jax_side()],
+            {"steps": 0},
+            AdoptionError,
+            "nothing to train on",
+        ),
+        (lambda: [models.torch_side(), models.jax_side()], {"batches": [3]}, AdoptionError, "no pair"),
+        (
+            lambda: [models.torch_side(), models.jax_side()],
+            {"mapping": [models.NAMES, models.NAMES]},
+            AdoptionError,
+            "not as many mappings",
+        ),
+        (
+            lambda: [models.torch_side(), models.jax_side()],
+            {"mapping": {"0.bias": "b0"}},
+            MappingError,
+            "is not linked",
+        ),
+        (
+            lambda: [models.torch_side(), models.jax_side()],
+            {"diagnose": "some"},
+            AdoptionError,
+            "unknown cases",
+        ),
+    ],
+)
+def test_bad_input_is_refused(make, settings, error, match):
+    given = {"batches": BATCHES, "mapping": models.NAMES, **settings}
+    with pytest.raises(error, match=match):
+        adopted.verify(make(), given.pop("batches"), **given)
+
+
+def test_batches_that_are_shuffled_anew_are_read_once():
+    rng = np.random.default_rng()
+
+    class Shuffled:
+        def __iter__(self):
+            for x, y in BATCHES:
+                rows = rng.permutation(len(x))
+                yield x[rows], y[rows]
+
+    result, _ = told(models.torch_side(), models.jax_side(), batches=Shuffled(), diagnose="all")
+    assert result.verdict is Verdict.AGREE, result.census()
+
+
+def test_the_running_variance_of_n_numbers_is_named():
+    """torch keeps the variance of n − 1, Haiku and Flax that of n: the one is not the other's."""
+
+    def model(params, state, x):
+        hidden = x @ params["w0"] + params["b0"]
+        mean, variance = hidden.mean(0), hidden.var(0)
+        normal = (hidden - mean) / jnp.sqrt(variance + 1e-5) * params["s"] + params["o"]
+        moved = {"mean": 0.9 * state["mean"] + 0.1 * mean, "var": 0.9 * state["var"] + 0.1 * variance}
+        return normal @ params["w1"] + params["b1"], moved
+
+    shapes = {"w0": (4, 4), "b0": (4,), "s": (4,), "o": (4,), "w1": (4, 1), "b1": (1,)}
+    with jax.enable_x64(True):
+        right = backends.jax_haiku.adopt(
+            model,
+            models.squared,
+            optax.sgd(0.1),
+            {name: np.ones(shape) for name, shape in shapes.items()},
+            state={"mean": np.zeros(4), "var": np.ones(4)},
+        )
+    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)).double()
+    mapping = Mapping.of(
+        {
+            "0.weight": {"to": "w0", "transpose": [1, 0]},
+            "0.bias": "b0",
+            "1.weight": "s",
+            "1.bias": "o",
+            "2.weight": {"to": "w1", "transpose": [1, 0]},
+            "2.bias": "b1",
+            "1.running_mean": "mean",
+            "1.running_var": "var",
+        }
+    )
+    _, found = told(models.torch_side(module=module), right, mapping=mapping)
+    assert found.first.name == "buffers/1.running_var"
+    assert "1.running_var divides the squares of 8 numbers by n, not by n − 1" in found.sentence
+    kept = told(models.torch_side(module=module), right, mapping=mapping.without("1.running_var"))[0]
+    assert kept.verdict is Verdict.AGREE, kept.census()
