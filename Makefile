@@ -6,7 +6,7 @@ BENCH = $(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o pytho
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help verify verify-all test sweep selftest check bench bench-quick schemas conventions reference docs clean
+.PHONY: help verify verify-all test browser example sweep selftest check bench bench-quick schemas conventions reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,17 @@ verify-all: $(STAMP)  ## the same with the whole catalogue, to reports/all/ (10 
 
 test: $(STAMP)  ## run the test suite, write what its parity tests compared to reports/tests/
 	$(BIN)/python -m pytest -n 2 --quiet --lockstep-report reports/tests
+
+# Installs Debian's Chromium where it may; the tests say why they skip where there is none.
+browser: $(STAMP)  ## open the report's page in Chromium: no request, no error, tables, links, schemes
+	@command -v chromium > /dev/null || ! command -v apt-get > /dev/null || [ "$$(id -u)" != 0 ] || \
+	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } || true
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	timeout 300 $(BIN)/python -m pytest --quiet -rs tests/browser
+
+example: $(STAMP)  ## write docs/example/ anew, a report of a disagreement, and what the tests keep of it
+	$(BIN)/python -m harness.selftest.example
+	$(BIN)/python -m pytest --quiet tests/harness/test_snapshots.py --snapshot-update
 
 sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (4 minutes)
 	$(BIN)/python -m pytest -n 2 --quiet -m sweep

@@ -19,9 +19,9 @@ def manifest() -> dict[str, Any]:
     import numpy as np
     from threadpoolctl import threadpool_info
 
-    pools = [
+    pools = [  # in an order of our own: that in which libraries were loaded changes from run to run
         {key: pool.get(key) for key in ("internal_api", "version", "num_threads", "architecture")}
-        for pool in threadpool_info()
+        for pool in sorted(threadpool_info(), key=lambda pool: (pool["internal_api"], pool["filepath"]))
     ]
     pools.sort(key=str)  # they come in the order in which libraries were loaded
     return {

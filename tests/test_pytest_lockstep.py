@@ -548,7 +548,7 @@ def test_the_report_holds_every_comparison_under_a_name_of_its_own(pytester, inp
     for rows in ("runs", "comparisons"):
         assert {(one["problem"], one["dtype"]) for one in document[rows]} == keys
     assert len(document["runs"]) == 14
-    done.stdout.fnmatch_lines(["7 of 7 cases agree", f"report: {pytester.path / 'out' / 'parity.json'}, *"])
+    done.stdout.fnmatch_lines(["7 of 7 cases agree", f"report: {pytester.path / 'out' / 'parity.html'}; *"])
 
 
 def test_the_report_is_the_same_whatever_the_order(pytester, inprocess):

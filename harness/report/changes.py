@@ -83,7 +83,7 @@ def render(told: Document) -> str:
     lines = [f"# {headline(told)}", ""]
     for title, columns, rows in sections(told):
         lines += [f"## {title}", "", *table(columns, rows)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _key(case: Document) -> Key:

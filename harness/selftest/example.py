@@ -1,6 +1,6 @@
 """A report of a disagreement, kept in docs/example/ to be read: a port of Adam that adds epsilon inside the root.
 
-``python -m harness.selftest.example`` trains it and writes the report anew.
+``make example`` trains it and writes the report anew; the snapshots of the tests are of it, too.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import backends
-from harness import cli, conventions, workers
+from harness import cli, conventions, problems, workers
 from harness.listing import listing
 from harness.problems import CORE, catalogue
 from harness.report import document
@@ -109,6 +109,7 @@ def test_an_absent_framework_exits_with_three_and_says_what_to_do(run, monkeypat
         (["verify", "seed", "--core"], "beside a whole set"),
         (["verify", "--core", "--all"], "not allowed with"),
         (["verify", "seed", "seed"], "two problems have one name"),
+        (["verify", "seed", "--all"], "the whole catalogue, and problems by name"),
         (["verify", "seed", "--output", "README.md/below"], "output folder cannot be written"),
         (["verify", "seed", "--json", "README.md/below.json"], "output folder cannot be written"),
         (["verify", "--unknown"], "unrecognized arguments"),
@@ -168,6 +169,14 @@ def test_epochs_are_overridden_and_long_tables_thinned(run):
     assert "  ..." in out
     assert "  299  " in out
     assert "  150  " not in out
+
+
+def test_the_whole_catalogue_is_verified_by_one_flag(run, monkeypatch):
+    few = {name: problems.catalogue()[name] for name in ("seed", "ridge")}
+    monkeypatch.setattr(problems, "catalogue", lambda: few)
+    told = json.loads(run("verify", "--all", *PAIR, "--dtype", "float64", "--json", "-")[1])
+    assert [case["problem"] for case in told["cases"]] == ["seed", "ridge"]
+    assert told["command"] == "lockstep verify --all --backend=numpy --backend=torch --dtype=float64"
 
 
 def test_no_color_is_honoured():

@@ -153,19 +153,25 @@ def numbers(values: Sequence[float | str]) -> Array:
 
 @cache
 def _canvas() -> Any:
-    """One empty figure for all plots: axes are added and taken away."""
+    """The one pair of axes of all plots: to make new ones, with their ticks, costs more than to draw."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, HEIGHT))
+    figure.subplots_adjust(left=0.15, right=0.98, top=0.97, bottom=0.19)
+    figure.add_subplot()
     return FigureCanvasSVG(figure)
 
 
 def _axes(across: str, up: str) -> Axes:
-    figure = _canvas().figure
-    figure.clear()
-    figure.subplots_adjust(left=0.15, right=0.98, top=0.97, bottom=0.19)
-    axes: Axes = figure.add_subplot()
+    """The axes as if they were new: empty, linear, without limits."""
+    axes: Axes = _canvas().figure.axes[0]
+    for drawn in (*axes.lines, *axes.collections):
+        drawn.remove()
+    axes.set_xscale("linear")
+    axes.set_yscale("linear")
+    axes.relim()
+    axes.autoscale(True)
     axes.set_xlabel(across, parse_math=False)
     axes.set_ylabel(up, parse_math=False)
     return axes
