@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+GOLDEN := seed logistic softmax momentum adam adamw rmsprop schedule-cosine lasso minibatches averaged batch-norm convolution
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test sweep selftest check bench schemas conventions reference docs clean
+.PHONY: help verify test sweep selftest golden check bench schemas conventions reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,11 @@ sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (
 selftest: $(STAMP)  ## plant every port bug, train 2,000 clean problems, take the figures over (an hour)
 	$(BIN)/lockstep selftest --dtype float64 --dtype float32 --clean 2000 --json reports/selftest.json
 	$(BIN)/python -m harness.selftest.figures reports/selftest.json
+
+golden: $(STAMP)  ## record tests/golden/ anew: only where what is trained was changed on purpose
+	for name in $(GOLDEN); do \
+	  $(BIN)/lockstep record tests/golden/$$name.lockstep.npz $$name --backend numpy --without-machine --quiet || exit; \
+	done
 
 check: $(STAMP)  ## lint, formatting, types
 	$(BIN)/ruff check .
