@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent.parent / "docs"
 
 INTRODUCTION = """# The command line
 
-Written by `make reference` from the parsers of `harness/cli.py`; `lockstep COMMAND --help` prints the same.
+Written by `make reference` from the parsers of `harness/cli.py` and `harness/commands/`; `lockstep COMMAND --help` prints the same.
 """
 
 _REPEATED: Mapping[object, str] = {"*": "[{0} ...]", "+": "{0} [{0} ...]", "?": "[{0}]"}
