@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH = $(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*'
 STAMP := $(VENV)/.installed
+GOLDEN := seed logistic softmax momentum adam adamw rmsprop schedule-cosine lasso minibatches averaged batch-norm convolution
 
 .DEFAULT_GOAL := help
-.PHONY: help verify verify-all test browser example sweep selftest check bench bench-quick schemas conventions reference docs clean
+.PHONY: help verify verify-all test browser example sweep selftest golden check bench bench-quick schemas conventions reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +46,11 @@ sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (
 selftest: $(STAMP)  ## plant every port bug, train 2,000 clean problems, take the figures over (an hour)
 	$(BIN)/lockstep selftest --dtype float64 --dtype float32 --clean 2000 --json reports/selftest.json
 	$(BIN)/python -m harness.selftest.figures reports/selftest.json
+
+golden: $(STAMP)  ## record tests/golden/ anew: only where what is trained was changed on purpose
+	for name in $(GOLDEN); do \
+	  $(BIN)/lockstep record tests/golden/$$name.lockstep.npz $$name --backend numpy --without-machine --quiet || exit; \
+	done
 
 check: $(STAMP)  ## lint, formatting, types
 	$(BIN)/ruff check .

@@ -36,12 +36,12 @@ def restaged(problem: Problem, recorded: Recorded, chosen: Chosen, given: Tolera
     if not recorded.stages:
         return Ledger(())
     backend = registry.load(chosen) if isinstance(chosen, str) else chosen
-    limits = _limits(problem, backend, given)
+    trainer, limits = backend.trainer(problem), _limits(problem, backend, given)
     with np.errstate(all="ignore"):  # a diverging run is judged by its numbers
         rows = (
             row
             for step, stages in sorted(recorded.stages.items())
-            for row in _step(problem, backend.trainer(problem), step, stages, limits, given)
+            for row in _step(problem, trainer, step, stages, limits, given)
         )
         return Ledger(tuple(rows))
 
@@ -90,7 +90,9 @@ def _step(
         return [Row(step, "step", Verdict.ERROR, describe(error))]
     kinds = {name.partition("/")[0] for name in ours}  # not all were within the recorder's reach
     seen = {name: value for name, value in theirs.items() if name.partition("/")[0] in kinds}
-    return compare_stages(step, ours, seen, passes, out_of_reach(trainer, problem, step))
+    # An archive is in the order of its names; who is to blame is told by the order of computation.
+    ordered = {name: ours[name] for name in (*seen, *ours) if name in ours}
+    return compare_stages(step, ordered, seen, passes, out_of_reach(trainer, problem, step))
 
 
 def _given(stages: Arrays, given: Tolerance) -> dict[str, float]:

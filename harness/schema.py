@@ -36,7 +36,7 @@ PARTS = ("diagnosis", "selftest")
 
 
 def load(name: str) -> Schema:
-    """A published schema: ``problem``, ``report``, ``list``, ``conventions``; ``diagnosis`` and ``selftest`` are parts of
+    """A published schema: ``problem``, ``report``, ``bundle``, ``list``, ``conventions``; ``diagnosis`` and ``selftest`` are parts of
     ``report``.
     """
     if name in PARTS:

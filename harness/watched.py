@@ -89,16 +89,21 @@ def train(backend: Backend, problem: Problem, index: int, moments: Moments) -> R
             run.reason,
             run.fix or "leave one of them out",
         )
+    if len(run.trace.losses) != problem.steps:
+        raise BundleError(
+            f"{run.backend} trained another number of steps than {run.problem} has",
+            f"{len(run.trace.losses)} losses, {problem.steps} steps",
+            "find out why with `lockstep verify`",
+        )
     run = dataclasses.replace(run, given={**run.given, BATCHES: batches_print(problem)})
-    stages = {
-        step: _stages(backend.trainer(problem), problem, step, state)
-        for step, state in watched.states.items()
-    }
+    # By a trainer of their own, so that looking at them cannot move the run.
+    aside = backend.trainer(problem) if watched.states else None
+    stages = {step: _stages(aside, problem, step, state) for step, state in watched.states.items() if aside}
     return Recorded(index, run, moments.stepwise, watched.parameters, stages)
 
 
 def _stages(trainer: Trainer, problem: Problem, step: int, state: Snapshot) -> dict[str, Array]:
-    """The stages of one step, by a trainer of their own, so that looking at them cannot move the run."""
+    """The stages of one step."""
     if "state" in (unreachable := out_of_reach(trainer, problem, step)):
         raise BundleError(
             f"the stages of step {step} cannot be recorded", unreachable["state"], "record step 0 only"

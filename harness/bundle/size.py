@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from backends.errors import LockstepError
-from backends.problem import Problem, walk
+from backends.problem import Problem
 from harness.bundle.archive import BundleError
 from harness.bundle.content import Moments
 
@@ -67,7 +67,7 @@ def numbers_in(problem: Problem, moments: Moments) -> int:
     leaves = parameters_in(problem)
     state = leaves + sum(one.size for one in problem.optimizer.initial_state(problem.initial).values())
     rows = problem.batching.size or len(problem.x)
-    outputs = rows * sum(math.prod(layer.output_shape) for layer in walk(problem.layers))
+    outputs = rows * sum(math.prod(layer.output_shape) for layer in problem.layers)
     stage = 3 * state + 2 * leaves + 2 * outputs + leaves * 8 // item
     return item * (problem.steps + state + len(moments.parameters) * leaves + len(moments.stages) * stage)
 

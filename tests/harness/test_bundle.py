@@ -157,10 +157,6 @@ def test_other_tools_read_it(write, tmp_path):
     Draft202012Validator(schema("bundle")).validate(json.loads(members()[DOCUMENT]))
 
 
-def test_the_bundles_schema_is_one():
-    Draft202012Validator.check_schema(schema("bundle"))
-
-
 @pytest.mark.parametrize("name", catalogue())
 def test_a_problem_survives_its_document(name):
     problem = catalogue()[name].make()

@@ -26,7 +26,7 @@ def test_the_problems_schema_is_that_of_the_tables():
     assert load("problem") == problem_schema(), "run `make schemas`"
 
 
-@pytest.mark.parametrize("name", ["problem", "report", "list", "conventions", "diagnosis", "selftest"])
+@pytest.mark.parametrize("name", ["problem", "report", "bundle", "list", "conventions", "diagnosis", "selftest"])
 def test_schemas_are_schemas(name):
     Draft202012Validator.check_schema(load(name))
 
@@ -58,7 +58,7 @@ def objects(schema):
     return here + [found for part in parts for found in objects(part)]
 
 
-@pytest.mark.parametrize(("name", "least"), [("report", 5), ("list", 5), ("conventions", 4)])
+@pytest.mark.parametrize(("name", "least"), [("report", 5), ("bundle", 6), ("list", 5), ("conventions", 4)])
 def test_what_is_written_has_every_field_and_no_other(name, least):
     assert len(objects(load(name))) >= least
     for one in objects(load(name)):
