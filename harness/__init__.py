@@ -1,7 +1,7 @@
 """What to train, whether it agrees, and how it is told.
 
 ``verify`` trains and judges; ``assert_parity`` raises `ParityError` unless everything agrees; ``diagnose`` says where
-two backends first part, and which of them is wrong. They are imported on first use, so that importing this package costs
+two backends first part, and which of them is wrong; ``bench`` times those that agree. They are imported on first use, so that importing this package costs
 nothing.
 """
 
@@ -11,18 +11,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.benchmark.bench import Benchmark, bench
     from harness.diagnosis import Diagnosis, diagnose
     from harness.parity import ParityError, Result, assert_parity, verify
     from harness.verdict import Verdict
 
-__all__ = ["Diagnosis", "ParityError", "Result", "Verdict", "assert_parity", "diagnose", "verify"]
+__all__ = [
+    "Benchmark",
+    "Diagnosis",
+    "ParityError",
+    "Result",
+    "Verdict",
+    "assert_parity",
+    "bench",
+    "diagnose",
+    "verify",
+]
 
 _HOMES = {
+    "Benchmark": "harness.benchmark.bench",
     "Diagnosis": "harness.diagnosis",
     "ParityError": "harness.parity",
     "Result": "harness.parity",
     "Verdict": "harness.verdict",
     "assert_parity": "harness.parity",
+    "bench": "harness.benchmark.bench",
     "diagnose": "harness.diagnosis",
     "verify": "harness.parity",
 }

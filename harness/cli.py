@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import LockstepError
+from harness.commands import bench
 from harness.commands.report import add_report
 from harness.verdict import Verdict
 
@@ -74,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     _add_diagnose(commands)
     _add_selftest(commands)
     add_report(commands)
+    bench.add(commands)
     _add_list(commands)
     _add_doctor(commands)
     return parser
