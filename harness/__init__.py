@@ -2,7 +2,7 @@
 
 ``verify`` trains and judges; ``assert_parity`` raises `ParityError` unless everything agrees; ``diagnose`` says where
 two backends first part, and which of them is wrong; ``record`` keeps runs in a file, and ``replay`` compares them with runs
-that are made elsewhere. They are imported on first use, so that importing this package costs
+that are made elsewhere; ``bench`` times those that agree. They are imported on first use, so that importing this package costs
 nothing.
 """
 
@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.benchmark.bench import Benchmark, bench
     from harness.diagnosis import Diagnosis, diagnose
     from harness.parity import ParityError, Result, assert_parity, verify
     from harness.recording import record
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from harness.verdict import Verdict
 
 __all__ = [
+    "Benchmark",
     "Diagnosis",
     "ParityError",
     "Replayed",
     "Result",
     "Verdict",
     "assert_parity",
+    "bench",
     "diagnose",
     "record",
     "replay",
@@ -32,12 +35,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Benchmark": "harness.benchmark.bench",
     "Diagnosis": "harness.diagnosis",
     "ParityError": "harness.parity",
     "Replayed": "harness.replaying",
     "Result": "harness.parity",
     "Verdict": "harness.verdict",
     "assert_parity": "harness.parity",
+    "bench": "harness.benchmark.bench",
     "diagnose": "harness.diagnosis",
     "record": "harness.recording",
     "replay": "harness.replaying",

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from backends.errors import LockstepError
 from harness.commands import (
+    bench,
     diagnose,
     doctor,
     members,
@@ -29,7 +30,7 @@ from harness.verdict import Verdict
 
 USAGE_ERROR = 2
 
-COMMANDS = (verify, diagnose, trainers, record, replay, selftest, report, members, doctor)
+COMMANDS = (verify, diagnose, trainers, record, replay, selftest, report, bench, members, doctor)
 """In the order of ``--help``; each has a file of its own."""
 
 

@@ -1,0 +1,272 @@
+"""`harness.bench`: verify, then time in fresh processes, in turn, until the medians are known well enough."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import backends as registry
+from backends.errors import LockstepError, ProblemError
+from backends.problem import DTYPES, Problem
+from harness.benchmark import launch
+from harness.benchmark.cost import Need, need_of
+from harness.benchmark.interval import Summary, summarise
+from harness.benchmark.limits import Limits, Prober
+from harness.benchmark.machine import Pinned, pin
+from harness.benchmark.proof import EPOCHS, Proof, proofs
+from harness.benchmark.sample import Failure, Sample
+from harness.benchmark.schedule import Repeated, repeat
+from harness.benchmark.sizes import AXES, Sized, sweep
+from harness.budget import Say, silent
+from harness.problems import find
+from harness.verdict import Verdict
+from harness.workers import in_process
+
+XDIST = "PYTEST_XDIST_WORKER"
+
+Measure = Callable[[str, Problem, float, Pinned, float | None], Sample | Failure]
+"""How one repetition is made; as `harness.benchmark.launch.measure`."""
+
+Probe = Callable[[list[int], list[str], Pinned], "dict[str, Any] | Failure"]
+"""How the machine is measured; as `harness.benchmark.launch.probe`."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        width: how wide an interval may be as a share of its median; None where that is not asked.
+        limit: seconds for all repetitions together.
+        most: repetitions of each; None for as many as the width needs.
+        seconds: for how long a process repeats its run.
+        epochs: that are verified at most.
+    """
+
+    width: float | None = 0.1
+    limit: float = 300.0
+    most: int | None = None
+    seconds: float = 0.3
+    epochs: int = EPOCHS
+
+    def enough(self, samples: Sequence[Sample]) -> bool:
+        """Whether these repetitions suffice."""
+        if self.most is not None and len(samples) >= self.most:
+            return True
+        return self.width is not None and summarise([one.seconds for one in samples]).within(self.width)
+
+    @classmethod
+    def of(cls, width: float, limit: float, quick: bool) -> Effort:
+        """The effort that was asked for.
+
+        Raises:
+            LockstepError: a number is out of range.
+        """
+        if not 0 < width < 1:
+            raise LockstepError(
+                "width is not a share of the median", repr(width), "give a number between 0 and 1, as 0.1"
+            )
+        if not limit > 0:
+            raise LockstepError("time_limit is not a time", repr(limit), "give seconds > 0")
+        return cls(None, limit, 2, 0.1, 10) if quick else cls(width, limit)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One backend on one problem at one size.
+
+    Attributes:
+        sized: the problem.
+        backend: its registered name.
+        need: the least that the problem needs.
+        proof: whether its time may be shown.
+        samples: its repetitions; none where it may not, or where it failed.
+        failure: why it could not be timed; empty where it could.
+    """
+
+    sized: Sized
+    backend: str
+    need: Need
+    proof: Proof
+    samples: tuple[Sample, ...] = ()
+    failure: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the parity with the reference; a process that failed is an ERROR."""
+        return Verdict.ERROR if self.failure else self.proof.verdict
+
+    @property
+    def reason(self) -> str:
+        """Why there is no time; empty where there is one."""
+        return self.failure or self.proof.reason
+
+    @property
+    def summary(self) -> Summary | None:
+        """Of a whole run's seconds; None where no time may be shown."""
+        if self.verdict is not Verdict.AGREE or not self.samples:
+            return None
+        return summarise([one.seconds for one in self.samples])
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Everything that one benchmark found.
+
+    Attributes:
+        timed: every backend on every problem at every size.
+        pinned: threads and processors.
+        limits: what the machine does at best.
+        effort: what was asked.
+        interrupted: whether the user ended it.
+        load: running processes on the machine when it began, averaged over a minute; None where that is not known.
+    """
+
+    timed: tuple[Timed, ...]
+    pinned: Pinned
+    limits: Limits
+    effort: Effort
+    interrupted: bool = False
+    load: float | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every backend that was asked for agrees on every problem, and could be timed."""
+        return all(one.verdict is Verdict.AGREE for one in self.timed)
+
+    @property
+    def noisy(self) -> list[Timed]:
+        """Those whose interval is wider than was asked."""
+        width = self.effort.width
+        return (
+            []
+            if width is None
+            else [one for one in self.timed if one.summary and not one.summary.within(width)]
+        )
+
+
+def bench(
+    problems: Problem | str | Path | Iterable[Problem | str | Path] = "seed",
+    *,
+    backends: Iterable[str] | None = None,
+    dtypes: Iterable[str] | None = None,
+    sizes: Mapping[str, Sequence[int]] | None = None,
+    threads: int | None = None,
+    width: float = 0.1,
+    time_limit: float = 300.0,
+    quick: bool = False,
+    certify: bool = False,
+    say: Say = silent,
+    progress: Callable[[str], None] = lambda words: None,
+    trainers: Any = in_process,
+    measure: Measure = launch.measure,
+    probe: Probe = launch.probe,
+) -> Benchmark:
+    """Verify, and time what agrees: a fresh process a repetition, backends in turn.
+
+    Args:
+        problems: one or several: a Problem, a name of the catalogue, or the path of a problem file.
+        backends: registered names; by default all that train where none is named.
+        dtypes: by default each problem's own.
+        sizes: ``rows``, ``features``, ``parameters``, ``epochs`` -> values; several of one are a sweep.
+        threads: of every process; by default as many as there are processors.
+        width: repeat until the interval for the median is at most this share of it.
+        time_limit: seconds for all repetitions together.
+        quick: two short repetitions, whatever the width.
+        certify: whether to find each backend's own error too.
+        say: is told what takes long.
+        progress: is told each repetition that is finished.
+        trainers: how the verification's runs are made.
+        measure, probe: how a repetition is made, and the machine's measurement.
+
+    Raises:
+        LockstepError: a name, a problem or a size is not valid, or this runs under pytest-xdist; nothing was timed.
+    """
+    _refuse_xdist()
+    effort, pinned = Effort.of(width, time_limit, quick), pin(threads)
+    names = _names(backends)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    timed: list[Timed] = []
+    try:
+        for sized in _sized(problems, dtypes, sizes or {}):
+            progress(f"verifying {sized.problem.name} {sized.problem.dtype}")
+            found = proofs(sized.problem, names, trainers, say, certify, effort.epochs)
+            need = need_of(sized.problem)
+            timed += [Timed(sized, name, need, found[name]) for name in names]
+    except KeyboardInterrupt:
+        return Benchmark(tuple(timed), pinned, Limits(), effort, True, load)
+    prober = Prober(lambda: probe(*_probed(timed), pinned))
+    told = _repeated(timed, effort, pinned, measure, prober, progress)
+    done = [
+        Timed(one.sized, one.backend, one.need, one.proof, *_found(told, place))
+        for place, one in enumerate(timed)
+    ]
+    return Benchmark(tuple(done), pinned, prober.limits(), effort, told.interrupted, load)
+
+
+def _repeated(
+    timed: Sequence[Timed],
+    effort: Effort,
+    pinned: Pinned,
+    measure: Measure,
+    prober: Prober,
+    progress: Callable[[str], None],
+) -> Repeated[int]:
+    """The repetitions of what agrees, by place in `timed`."""
+
+    def once(place: int, left: float | None) -> Sample | Failure:
+        one = timed[place]
+        found = measure(one.backend, one.sized.problem, effort.seconds, pinned, left)
+        progress(f"{one.sized.problem.name} {one.sized.problem.dtype} on {one.backend}")
+        return found
+
+    shown = [place for place, one in enumerate(timed) if one.verdict is Verdict.AGREE]
+    return repeat(shown, once, effort.enough, effort.limit, prober)
+
+
+def _found(told: Repeated[int], place: int) -> tuple[tuple[Sample, ...], str]:
+    failure = told.failures.get(place, "")
+    return (() if failure else tuple(told.samples.get(place, ()))), failure
+
+
+def _probed(timed: Sequence[Timed]) -> tuple[list[int], list[str]]:
+    """The sizes of data and the dtypes that the machine is measured with."""
+    return sorted({one.need.data_bytes for one in timed}), sorted({one.sized.problem.dtype for one in timed})
+
+
+def _refuse_xdist() -> None:
+    if os.environ.get(XDIST):
+        raise LockstepError(
+            "benchmarks do not run under pytest-xdist",
+            f"{XDIST}={os.environ[XDIST]}",
+            "run them in a process of their own, without -n: several workers would time each other",
+        )
+
+
+def _names(backends: Iterable[str] | None) -> list[str]:
+    names = list(dict.fromkeys(backends or registry.entries()))
+    for name in names:
+        registry.entry(name)
+    return names
+
+
+def _sized(
+    problems: Problem | str | Path | Iterable[Problem | str | Path],
+    dtypes: Iterable[str] | None,
+    sizes: Mapping[str, Sequence[int]],
+) -> list[Sized]:
+    """Every problem in every dtype at every size; all of it is checked before anything runs."""
+    for axis in sizes:
+        if axis not in AXES:
+            raise LockstepError("unknown size", repr(axis), f"give one of {', '.join(AXES)}")
+    wanted = [problems] if isinstance(problems, (Problem, str, Path)) else list(problems)
+    found = []
+    for problem in [one if isinstance(one, Problem) else find(one) for one in wanted]:
+        for dtype in dict.fromkeys(dtypes or [problem.dtype]):
+            if dtype not in DTYPES:
+                raise ProblemError("dtype is not offered", repr(dtype), f"use one of {', '.join(DTYPES)}")
+            found += sweep(problem.replace(dtype=dtype), sizes)
+    return found

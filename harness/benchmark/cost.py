@@ -1,0 +1,78 @@
+"""The least that a problem needs: bytes moved and products computed, whoever trains it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.ops import FUNCTIONS
+from backends.problem import UNAVERAGED, Placed, Problem, walk
+from harness.benchmark.limits import Limits
+
+
+@dataclass(frozen=True)
+class Need:
+    """Of a whole run.
+
+    Attributes:
+        data_bytes: x and y in the problem's dtype.
+        bytes: read and written at least: x and y once an epoch, since one pass over the rows can give the loss and
+            the gradient, activations staying in cache; parameters and what the optimizer keeps once an update, both ways.
+        flops: of the products with weights: forward, for the weight's gradient, and for the layer's input where that
+            depends on a parameter. Everything elementwise is left out; it is bound by the bytes.
+    """
+
+    data_bytes: int
+    bytes: int
+    flops: int
+
+    def seconds(self, limits: Limits, dtype: str) -> float | None:
+        """What no implementation on this machine can be faster than; None where that was not measured."""
+        copy, matmul = limits.copy.get(self.data_bytes), limits.matmul.get(dtype)
+        if copy is None or matmul is None:
+            return None
+        return max(self.bytes / copy, self.flops / matmul)
+
+
+def need_of(problem: Problem) -> Need:
+    """The need of a problem in its dtype."""
+    item = np.dtype(problem.dtype).itemsize
+    rows, seen = len(problem.x), _rows_an_epoch(problem)
+    data = (problem.x.size + problem.y.size) * item
+    updates = problem.steps // problem.accumulation
+    moved = problem.epochs * data * seen // rows + updates * 2 * kept(problem) * item
+    return Need(data, moved, problem.epochs * seen * products(problem))
+
+
+def kept(problem: Problem) -> int:
+    """Numbers that an update reads and writes: parameters, the optimizer's slots, an average."""
+    shapes = problem.parameter_shapes
+    count = sum(math.prod(shape) for shape in shapes.values())
+    slots = [slot.shape(shape) for slot in problem.optimizer.state.values() for shape in shapes.values()]
+    averaged = 0 if problem.average == UNAVERAGED else count
+    return count + averaged + sum(math.prod(shape) for shape in slots if shape is not None)
+
+
+def products(problem: Problem) -> int:
+    """Floating-point operations of one example's products with weights, forward and backward."""
+    total, trained = 0, False
+    for layer in walk(problem.layers):
+        once = _products(layer)
+        total += once * (3 if trained else 2)
+        trained = trained or bool(layer.parameters)
+    return total
+
+
+def _products(layer: Placed) -> int:
+    """Forward, one example: each place of the output multiplies the whole weight; a table of ids multiplies nothing."""
+    if FUNCTIONS[layer.op].ids is not None:
+        return 0
+    weights = sum(math.prod(shape) for shape in layer.parameters.values() if len(shape) > 1)
+    return 2 * weights * math.prod(layer.output_shape[:-1])
+
+
+def _rows_an_epoch(problem: Problem) -> int:
+    rows, batching = len(problem.x), problem.batching
+    return rows if batching.keep_last else batching.steps(rows) * (batching.size or rows)

@@ -1,0 +1,158 @@
+"""A benchmark as one JSON document, according to the published schema ``bench.schema.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from backends.problem import Problem
+from harness.benchmark.bench import Benchmark, Timed
+from harness.benchmark.growth import fitted
+from harness.benchmark.interval import LEVEL
+from harness.benchmark.limits import Limits
+
+SCHEMA_VERSION = 1
+
+Document = dict[str, Any]
+
+
+def to_document(found: Benchmark, environment: Mapping[str, Any], command: str = "") -> Document:
+    """Everything found, as JSON values.
+
+    Args:
+        found: what was measured.
+        environment: where (`harness.manifest`).
+        command: what a shell is told to measure it again.
+    """
+    entries = [_entry(one, found) for one in found.timed]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "interrupted": found.interrupted,
+        "agrees": found.agrees,
+        "asked": {
+            "width": found.effort.width,
+            "level": LEVEL,
+            "time_limit": found.effort.limit,
+            "repetitions": found.effort.most,
+        },
+        "environment": dict(environment),
+        "machine": {
+            "threads": found.pinned.threads,
+            "cpus": list(found.pinned.cpus),
+            "variables": found.pinned.variables,
+            "load": found.load,
+            "copy": [{"bytes": size, "rate": rate} for size, rate in found.limits.copy.items()],
+            "matmul": [{"dtype": dtype, "rate": rate} for dtype, rate in found.limits.matmul.items()],
+        },
+        "entries": entries,
+        "growth": [*_growth(entries)],
+        "against": None,
+    }
+
+
+def dumps(document: Document) -> str:
+    """The document as strict JSON text."""
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _entry(one: Timed, found: Benchmark) -> Document:
+    problem = one.sized.problem
+    return {
+        "problem": problem.name,
+        "sha256": fingerprint(problem),
+        "dtype": problem.dtype,
+        "backend": one.backend,
+        "size": one.sized.size,
+        "sweep": one.sized.axis,
+        "need": {**asdict(one.need), "seconds": one.need.seconds(found.limits, problem.dtype)},
+        "verdict": one.verdict,
+        "reason": one.reason,
+        "verified": {
+            "epochs": one.proof.epochs,
+            "losses": one.proof.losses,
+            "parameters": one.proof.parameters,
+        },
+        "environment": dict(one.samples[0].environment) if one.samples else {},
+        "figures": _figures(one, found.limits, found.effort.width),
+        "repetitions": [_repetition(sample) for sample in one.samples],
+    }
+
+
+def fingerprint(problem: Problem) -> str:
+    """What identifies a problem: its data, its initial parameters, everything it is made of."""
+    digest = hashlib.sha256()
+    for array in (problem.x, problem.y, *problem.initial.values()):
+        digest.update(array.data if array.flags.c_contiguous else array.tobytes())
+    parts = (
+        problem.model,
+        problem.parts,
+        problem.epochs,
+        problem.dtype,
+        problem.batching,
+        problem.accumulation,
+    )
+    digest.update(repr(parts).encode())
+    return digest.hexdigest()
+
+
+def _repetition(sample: Any) -> Document:
+    told = asdict(sample)
+    del told["environment"]
+    return {**told, "runs": list(sample.runs)}
+
+
+def _figures(one: Timed, limits: Limits, width: float | None) -> Document | None:
+    """What the tables show; None where no time may be shown."""
+    summary, problem = one.summary, one.sized.problem
+    if summary is None:
+        return None
+    least = None if _is_elsewhere(one) else one.need.seconds(limits, problem.dtype)
+    device = [sample.device_bytes for sample in one.samples if sample.device_bytes is not None]
+    return {
+        "median": summary.median,
+        "quartiles": [summary.low_quartile, summary.high_quartile],
+        "interval": [summary.low, summary.high],
+        "coverage": summary.coverage,
+        "width": summary.width,
+        "precise": None if width is None else summary.within(width),
+        **{
+            key: statistics.median(getattr(sample, key) for sample in one.samples)
+            for key in ("result", "started", "imported", "built", "compiled")
+        },
+        "per_epoch": summary.median / problem.epochs,
+        "examples_per_second": one.sized.size["rows"] * problem.epochs / summary.median,
+        "peak_bytes": max(sample.peak_bytes for sample in one.samples),
+        "risen_bytes": max(sample.peak_bytes - sample.before_bytes for sample in one.samples),
+        "device_bytes": max(device, default=None),
+        "of_limit": None if not least else summary.median / least,
+        "reproduced": len({sample.losses for sample in one.samples}) == 1,
+    }
+
+
+def _is_elsewhere(one: Timed) -> bool:
+    """Whether it trains on a device whose limits were not measured."""
+    return any(str(sample.environment.get("device", "cpu")) != "cpu" for sample in one.samples)
+
+
+def _growth(entries: Iterable[Document]) -> Iterable[Document]:
+    """The exponents of every sweep of every backend."""
+    sweeps: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
+    for one in entries:
+        if one["sweep"] and one["figures"]:
+            key = one["problem"], one["dtype"], one["backend"], one["sweep"]
+            sweeps.setdefault(key, []).append((one["size"][one["sweep"]], one["figures"]["median"]))
+    for (problem, dtype, backend, axis), points in sweeps.items():
+        if growth := fitted(points):
+            yield {
+                "problem": problem,
+                "dtype": dtype,
+                "backend": backend,
+                "axis": axis,
+                "points": [list(point) for point in points],
+                **asdict(growth),
+            }

@@ -1,0 +1,52 @@
+"""The tables of a benchmark in a terminal and in Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table as Grid
+from rich.text import Text
+
+from harness.benchmark.tables import Table, outcome, tables, where
+from harness.markup import plain, table
+from harness.report.figures import printable
+
+Document = dict[str, Any]
+
+
+def terminal(told: Document) -> RenderableType:
+    """Every table, where it was measured, and what must be heard."""
+    parts = [
+        part for one in tables(told) for part in (Text(printable(one.title), "bold"), _grid(one), Text())
+    ]
+    return Group(
+        *parts, Text(printable(where(told))), *(Text(printable(one), "bold") for one in outcome(told))
+    )
+
+
+def _grid(one: Table) -> Grid:
+    grid = Grid(box=None, header_style="bold", pad_edge=False, caption=one.note and escape(one.note))
+    grid.caption_justify = "left"
+    for title in one.head:
+        grid.add_column(escape(title), no_wrap=True)
+    for row in one.rows:
+        grid.add_row(*(escape(printable(cell)) for cell in row))
+    return grid
+
+
+def markdown(told: Document) -> str:
+    """The same as one text."""
+    lines = ["# Benchmark", "", *(f"- {plain(printable(one))}" for one in outcome(told)), ""]
+    for one in tables(told):
+        cells = [
+            [plain(printable(cell)) for cell in [*row, *[""] * (len(one.head) - len(row))]]
+            for row in one.rows
+        ]
+        lines += [f"## {plain(printable(one.title))}", "", *table(one.head, cells)]
+        lines += [plain(one.note), ""] if one.note else []
+    lines += ["## Where", "", plain(printable(where(told))), ""]
+    if told["command"]:
+        lines += [f"    {told['command']}", ""]
+    return "\n".join(lines)

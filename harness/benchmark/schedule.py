@@ -1,0 +1,91 @@
+"""Repetitions of many candidates in turn, so that the machine's drift hits all of them."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from harness.benchmark.sample import Failure, Sample
+
+Candidate = TypeVar("Candidate")
+
+
+@dataclass
+class Repeated(Generic[Candidate]):
+    """What was measured, candidate by candidate.
+
+    Attributes:
+        samples: every repetition.
+        failures: why a candidate was given up.
+        rounds: how many were begun.
+        interrupted: whether the user ended it.
+    """
+
+    samples: dict[Candidate, list[Sample]]
+    failures: dict[Candidate, str] = field(default_factory=dict)
+    rounds: int = 0
+    interrupted: bool = False
+
+
+def repeat(
+    candidates: Sequence[Candidate],
+    measure: Callable[[Candidate, float | None], Sample | Failure],
+    enough: Callable[[Sequence[Sample]], bool],
+    limit: float,
+    each_round: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Repeated[Candidate]:
+    """Measure every candidate once a round, in an order of its own, until each has enough or the time is over.
+
+    Everybody gets one repetition, however long it takes; later ones begin only if they will end in time. An interrupt
+    ends the measuring and keeps what was finished.
+
+    Args:
+        candidates: who is measured.
+        measure: one repetition; it is told how many seconds are left, None in the first round.
+        enough: whether repetitions suffice.
+        limit: seconds.
+        each_round: what is done at the beginning of a round.
+        clock: seconds since some moment.
+    """
+    told = Repeated[Candidate]({one: [] for one in candidates})
+    begun, took = clock(), dict.fromkeys(candidates, 0.0)
+    try:
+        while waiting := _waiting(told, enough, took, limit - (clock() - begun)):
+            each_round()
+            random.Random(told.rounds).shuffle(waiting)
+            told.rounds += 1
+            for one in waiting:
+                left = None if told.rounds == 1 else limit - (clock() - begun)
+                if left is not None and took[one] > left:
+                    continue
+                started = clock()
+                _keep(told, one, measure(one, left), last=left is not None)
+                took[one] = clock() - started
+    except KeyboardInterrupt:
+        told.interrupted = True
+    return told
+
+
+def _waiting(
+    told: Repeated[Candidate],
+    enough: Callable[[Sequence[Sample]], bool],
+    took: dict[Candidate, float],
+    left: float,
+) -> list[Candidate]:
+    return [
+        one
+        for one, samples in told.samples.items()
+        if one not in told.failures and not (samples and (enough(samples) or took[one] > left))
+    ]
+
+
+def _keep(told: Repeated[Candidate], one: Candidate, found: Sample | Failure, last: bool) -> None:
+    """A repetition that the time's end cut off takes nothing away from those before it."""
+    if isinstance(found, Sample):
+        told.samples[one].append(found)
+    elif not (last and told.samples[one]):
+        told.failures[one] = found.reason

@@ -1,0 +1,188 @@
+"""A benchmark's document as tables of words, which the terminal, Markdown and the page write each in their way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.benchmark import units
+from harness.benchmark.against import regressed
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: what it is of.
+        head: the columns' titles.
+        rows: the cells; a row may be shorter than the head.
+        note: what must be known to read it.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+TIMES = (
+    *(
+        "backend",
+        "verdict",
+        "median",
+        "quartiles",
+        "interval",
+        "repetitions",
+        "first result",
+        "import",
+        "compile",
+    ),
+    *("an epoch", "examples/s", "peak", "risen", "of limit"),
+)
+
+
+def tables(told: Document) -> Iterator[Table]:
+    """All tables, in the order in which a reader asks."""
+    for (problem, dtype, _), group in itertools.groupby(told["entries"], _case):
+        entries = list(group)
+        yield Table(
+            _title(problem, dtype, entries[0]), TIMES, [_times(one) for one in entries], _limit(entries[0])
+        )
+    if told["growth"]:
+        yield _growth(told["growth"])
+    if told["against"]:
+        yield _against(told["against"])
+
+
+def _case(entry: Document) -> tuple[str, str, str]:
+    return entry["problem"], entry["dtype"], entry["sha256"]
+
+
+def _title(problem: str, dtype: str, entry: Document) -> str:
+    sizes = ", ".join(f"{count:,} {name}" for name, count in entry["size"].items())
+    return f"{problem} {dtype}: {sizes}"
+
+
+def _times(entry: Document) -> list[str]:
+    """A time only beside AGREE; else why there is none."""
+    found, verdict = entry["figures"], entry["verdict"]
+    if found is None:
+        return [entry["backend"], verdict, entry["reason"] or "not measured"]
+    return [
+        entry["backend"],
+        f"{verdict} ({entry['verified']['epochs']} epochs)",
+        units.seconds(found["median"]),
+        units.span(found["quartiles"]),
+        f"{units.span(found['interval'])} ({found['coverage']:.0%})",
+        str(len(entry["repetitions"])),
+        units.seconds(found["result"]),
+        units.seconds(found["imported"]),
+        units.seconds(found["compiled"]),
+        units.seconds(found["per_epoch"]),
+        units.count(found["examples_per_second"]),
+        units.size(found["peak_bytes"]),
+        units.size(found["risen_bytes"]),
+        units.times(found["of_limit"]),
+    ]
+
+
+def _limit(entry: Document) -> str:
+    need = entry["need"]
+    return (
+        f"limit: {units.seconds(need['seconds'])}, for at least {units.size(need['bytes'])} moved and "
+        f"{units.count(need['flops'])} operations of products"
+    )
+
+
+def _growth(growth: Sequence[Document]) -> Table:
+    rows = [
+        (
+            one["problem"],
+            one["dtype"],
+            one["backend"],
+            one["axis"],
+            f"{one['exponent']:.2f}",
+            f"{one['least']:.2f} to {one['most']:.2f}",
+        )
+        for one in growth
+    ]
+    head = ("problem", "dtype", "backend", "of", "exponent", "between neighbours")
+    return Table("Growth", head, rows, "time ~ size^exponent, fitted to the medians")
+
+
+def _against(against: Document) -> Table:
+    rows = [
+        [one["problem"], one["dtype"], one["backend"], *_ratio(one, against["fail_over"])]
+        for one in against["rows"]
+    ]
+    head = ("problem", "dtype", "backend", "new / old", "interval", "")
+    return Table("Against the baseline", head, rows, "; ".join(against["differ"]))
+
+
+def _ratio(row: Document, fail_over: float | None) -> list[str]:
+    if row["ratio"] is None:
+        return ["-", "-", row["reason"]]
+    low, high = row["interval"]
+    word = f"over {fail_over:g}" if row["regressed"] else ""
+    return [f"{row['ratio']:.3f}", f"{low:.3f} to {high:.3f} ({row['coverage']:.0%})", word]
+
+
+def where(told: Document) -> str:
+    """The machine in a sentence: processor, threads, load, limits."""
+    machine, environment = told["machine"], told["environment"]
+    cpus = (
+        f"processors {', '.join(map(str, machine['cpus']))}" if machine["cpus"] else "processors not pinned"
+    )
+    load = "" if machine["load"] is None else f", load {machine['load']:.2f} at the start"
+    copy = [f"{units.count(one['rate'])}B/s with {units.size(one['bytes'])}" for one in machine["copy"]]
+    matmul = [f"{units.count(one['rate'])}flop/s in {one['dtype']}" for one in machine["matmul"]]
+    rates = f"; copies {', '.join(copy)}; multiplies matrices at {', '.join(matmul)}" if copy else ""
+    return f"{environment['cpu']}: {_plural(machine['threads'], 'thread')}, {cpus}{load}{rates}"
+
+
+def outcome(told: Document) -> list[str]:
+    """What must be heard first, one sentence each."""
+    said = ["interrupted: these are the repetitions that were finished"] if told["interrupted"] else []
+    silent = [one for one in told["entries"] if one["verdict"] != "AGREE"]
+    said += [f"no time for {_plural(len(silent), 'run')}: a verdict is not AGREE"] if silent else []
+    said += [*_noise(told), *_baseline(told)]
+    return said or [f"{_plural(len(told['entries']), 'run')} timed, all of them AGREE"]
+
+
+def noisy(told: Document) -> list[Document]:
+    """The entries whose interval is wider than was asked."""
+    return [one for one in told["entries"] if one["figures"] and one["figures"]["precise"] is False]
+
+
+def _noise(told: Document) -> Iterator[str]:
+    wide = noisy(told)
+    if wide:
+        reached = ", ".join(
+            f"{one['backend']} {units.share(one['figures']['width'])} ({one['figures']['coverage']:.0%})"
+            for one in wide
+        )
+        yield (
+            f"too noisy, or too little time, for intervals within {told['asked']['width']:.0%} of the median at "
+            f"{told['asked']['level']:.0%}; reached: {reached}"
+        )
+    for one in told["entries"]:
+        if one["figures"] and not one["figures"]["reproduced"]:
+            yield f"{one['backend']} on {one['problem']} {one['dtype']}: the losses differ between repetitions"
+
+
+def _baseline(told: Document) -> Iterator[str]:
+    against = told["against"]
+    if against and not against["valid"]:
+        yield f"the comparison with the baseline is not valid: {'; '.join(against['differ'])}"
+    elif regressed(told):
+        slower = [row["backend"] for row in against["rows"] if row["regressed"]]
+        yield f"slower than the baseline by more than {against['fail_over']:g}: {', '.join(slower)}"
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -1,0 +1,187 @@
+"""``lockstep bench``: how long backends take, told only of those that agree."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.commands.output import check_target, show, write
+
+if TYPE_CHECKING:
+    from harness.benchmark.bench import Benchmark
+
+NOISY = 4
+INTERRUPTED = 128 + 2
+
+
+def add(commands: Any) -> None:
+    """Adds the command's parser."""
+    bench = commands.add_parser(
+        "bench",
+        help="time training on all backends that agree, each repetition in a fresh process",
+        description="Verify problems, and time them on every backend whose verdict is AGREE: a fresh process a repetition, "
+        "backends in turn, threads and processors pinned, import and compilation apart, until the interval for the "
+        "median is within a width. Where the verdict is another, it stands in place of the time. Exit status: 1 if a "
+        "verdict is not AGREE or a time is over the baseline's by more than --fail-over; else 3 if --fail-over could "
+        "not be judged; else 4 if the machine was too noisy, or the time too short, for the width; 130 after an "
+        "interrupt, which leaves the finished repetitions.",
+    )
+    bench.set_defaults(run=_run)
+    bench.add_argument(
+        "problems",
+        nargs="*",
+        default=["seed"],
+        metavar="NAME|FILE.toml",
+        help="problems of the catalogue (`lockstep list`) or problem files; default: seed",
+    )
+    bench.add_argument(
+        "--backend", action="append", metavar="NAME", help="a backend or mode; repeat it; default: all"
+    )
+    bench.add_argument(
+        "--dtype",
+        action="append",
+        metavar="DTYPE",
+        help="float64 or float32; repeat it; default: each problem's own",
+    )
+    bench.add_argument(
+        "--sizes",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="SIZE=N,N",
+        help="rows, features, parameters or epochs, as rows=1e4,1e5; several values are a sweep, whose growth is fitted",
+    )
+    bench.add_argument("--threads", type=int, metavar="N", help="of every process; default: all processors")
+    bench.add_argument(
+        "--width",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="repeat until the 95%% interval is within this share of the median; default: %(default)s",
+    )
+    bench.add_argument(
+        "--time-limit",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="for all repetitions together; default: %(default)g",
+    )
+    bench.add_argument("--quick", action="store_true", help="two short repetitions, whatever the width")
+    bench.add_argument(
+        "--certify",
+        action="store_true",
+        help="tell each backend's own error beside its time (needs python-flint)",
+    )
+    bench.add_argument(
+        "--against", type=Path, metavar="OLD.json", help="ratios to the times that an earlier --json holds"
+    )
+    bench.add_argument(
+        "--fail-over",
+        type=float,
+        metavar="RATIO",
+        help="exit 1 if a time is more than so many times the baseline's, and its interval above 1",
+    )
+    bench.add_argument(
+        "--json", metavar="FILE|-", help="write the document as JSON; - is stdout, without the table"
+    )
+    bench.add_argument(
+        "--markdown", metavar="FILE|-", help="write the tables; - is stdout, without the table"
+    )
+    bench.add_argument(
+        "--output", type=Path, metavar="DIR", help="write bench.json, bench.md and bench.html there"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from harness.benchmark import against, document, folder, render
+    from harness.files import writable_folder
+    from harness.manifest import manifest
+
+    old = _baseline(options)
+    for target in (options.json, options.markdown):
+        check_target(target)
+    if options.output is not None:
+        writable_folder(options.output)
+    found = _measured(options)
+    told = document.to_document(found, manifest(), _command(options))
+    if old is not None:
+        told["against"] = against.compare(told, old, options.fail_over)
+    if options.output is not None:
+        print(f"report: {', '.join(map(str, folder.write(options.output, told)))}", file=sys.stderr)
+    write(options.json, document.dumps(told))
+    write(options.markdown, render.markdown(told))
+    if "-" not in (options.json, options.markdown):
+        show(render.terminal(told))
+    return status(told)
+
+
+def _baseline(options: argparse.Namespace) -> dict[str, Any] | None:
+    """The older document; what cannot be asked for together is refused before anything is timed."""
+    from backends.errors import LockstepError
+    from harness.benchmark import against
+
+    if options.json == options.markdown == "-":
+        raise LockstepError("two outputs for one stdout", "--json - --markdown -", "write one to a file")
+    if options.fail_over is not None and options.against is None:
+        raise LockstepError(
+            "--fail-over has no baseline", f"--fail-over {options.fail_over:g}", "give --against OLD.json"
+        )
+    if options.fail_over is not None and not options.fail_over >= 1:
+        raise LockstepError(
+            "--fail-over is not a ratio", repr(options.fail_over), "give a number from 1 on, as 1.10"
+        )
+    return None if options.against is None else against.read(options.against)
+
+
+def _measured(options: argparse.Namespace) -> Benchmark:
+    from harness.benchmark.bench import bench
+    from harness.benchmark.sizes import parse
+    from harness.progress import Progress
+    from harness.workers import side_by_side
+
+    with Progress(quiet=False, doing="verifying") as progress:
+        return bench(
+            options.problems,
+            backends=options.backend,
+            dtypes=options.dtype,
+            sizes=parse(options.sizes),
+            threads=options.threads,
+            width=options.width,
+            time_limit=options.time_limit,
+            quick=options.quick,
+            certify=options.certify,
+            say=progress.note,
+            progress=progress.advance,
+            trainers=side_by_side,
+        )
+
+
+def status(told: dict[str, Any]) -> int:
+    """The exit status that a document means."""
+    from harness.benchmark import against, tables
+
+    if told["interrupted"]:
+        return INTERRUPTED
+    if not told["agrees"] or against.regressed(told):
+        return 1
+    if against.unjudged(told):
+        return 3
+    return NOISY if tables.noisy(told) else 0
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What a shell is told to measure the same again; where the document goes is left out."""
+    words = ["lockstep", "bench", *options.problems]
+    words += [f"--{flag}={value}" for flag in ("backend", "dtype") for value in getattr(options, flag) or ()]
+    words += ["--sizes", *options.sizes] if options.sizes else []
+    words += [] if options.threads is None else [f"--threads={options.threads}"]
+    words += (
+        ["--quick"]
+        if options.quick
+        else [f"--width={options.width:g}", f"--time-limit={options.time_limit:g}"]
+    )
+    words += ["--certify"] if options.certify else []
+    return shlex.join(words)
