@@ -13,7 +13,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from backends.adoption import AdoptedTrainer, AdoptionError, Tree, called, check_names, common_dtype, mapped
+from backends.adoption import (
+    AdoptedTrainer,
+    AdoptionError,
+    Tree,
+    called,
+    check_names,
+    common_dtype,
+    leaves,
+    mapped,
+)
 from backends.problem import Array, Arrays, Batch
 from backends.protocol import NOTHING, Scalar, Snapshot, select
 
@@ -47,6 +56,8 @@ class TorchAdopted(AdoptedTrainer):
         self._start = start
         self._loss, self._forward, self._before_update = loss, forward, before_update
         self._seed = seed
+        # Whether a batch's own memory may be given, as a bare loop does; not before one was seen to be left alone.
+        self._shares: bool | None = None
         parameters = _trained(start.module)
         self.dtype = common_dtype(name, {key: _dtype(one) for key, one in parameters.items()})
         self._device = next(iter(parameters.values())).device
@@ -205,11 +216,22 @@ class TorchAdopted(AdoptedTrainer):
         return {name: self._tensor(value) for name, value in arrays.items()}
 
     def _loss_of(self, module: nn.Module, batch: Batch) -> torch.Tensor:
-        x, y = self._held(batch)
-        return self._loss(self._forward(module, x), y)
+        x, y = self._held(batch, copied=not self._shares)
+        loss = self._loss(self._forward(module, x), y)
+        changed = any(one._version for tree in (x, y) for one in leaves(tree).values())
+        if self._shares is None:
+            self._shares = not changed and self._device.type == "cpu"
+        elif self._shares and changed:
+            raise AdoptionError(
+                f"{self.name}: it changes its batch in place, but did not at its first step",
+                "x or y",
+                "clone what is changed in place",
+            )
+        return loss
 
-    def _held(self, batch: Batch) -> tuple[Tree, Tree]:
-        return mapped(self._tensor, batch.x), mapped(self._tensor, batch.y)
+    def _held(self, batch: Batch, copied: bool = True) -> tuple[Tree, Tree]:
+        take = self._tensor if copied else torch.from_numpy
+        return mapped(take, batch.x), mapped(take, batch.y)
 
     def _tensor(self, array: Array) -> torch.Tensor:
         """A copy: from_numpy would alias the caller's array."""

@@ -85,7 +85,7 @@ def _array(leaf: Any, dtype: str) -> Array:
     array = np.array(leaf)
     if array.dtype.kind not in "fiub":
         raise AdoptionError("a batch holds no numbers", str(array.dtype), "give arrays of numbers")
-    return array.astype(dtype) if array.dtype.kind == "f" else array
+    return array.astype(dtype, copy=False) if array.dtype.kind == "f" else array
 
 
 def rows_of(batch: Batch) -> int:

@@ -303,3 +303,26 @@ def test_a_seed_makes_dropout_a_function_of_the_step_and_leaves_the_users_genera
     assert np.array_equal(losses, again)
     same(end, second)
     assert not np.array_equal(run(side.redrawn())[0], losses)
+
+
+class InPlace(nn.Module):
+    """Halves its input where it stands, from a call on."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.layer, self.calls, self.first = nn.Linear(4, 1), 0, first
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layer(x.mul_(0.5) if self.calls > self.first else x)
+
+
+def test_a_batch_is_never_changed():
+    before = [one.x.copy() for one in BATCHES]
+    run(models.torch_side(module=InPlace(first=0).double()))
+    with pytest.raises(AdoptionError, match="changes its batch in place"):
+        run(
+            models.torch_side(module=InPlace(first=1).double()),
+            [Batch(one.x.copy(), one.y, {}) for one in BATCHES],
+        )
+    assert all(np.array_equal(one.x, x) for one, x in zip(BATCHES, before, strict=True))
