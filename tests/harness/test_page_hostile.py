@@ -93,4 +93,4 @@ def test_of_many_problems_the_first_are_shown_in_full(monkeypatch):
 
 @pytest.mark.sweep
 def test_a_page_of_five_hundred_problems_is_bounded():
-    assert len(html.render(many(500))) < 16e6
+    assert len(html.render(many(500))) < 8e6
