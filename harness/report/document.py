@@ -53,8 +53,9 @@ def to_document(
 
 
 def dumps(document: Document) -> str:
-    """The document as strict JSON text."""
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """The document as strict JSON text; half a surrogate pair, which UTF-8 has not, as its escape."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _numbers(values: Any) -> Any:

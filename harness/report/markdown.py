@@ -218,8 +218,8 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that cannot break out of its cell: no line end, no bar, no markup."""
-    flat = " ".join(text.split())
+    """Text that cannot break out of its cell: no line end, no bar, no markup, no control character as such."""
+    flat = figures.printable(" ".join(text.split()))
     for special in ("\\", "|", "`", "<", ">", "[", "]", "*", "_"):
         flat = flat.replace(
             special, f"\\{special}" if special not in "<>" else {"<": "&lt;", ">": "&gt;"}[special]
