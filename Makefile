@@ -24,7 +24,7 @@ verify: $(STAMP)  ## train the seed problem on every backend, judge, write repor
 test: $(STAMP)  ## run the test suite, write what its parity tests compared to reports/tests/
 	$(BIN)/python -m pytest -n 2 --quiet --lockstep-report reports/tests
 
-sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (4 minutes)
+sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (6 minutes)
 	$(BIN)/python -m pytest -n 2 --quiet -m sweep
 
 selftest: $(STAMP)  ## plant every port bug, train 2,000 clean problems, take the figures over (an hour)
