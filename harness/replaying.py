@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from harness.compare import Run
 from harness.manifest import manifest
 from harness.parity import Case, Result, Wanted, distinct_backends, distinct_problems
 from harness.problem_document import describe, shortened
-from harness.rerun import RECORDED, Judges, Rerun, rerun
+from harness.rerun import RECORDED, Judges, rerun
 from harness.tolerance import choose
 from harness.workers import Chosen
 
@@ -71,28 +72,33 @@ def replay(
     grouped: dict[tuple[int, str], list[Recorded]] = {}
     for one in bundle.runs:
         _check_known(one.run.backend, named)
-        grouped.setdefault((one.problem, one.run.dtype), []).append(one)
-    for one in bundle.runs:
         _check_length(one, trained[one.problem])
+        grouped.setdefault((one.problem, one.run.dtype), []).append(one)
     prepared = [
-        (runs, trained[index].replace(dtype=dtype), choose(dtype, rtol, atol, tolerance))
+        (trained[index].replace(dtype=dtype), choose(dtype, rtol, atol, tolerance), runs)
         for (index, dtype), runs in grouped.items()
     ]
     cases = []
-    for runs, problem, given in prepared:
-        reruns: list[Rerun] = []
+    for problem, given, runs in prepared:
         judges = Judges(problem, given, say)
-        for one in runs:
-            for chosen in named or [one.run.backend]:
-                reruns.append(rerun(problem, one, chosen, judges))
-                progress(reruns[-1].right)
-        cases.append(_case(problem, judges, reruns))
+        pairs = itertools.product(runs, named) if named else ((one, one.run.backend) for one in runs)
+        cases.append(_case(problem, judges, pairs, progress))
     here = {one.backend: dict(one.environment) for case in cases for one in case.runs if one.environment}
     ours = {name: told for name, told in here.items() if not name.endswith(RECORDED)}
     return Replayed(tuple(cases), recorded=bundle.environment, here={**manifest(), "backends": ours})
 
 
-def _case(problem: Problem, judges: Judges, reruns: Sequence[Rerun]) -> Case:
+def _case(
+    problem: Problem,
+    judges: Judges,
+    pairs: Iterable[tuple[Recorded, Chosen]],
+    progress: Callable[[Run], None],
+) -> Case:
+    """Every recorded run of one problem in one dtype against every backend that repeats it."""
+    reruns = []
+    for recorded, chosen in pairs:
+        reruns.append(rerun(problem, recorded, chosen, judges))
+        progress(reruns[-1].right)
     runs = {run.backend: run for one in reruns for run in (one.left, one.right)}
     return Case(
         problem,

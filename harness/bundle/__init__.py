@@ -1,6 +1,6 @@
 """A bundle: what was trained, where, and what it left behind, in one file that goes to other machines and versions.
 
-The file is an archive (`harness.archive`) of ``bundle.json``, according to the published schema ``bundle.schema.json``, and of
+The file is an archive (`harness.bundle.archive`) of ``bundle.json``, according to the published schema ``bundle.schema.json``, and of
 arrays, one .npy file each:
 
 ``problems/<n>/x``, ``y`` and ``initial/<parameter>``, in float64, unless they were left out;
@@ -50,12 +50,5 @@ def load(path: Path | str) -> Bundle:
     members = unpack(Path(path))
     try:
         return loaded(members)
-    except RecursionError as error:
-        raise BundleError(f"{path}: it is nested too deeply", str(error), "record it again") from error
-    except (LockstepError, OverflowError) as error:
-        known = error if isinstance(error, LockstepError) else None
-        raise BundleError(
-            f"{path}: {known.what if known else 'a number is too large'}",
-            known.got if known else str(error),
-            known.fix if known else "record it again",
-        ) from error
+    except LockstepError as error:
+        raise BundleError(f"{path}: {error.what}", error.got, error.fix) from error

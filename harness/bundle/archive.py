@@ -87,9 +87,7 @@ def _unpack(file: BinaryIO) -> dict[str, bytes]:
     directory = _check_end(file, size)
     try:
         archive = zipfile.ZipFile(file)
-    except (
-        Exception
-    ) as error:  # of a damaged directory: BadZipFile, struct.error, UnicodeDecodeError, and more
+    except Exception as error:  # BadZipFile, struct.error, UnicodeDecodeError, and more
         raise _damaged(str(error)) from error
     with archive:
         _check_entries(archive.infolist(), directory)

@@ -72,9 +72,7 @@ def _header(name: str, content: bytes) -> tuple[tuple[int, ...], np.dtype[Any], 
             if npy.read_magic(file) != (1, 0):
                 raise ValueError("another version of the format than 1.0")
             shape, fortran, dtype = npy.read_array_header_1_0(file, max_header_size=LONGEST_HEADER)
-    except (
-        Exception
-    ) as error:  # of a damaged header: ValueError, SyntaxError, TypeError, RecursionError, and more
+    except Exception as error:  # ValueError, SyntaxError, TypeError, RecursionError, and more
         raise BundleError(f"{name}: it is not an array", shortened(str(error)), "record it again") from error
     for fault, what in (
         (dtype.hasobject, "it holds pickled objects, which could run code"),

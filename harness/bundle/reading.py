@@ -129,7 +129,8 @@ def _problem(document: Mapping[str, Any], x: Array, y: Array, initial: Arrays) -
         TypeError,
         AttributeError,
         ValueError,
-    ) as error:  # of a document of other fields or types
+        ArithmeticError,
+    ) as error:  # of other fields or types
         got = f"{type(error).__name__}: {error}"
     raise BundleError(
         f"it does not describe problem {shortened(document['name'])}", shortened(got), "record it again"
