@@ -4,7 +4,6 @@ import copy
 import itertools
 import json
 
-import numpy as np
 import pytest
 
 from harness.benchmark import against, document
@@ -27,15 +26,25 @@ def test_ranks_are_the_orders_counted_one_by_one():
         assert against._ranks(left, right) == found
 
 
-def test_the_interval_holds_the_factor_as_often_as_it_says():
-    rng = np.random.default_rng(5)
-    held, trials = 0, 2000
-    for _ in range(trials):
-        new, old = 1.3 * np.exp(0.2 * rng.standard_normal(7)), np.exp(0.2 * rng.standard_normal(6))
-        _, low, high, coverage = against.ratio(list(new), list(old))
-        held += low <= 1.3 <= high
-    assert coverage >= 0.95
-    assert abs(held / trials - coverage) < 4 * np.sqrt(coverage * (1 - coverage) / trials)
+@pytest.mark.parametrize(("left", "right"), [(4, 4), (5, 3), (6, 6), (2, 2)])
+def test_the_coverage_is_that_of_all_orders(left, right):
+    """Values of one distribution come in every order equally often; the ratio is then 1."""
+    held, orders = 0, list(itertools.combinations(range(left + right), left))
+    for places in orders:
+        new = [2.0**place for place in places]
+        old = [2.0**place for place in range(left + right) if place not in places]
+        _, low, high, coverage = against.ratio(new, old)
+        held += low <= 1 <= high
+    assert coverage == pytest.approx(held / len(orders))
+    assert coverage >= 0.95 or left * right < 15
+
+
+def test_a_factor_moves_the_interval_by_it():
+    new, old = [1.0, 1.5, 2.0, 1.1, 1.7, 1.3], [1.2, 1.9, 1.4, 1.6, 1.05, 1.15]
+    found = against.ratio(new, old)
+    tripled = against.ratio([3 * one for one in new], old)
+    assert tripled[:3] == pytest.approx([3 * one for one in found[:3]])
+    assert tripled[3] == found[3]
 
 
 def test_few_values_say_how_little_they_cover():
@@ -56,11 +65,15 @@ def test_a_slower_run_is_told_and_fails_the_gate():
 
 
 def test_a_ratio_below_the_threshold_or_within_the_noise_passes():
-    old = told()
-    for fake, over in ((Fake({"torch": 0.033}), 1.2), (Fake({"torch": 0.033}, noise=-0.05), 1.01)):
-        new = told(measure=fake)
+    old, slower, noisy = told(), told(measure=Fake({"torch": 0.033})), told()
+    for place, one in enumerate(noisy["entries"][1]["repetitions"]):
+        one["runs"] = [0.04 if place else 0.01]  # six times slower or three times faster
+    for new, over in ((slower, 1.2), (noisy, 1.2)):
         new["against"] = against.compare(new, old, fail_over=over)
         assert not against.regressed(new)
+    assert noisy["against"]["rows"][1]["ratio"] > 1.2
+    slower["against"] = against.compare(slower, old, fail_over=1.05)
+    assert against.regressed(slower)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What is timed, what is not, and what it is told as; the processes are made, but for the last tests."""
 
+import dataclasses
 import json
 import re
 
@@ -76,8 +77,16 @@ def test_no_time_beside_another_verdict(wrong):
     assert not found.agrees
     entry = told(found)["entries"][1]
     assert (entry["verdict"], entry["figures"], entry["repetitions"]) == ("DIFFER", None, [])
-    line = next(line for line in words(found).splitlines() if line.startswith("torch"))
-    assert re.fullmatch(r"torch +DIFFER +far apart *", line)
+    assert re.search(r"^torch +DIFFER +- *$", words(found), re.MULTILINE)
+    assert "\ntorch: DIFFER: far apart" in words(found)
+
+
+def test_not_even_what_was_measured_is_a_time_beside_another_verdict():
+    (timed,) = bench(backends=["numpy"]).timed
+    assert timed.summary is not None
+    for verdict in set(Verdict) - {Verdict.AGREE}:
+        assert dataclasses.replace(timed, proof=Proof(verdict)).summary is None
+    assert dataclasses.replace(timed, failure="it crashed").summary is None
 
 
 def test_a_real_difference_has_no_time(monkeypatch):
@@ -126,6 +135,12 @@ def test_a_noisy_machine_says_what_it_reached(monkeypatch):
     found = bench(measure=measured, width=0.05, time_limit=100)
     assert found.noisy
     assert re.search(r"too noisy.* within 5% of the median at 95%; reached: numpy \d", words(found))
+
+
+def test_one_repetition_has_no_interval():
+    shown = words(bench(width=0.05, time_limit=1e-9))
+    assert "reached: numpy one repetition, torch one repetition" in shown
+    assert "(0%)" not in shown
 
 
 def _by_hand(turned, *given):
@@ -231,7 +246,7 @@ def test_xdist_is_refused(monkeypatch):
 def test_the_verified_epochs_are_bounded_and_come_to_an_update():
     seed = find("seed")
     assert verified_epochs(seed.replace(epochs=5)) == 5
-    assert verified_epochs(seed.replace(epochs=10**6)) == 1000
+    assert verified_epochs(seed.replace(epochs=10**6)) == 100
     assert verified_epochs(find("tall")) == 5
     assert verified_epochs(seed.replace(epochs=100, accumulation=50), most=10) == 50
 
@@ -257,6 +272,7 @@ def test_a_process_measures_what_it_was_given():
     found = measure("numpy", find("seed"), 0.01, pinned)
     assert isinstance(found, Sample), found
     assert len(found.runs) >= 3
+    assert found.environment["processors"] == 1
     assert all(one > 0 for one in (*found.runs, found.started, found.imported, found.built, found.first))
     assert found.result >= found.started + found.imported + found.first
     assert found.peak_bytes >= found.before_bytes > 10 << 20
