@@ -72,7 +72,7 @@ JAX = Entry(
     "backends.jax_haiku.backend:JaxBackend",
     "Haiku modules, Optax optimizers, jit and lax.scan",
     ("jax", "haiku", "optax"),
-    ("jax>=0.6", "dm-haiku>=0.0.14", "optax>=0.2.5"),
+    ("jax>=0.8", "dm-haiku>=0.0.16", "optax>=0.2.5"),
 )
 
 TORCH = Entry(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from backends.ops import FUNCTIONS
-from backends.problem import UNAVERAGED, Placed, Problem, walk
+from backends.problem import UNAVERAGED, Placed, Problem
 from harness.benchmark.limits import Limits
 
 
@@ -57,12 +58,18 @@ def kept(problem: Problem) -> int:
 
 def products(problem: Problem) -> int:
     """Floating-point operations of one example's products with weights, forward and backward."""
-    total, trained = 0, False
-    for layer in walk(problem.layers):
-        once = _products(layer)
-        total += once * (3 if trained else 2)
-        trained = trained or bool(layer.parameters)
+    total, _ = _chain(problem.layers, trained=False)
     return total
+
+
+def _chain(layers: Iterable[Placed], trained: bool) -> tuple[int, bool]:
+    """The operations, and whether the output depends on a parameter; `trained`: whether the input does."""
+    total = 0
+    for layer in layers:
+        branches = [_chain(branch, trained) for branch in layer.branches]
+        total += _products(layer) * (3 if trained else 2) + sum(cost for cost, _ in branches)
+        trained = trained or bool(layer.parameters) or any(after for _, after in branches)
+    return total, trained
 
 
 def _products(layer: Placed) -> int:

@@ -48,21 +48,20 @@ def launched(
         "cpus": pinned.cpus,
         "started": time.monotonic(),
     }
-    process = subprocess.Popen(
+    with subprocess.Popen(
         COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=pinned.environment(os.environ),
         start_new_session=True,  # an interrupt is ours to handle
-    )
-    try:
-        out, errors = process.communicate(pickle.dumps(job), timeout)
-    except subprocess.TimeoutExpired:
-        return Failure(f"it was ended after {timeout:.0f} s")
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            out, errors = process.communicate(pickle.dumps(job), timeout)
+        except subprocess.TimeoutExpired:
+            return Failure(f"it was ended after {timeout:.0f} s")
+        finally:
+            process.kill()
     if process.returncode:
         last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["it printed nothing"]
         return Failure(f"its process ended with {process.returncode}: {last[0]}")

@@ -139,7 +139,9 @@ class Plots:
         )
         legend = f'<ul class="legend">{keys}</ul>' if keys else ""
         caption = f"<figcaption>{escape(text.shown(told))}</figcaption>"
-        return Markup(f'<figure class="plot"><p class="title">{escape(title)}</p>{drawn}{legend}{caption}</figure>')
+        return Markup(
+            f'<figure class="plot"><p class="title">{escape(title)}</p>{drawn}{legend}{caption}</figure>'
+        )
 
 
 def _parts(found: Document) -> str:

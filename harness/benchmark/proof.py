@@ -16,8 +16,8 @@ from harness.report.numbers import number
 from harness.verdict import Verdict, combine
 from harness.workers import Trainers
 
-EPOCHS = 1_000
-STEPS = 2_000
+EPOCHS = 100
+STEPS = 200
 NUMBERS = 10**7
 """Verified are so many epochs, steps and numbers of x at most: the budget trains the problem a hundred times."""
 FEWEST = 3

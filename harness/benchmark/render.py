@@ -18,17 +18,18 @@ Document = dict[str, Any]
 
 def terminal(told: Document) -> RenderableType:
     """Every table, where it was measured, and what must be heard."""
-    parts = [
-        part for one in tables(told) for part in (Text(printable(one.title), "bold"), _grid(one), Text())
-    ]
+    parts = [part for one in tables(told) for part in _table(one)]
     return Group(
         *parts, Text(printable(where(told))), *(Text(printable(one), "bold") for one in outcome(told))
     )
 
 
+def _table(one: Table) -> list[RenderableType]:
+    return [Text(printable(one.title), "bold"), _grid(one), *map(Text, map(printable, one.notes)), Text()]
+
+
 def _grid(one: Table) -> Grid:
-    grid = Grid(box=None, header_style="bold", pad_edge=False, caption=one.note and escape(one.note))
-    grid.caption_justify = "left"
+    grid = Grid(box=None, header_style="bold", pad_edge=False)
     for title in one.head:
         grid.add_column(escape(title), no_wrap=True)
     for row in one.rows:
@@ -45,7 +46,7 @@ def markdown(told: Document) -> str:
             for row in one.rows
         ]
         lines += [f"## {plain(printable(one.title))}", "", *table(one.head, cells)]
-        lines += [plain(one.note), ""] if one.note else []
+        lines += [line for note in one.notes for line in (plain(printable(note)), "")]
     lines += ["## Where", "", plain(printable(where(told))), ""]
     if told["command"]:
         lines += [f"    {told['command']}", ""]

@@ -21,13 +21,13 @@ class Table:
         title: what it is of.
         head: the columns' titles.
         rows: the cells; a row may be shorter than the head.
-        note: what must be known to read it.
+        notes: what must be known to read it, and why a time is missing, one sentence each.
     """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    note: str = ""
+    notes: Sequence[str] = ()
 
 
 TIMES = (
@@ -51,7 +51,7 @@ def tables(told: Document) -> Iterator[Table]:
     for (problem, dtype, _), group in itertools.groupby(told["entries"], _case):
         entries = list(group)
         yield Table(
-            _title(problem, dtype, entries[0]), TIMES, [_times(one) for one in entries], _limit(entries[0])
+            _title(problem, dtype, entries[0]), TIMES, [_times(one) for one in entries], [*_notes(entries)]
         )
     if told["growth"]:
         yield _growth(told["growth"])
@@ -69,16 +69,16 @@ def _title(problem: str, dtype: str, entry: Document) -> str:
 
 
 def _times(entry: Document) -> list[str]:
-    """A time only beside AGREE; else why there is none."""
+    """A time only beside AGREE; without one the row ends."""
     found, verdict = entry["figures"], entry["verdict"]
     if found is None:
-        return [entry["backend"], verdict, entry["reason"] or "not measured"]
+        return [entry["backend"], verdict, "-"]
     return [
         entry["backend"],
         f"{verdict} ({entry['verified']['epochs']} epochs)",
         units.seconds(found["median"]),
         units.span(found["quartiles"]),
-        f"{units.span(found['interval'])} ({found['coverage']:.0%})",
+        f"{units.span(found['interval'])} ({found['coverage']:.0%})" if found["coverage"] else "-",
         str(len(entry["repetitions"])),
         units.seconds(found["result"]),
         units.seconds(found["imported"]),
@@ -89,6 +89,13 @@ def _times(entry: Document) -> list[str]:
         units.size(found["risen_bytes"]),
         units.times(found["of_limit"]),
     ]
+
+
+def _notes(entries: Sequence[Document]) -> Iterator[str]:
+    for one in entries:
+        if not one["figures"]:
+            yield f"{one['backend']}: {one['verdict']}: {one['reason'] or 'not measured'}"
+    yield _limit(entries[0])
 
 
 def _limit(entry: Document) -> str:
@@ -112,7 +119,7 @@ def _growth(growth: Sequence[Document]) -> Table:
         for one in growth
     ]
     head = ("problem", "dtype", "backend", "of", "exponent", "between neighbours")
-    return Table("Growth", head, rows, "time ~ size^exponent, fitted to the medians")
+    return Table("Growth", head, rows, ["time ~ size^exponent, fitted to the medians"])
 
 
 def _against(against: Document) -> Table:
@@ -121,7 +128,7 @@ def _against(against: Document) -> Table:
         for one in against["rows"]
     ]
     head = ("problem", "dtype", "backend", "new / old", "interval", "")
-    return Table("Against the baseline", head, rows, "; ".join(against["differ"]))
+    return Table("Against the baseline", head, rows, against["differ"])
 
 
 def _ratio(row: Document, fail_over: float | None) -> list[str]:
@@ -162,10 +169,7 @@ def noisy(told: Document) -> list[Document]:
 def _noise(told: Document) -> Iterator[str]:
     wide = noisy(told)
     if wide:
-        reached = ", ".join(
-            f"{one['backend']} {units.share(one['figures']['width'])} ({one['figures']['coverage']:.0%})"
-            for one in wide
-        )
+        reached = ", ".join(f"{one['backend']} {_reached(one)}" for one in wide)
         yield (
             f"too noisy, or too little time, for intervals within {told['asked']['width']:.0%} of the median at "
             f"{told['asked']['level']:.0%}; reached: {reached}"
@@ -173,6 +177,13 @@ def _noise(told: Document) -> Iterator[str]:
     for one in told["entries"]:
         if one["figures"] and not one["figures"]["reproduced"]:
             yield f"{one['backend']} on {one['problem']} {one['dtype']}: the losses differ between repetitions"
+
+
+def _reached(entry: Document) -> str:
+    found = entry["figures"]
+    if not found["coverage"]:
+        return "one repetition"
+    return f"{units.share(found['width'])} ({found['coverage']:.0%})"
 
 
 def _baseline(told: Document) -> Iterator[str]:

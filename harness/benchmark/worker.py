@@ -58,7 +58,7 @@ def train(started: float, backend: str, problem: Any, seconds: float) -> dict[st
     run()
     first = time.monotonic()
     runs = repeated(run, seconds)
-    environment = dict(loaded.environment())
+    environment = {**loaded.environment(), **_held()}
     return {
         "started": read - started,
         "imported": imported - read,
@@ -72,6 +72,11 @@ def train(started: float, backend: str, problem: Any, seconds: float) -> dict[st
         "losses": run.losses,
         "environment": environment,
     }
+
+
+def _held() -> dict[str, int]:
+    """To how many processors this process is held indeed, where the system tells."""
+    return {"processors": len(os.sched_getaffinity(0))} if hasattr(os, "sched_getaffinity") else {}
 
 
 class Runner:

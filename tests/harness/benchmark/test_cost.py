@@ -1,5 +1,6 @@
 """What a problem needs at least, counted by hand."""
 
+import numpy as np
 import pytest
 
 from backends.problem import Average, Batching, Layer, Optimizer
@@ -7,6 +8,7 @@ from harness.benchmark.cost import kept, need_of, products
 from harness.benchmark.growth import fitted
 from harness.benchmark.limits import Limits, Prober
 from harness.benchmark.sample import Failure
+from harness.initial import draw
 from harness.problems import find
 from tests.conftest import square_problem
 
@@ -27,43 +29,26 @@ def test_layers_behind_the_first_also_need_their_input():
 
 
 def test_a_convolution_multiplies_at_every_place():
-    problem = find("conv2d") if "conv2d" in names() else find(next(one for one in names() if "conv" in one))
-    layer = next(one for one in problem.layers if one.op.startswith("conv"))
-    weight = layer.parameters["w"]
-    places = 1
-    for length in layer.output_shape[:-1]:
-        places *= length
-    size = 1
-    for length in weight:
-        size *= length
-    assert products(problem) >= 2 * 2 * size * places
+    layers = (Layer("conv1d", size=4, window=3), Layer("flatten"), Layer("linear", size=1))
+    model = placed(layers, x=np.ones((5, 8, 2)))  # six places of 3 x 2 x 4, then 24 numbers
+    assert products(model) == 2 * 2 * 6 * 24 + 3 * 2 * 24
 
 
 def test_a_table_of_ids_multiplies_nothing():
-    problem = find(next(one for one in names() if "embedding" in one))
-    without = [layer for layer in problem.layers if layer.op == "embedding"]
-    assert without
-    rest = sum(2 * _weights(layer) for layer in problem.layers if layer.op != "embedding")
-    assert products(problem) <= 3 * rest
+    layers = (Layer("embedding", ids=9, size=4), Layer("flatten"), Layer("linear", size=1))
+    assert products(placed(layers, x=np.ones((5, 3)))) == 3 * 2 * 12
 
 
-def _weights(layer):
-    total = 0
-    for shape in layer.parameters.values():
-        size = 1
-        for length in shape:
-            size *= length
-        total += size if len(shape) > 1 else 0
-    places = 1
-    for length in layer.output_shape[:-1]:
-        places *= length
-    return total * places
+def test_the_first_layers_of_branches_need_no_input():
+    """Each begins at the data, whatever stands in the branch before it."""
+    branches = [[Layer("linear", size=4)], [Layer("linear", size=4)]]
+    layers = (Layer("parallel", branches=branches), Layer("linear", size=1))
+    assert products(placed(layers, x=np.ones((5, 3)))) == 2 * 2 * 2 * 12 + 3 * 2 * 8
 
 
-def names():
-    from harness.problems import catalogue
-
-    return list(catalogue())
+def placed(layers, x):
+    initial = draw(layers, x.shape[1:], seed=0)
+    return square_problem(x=x, y=np.ones((len(x), 1)), model=layers, initial=initial)
 
 
 def test_an_update_moves_what_the_optimizer_keeps():
@@ -109,8 +94,3 @@ def test_a_bend_shows_between_neighbours_and_one_size_has_no_growth():
     assert bent.exponent == pytest.approx(0.5)
     assert fitted([(10, 1.0)]) is None
     assert fitted([(10, 1.0), (10, 2.0)]) is None
-
-
-def test_the_model_is_what_counts():
-    wide = find("seed").replace(model=(Layer("linear", size=1),))
-    assert need_of(wide) == need_of(find("seed"))
