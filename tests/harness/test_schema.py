@@ -26,7 +26,9 @@ def test_the_problems_schema_is_that_of_the_tables():
     assert load("problem") == problem_schema(), "run `make schemas`"
 
 
-@pytest.mark.parametrize("name", ["problem", "report", "list", "conventions", "diagnosis", "selftest", "bench"])
+@pytest.mark.parametrize(
+    "name", ["problem", "report", "list", "conventions", "diagnosis", "selftest", "bench"]
+)
 def test_schemas_are_schemas(name):
     Draft202012Validator.check_schema(load(name))
 
