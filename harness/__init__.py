@@ -12,7 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.benchmark.bench import Benchmark, bench
+    from harness.benchmark.bench import bench
+    from harness.benchmark.result import Benchmark
     from harness.diagnosis import Diagnosis, diagnose
     from harness.parity import ParityError, Result, assert_parity, verify
     from harness.recording import record
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Benchmark": "harness.benchmark.bench",
+    "Benchmark": "harness.benchmark.result",
     "Diagnosis": "harness.diagnosis",
     "ParityError": "harness.parity",
     "Replayed": "harness.replaying",

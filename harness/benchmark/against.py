@@ -11,6 +11,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from harness.benchmark import units
 from harness.benchmark.interval import LEVEL
 from harness.files import FileError
 from harness.schema import load
@@ -19,6 +20,10 @@ Document = dict[str, Any]
 
 MACHINE = ("cpu", "cores", "platform", "python", "numpy", "byte_order")
 """What must be the same of the environment, beside threads, processors and the backends' own facts."""
+
+DRIFT = 1.2
+"""A machine that copies or multiplies so many times faster or slower than it did is busy with something else. The same code,
+timed at a load of 2.4 and again at 9.3, had a ratio of 1.5; the rate of its matrix products had one of 0.65."""
 
 
 def read(path: Path) -> Document:
@@ -142,11 +147,21 @@ def _differences(new: Document, old: Document) -> Iterator[str]:
         yield from _difference(key, old["environment"].get(key), new["environment"].get(key))
     for key in ("threads", "cpus"):
         yield from _difference(key, old["machine"][key], new["machine"][key])
+    for key, by in (("copy", "bytes"), ("matmul", "dtype")):
+        yield from _drift(key, by, old["machine"][key], new["machine"][key])
     before = _facts(old)
     for name, facts in _facts(new).items():
         for key in sorted(facts.keys() | before.get(name, facts).keys()):
             if name in before:
                 yield from _difference(f"{name}'s {key}", before[name].get(key), facts.get(key))
+
+
+def _drift(kind: str, by: str, old: Sequence[Document], new: Sequence[Document]) -> Iterator[str]:
+    """Where the machine itself had another speed."""
+    rates = {one[by]: one["rate"] for one in old}
+    for one in new:
+        if one[by] in rates and not 1 / DRIFT <= one["rate"] / rates[one[by]] <= DRIFT:
+            yield f"{kind} rate, {one[by]}: {units.count(rates[one[by]])} then, {units.count(one['rate'])} now"
 
 
 def _difference(what: str, old: object, new: object) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ import backends as registry
 from backends.errors import LockstepError, ProblemError
 from backends.problem import DTYPES, Problem
 from harness.benchmark import launch
-from harness.benchmark.cost import Need, need_of
-from harness.benchmark.interval import Summary, summarise
+from harness.benchmark.cost import need_of
+from harness.benchmark.effort import Effort
 from harness.benchmark.limits import Limits, Prober
 from harness.benchmark.machine import Pinned, pin
-from harness.benchmark.proof import EPOCHS, Proof, proofs
+from harness.benchmark.proof import proofs
+from harness.benchmark.result import Benchmark, Timed
 from harness.benchmark.sample import Failure, Sample
 from harness.benchmark.schedule import Repeated, repeat
 from harness.benchmark.sizes import AXES, Sized, sweep
@@ -32,120 +32,6 @@ Measure = Callable[[str, Problem, float, Pinned, float | None], Sample | Failure
 
 Probe = Callable[[list[int], list[str], Pinned], "dict[str, Any] | Failure"]
 """How the machine is measured; as `harness.benchmark.launch.probe`."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure.
-
-    Attributes:
-        width: how wide an interval may be as a share of its median; None where that is not asked.
-        limit: seconds for all repetitions together.
-        most: repetitions of each; None for as many as the width needs.
-        seconds: for how long a process repeats its run.
-        epochs: that are verified at most.
-    """
-
-    width: float | None = 0.1
-    limit: float = 300.0
-    most: int | None = None
-    seconds: float = 0.3
-    epochs: int = EPOCHS
-
-    def enough(self, samples: Sequence[Sample]) -> bool:
-        """Whether these repetitions suffice."""
-        if self.most is not None and len(samples) >= self.most:
-            return True
-        return self.width is not None and summarise([one.seconds for one in samples]).within(self.width)
-
-    @classmethod
-    def of(cls, width: float, limit: float, quick: bool) -> Effort:
-        """The effort that was asked for.
-
-        Raises:
-            LockstepError: a number is out of range.
-        """
-        if not 0 < width < 1:
-            raise LockstepError(
-                "width is not a share of the median", repr(width), "give a number between 0 and 1, as 0.1"
-            )
-        if not limit > 0:
-            raise LockstepError("time_limit is not a time", repr(limit), "give seconds > 0")
-        return cls(None, limit, 2, 0.1, 10) if quick else cls(width, limit)
-
-
-@dataclass(frozen=True)
-class Timed:
-    """One backend on one problem at one size.
-
-    Attributes:
-        sized: the problem.
-        backend: its registered name.
-        need: the least that the problem needs.
-        proof: whether its time may be shown.
-        samples: its repetitions; none where it may not, or where it failed.
-        failure: why it could not be timed; empty where it could.
-    """
-
-    sized: Sized
-    backend: str
-    need: Need
-    proof: Proof
-    samples: tuple[Sample, ...] = ()
-    failure: str = ""
-
-    @property
-    def verdict(self) -> Verdict:
-        """Of the parity with the reference; a process that failed is an ERROR."""
-        return Verdict.ERROR if self.failure else self.proof.verdict
-
-    @property
-    def reason(self) -> str:
-        """Why there is no time; empty where there is one."""
-        return self.failure or self.proof.reason
-
-    @property
-    def summary(self) -> Summary | None:
-        """Of a whole run's seconds; None where no time may be shown."""
-        if self.verdict is not Verdict.AGREE or not self.samples:
-            return None
-        return summarise([one.seconds for one in self.samples])
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """Everything that one benchmark found.
-
-    Attributes:
-        timed: every backend on every problem at every size.
-        pinned: threads and processors.
-        limits: what the machine does at best.
-        effort: what was asked.
-        interrupted: whether the user ended it.
-        load: running processes on the machine when it began, averaged over a minute; None where that is not known.
-    """
-
-    timed: tuple[Timed, ...]
-    pinned: Pinned
-    limits: Limits
-    effort: Effort
-    interrupted: bool = False
-    load: float | None = None
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every backend that was asked for agrees on every problem, and could be timed."""
-        return all(one.verdict is Verdict.AGREE for one in self.timed)
-
-    @property
-    def noisy(self) -> list[Timed]:
-        """Those whose interval is wider than was asked."""
-        width = self.effort.width
-        return (
-            []
-            if width is None
-            else [one for one in self.timed if one.summary and not one.summary.within(width)]
-        )
 
 
 def bench(

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 from backends.problem import Problem
-from harness.benchmark.bench import Benchmark, Timed
 from harness.benchmark.growth import fitted
 from harness.benchmark.interval import LEVEL
 from harness.benchmark.limits import Limits
+from harness.benchmark.result import Benchmark, Timed
 
 SCHEMA_VERSION = 1
 

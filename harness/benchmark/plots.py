@@ -104,6 +104,7 @@ class Plots:
         told = "; ".join(
             f"{one['backend']} {units.span(one['figures']['interval'])} ({one['figures']['coverage']:.0%})"
             for one in timed
+            if one["figures"]["coverage"]
         )
         return self._figure(
             axes, "Repetitions", f"A mark is a process; the bar is the interval for the median: {told}.", []
@@ -167,6 +168,7 @@ def _axes(across: str, up: str) -> Axes:
     FigureCanvasSVG(figure)
     figure.subplots_adjust(left=0.2, right=0.97, top=0.96, bottom=0.18)
     axes: Axes = figure.add_subplot()
+    axes.set_axisbelow(True)
     axes.set_xlabel(across, parse_math=False)
     axes.set_ylabel(up, parse_math=False)
     return axes

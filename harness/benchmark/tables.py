@@ -171,7 +171,7 @@ def _noise(told: Document) -> Iterator[str]:
     if wide:
         reached = ", ".join(f"{one['backend']} {_reached(one)}" for one in wide)
         yield (
-            f"too noisy, or too little time, for intervals within {told['asked']['width']:.0%} of the median at "
+            f"too noisy, or too little time, for intervals within {told['asked']['width']:.3g} of the median at "
             f"{told['asked']['level']:.0%}; reached: {reached}"
         )
     for one in told["entries"]:

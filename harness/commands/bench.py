@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.commands.output import check_target, show, write
 
 if TYPE_CHECKING:
-    from harness.benchmark.bench import Benchmark
+    from harness.benchmark.result import Benchmark
 
 NOISY = 4
 INTERRUPTED = 128 + 2

@@ -94,6 +94,15 @@ def test_another_machine_is_no_comparison(part, key, words):
     assert against.unjudged(new)
 
 
+@pytest.mark.parametrize(("factor", "valid"), [(0.65, False), (0.9, True), (1.1, True), (1.5, False)])
+def test_a_machine_with_another_speed_is_no_comparison(factor, valid):
+    old, new = told(), told(measure=Fake({"torch": 0.09}))
+    new["machine"]["matmul"][0]["rate"] *= factor
+    new["against"] = against.compare(new, old, fail_over=1.1)
+    assert new["against"]["valid"] is against.regressed(new) is valid
+    assert any("matmul rate, float64: 100 G then" in one for one in new["against"]["differ"]) is not valid
+
+
 def test_another_version_of_a_framework_is_no_comparison():
     old, new = told(), told(measure=Fake(environment={"version": "2.0", "device": "cpu"}))
     found = against.compare(new, old)

@@ -134,7 +134,7 @@ def test_a_noisy_machine_says_what_it_reached(monkeypatch):
     monkeypatch.setattr(module, "repeat", lambda *given: _by_hand(turned, *given))
     found = bench(measure=measured, width=0.05, time_limit=100)
     assert found.noisy
-    assert re.search(r"too noisy.* within 5% of the median at 95%; reached: numpy \d", words(found))
+    assert re.search(r"too noisy.* within 0.05 of the median at 95%; reached: numpy \d", words(found))
 
 
 def test_one_repetition_has_no_interval():

@@ -1,0 +1,89 @@
+"""What a benchmark found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.benchmark.cost import Need
+from harness.benchmark.effort import Effort
+from harness.benchmark.interval import Summary, summarise
+from harness.benchmark.limits import Limits
+from harness.benchmark.machine import Pinned
+from harness.benchmark.proof import Proof
+from harness.benchmark.sample import Sample
+from harness.benchmark.sizes import Sized
+from harness.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One backend on one problem at one size.
+
+    Attributes:
+        sized: the problem.
+        backend: its registered name.
+        need: the least that the problem needs.
+        proof: whether its time may be shown.
+        samples: its repetitions; none where it may not, or where it failed.
+        failure: why it could not be timed; empty where it could.
+    """
+
+    sized: Sized
+    backend: str
+    need: Need
+    proof: Proof
+    samples: tuple[Sample, ...] = ()
+    failure: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the parity with the reference; a process that failed is an ERROR."""
+        return Verdict.ERROR if self.failure else self.proof.verdict
+
+    @property
+    def reason(self) -> str:
+        """Why there is no time; empty where there is one."""
+        return self.failure or self.proof.reason
+
+    @property
+    def summary(self) -> Summary | None:
+        """Of a whole run's seconds; None where no time may be shown."""
+        if self.verdict is not Verdict.AGREE or not self.samples:
+            return None
+        return summarise([one.seconds for one in self.samples])
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Everything that one benchmark found.
+
+    Attributes:
+        timed: every backend on every problem at every size.
+        pinned: threads and processors.
+        limits: what the machine does at best.
+        effort: what was asked.
+        interrupted: whether the user ended it.
+        load: running processes on the machine when it began, averaged over a minute; None where that is not known.
+    """
+
+    timed: tuple[Timed, ...]
+    pinned: Pinned
+    limits: Limits
+    effort: Effort
+    interrupted: bool = False
+    load: float | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every backend that was asked for agrees on every problem, and could be timed."""
+        return all(one.verdict is Verdict.AGREE for one in self.timed)
+
+    @property
+    def noisy(self) -> list[Timed]:
+        """Those whose interval is wider than was asked."""
+        width = self.effort.width
+        return (
+            []
+            if width is None
+            else [one for one in self.timed if one.summary and not one.summary.within(width)]
+        )
