@@ -1,0 +1,12 @@
+"""Whether a backend keeps the protocol: every rule as a check with a name, a reason and a remedy.
+
+``check_backend`` runs them all and gives a `Report`; ``cases`` gives them one by one, for a test suite. A backend is
+checked for what it claims: what needs a capability that it does not have is skipped, and so is a problem that it refuses.
+"""
+
+from harness.conformance.backend import Case, cases, check_backend
+from harness.conformance.check import Check, Nonconformity
+from harness.conformance.checks import CHECKS
+from harness.conformance.outcome import Outcome, Report
+
+__all__ = ["CHECKS", "Case", "Check", "Nonconformity", "Outcome", "Report", "cases", "check_backend"]

@@ -1,0 +1,149 @@
+"""All checks on one backend: together, or one by one for a test suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from backends.errors import LockstepError
+from backends.problem import DTYPES, Problem
+from backends.protocol import Backend
+from harness.conformance.check import BrokenRule, Check, Nonconformity
+from harness.conformance.checks import CHECKS
+from harness.conformance.outcome import Outcome, Report
+from harness.conformance.problems import PROBLEMS
+from harness.conformance.subject import Subject
+from harness.run import describe
+from harness.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check on one problem: what a test is made of.
+
+    Attributes:
+        check: which rule.
+        subject: the backend and the problem.
+    """
+
+    check: Check
+    subject: Subject
+
+    @property
+    def where(self) -> str:
+        """The problem and its dtype."""
+        return label(self.subject.problem)
+
+    @property
+    def id(self) -> str:
+        """What a test suite calls it."""
+        return f"{self.check.name}-{self.where}"
+
+    def run(self) -> None:
+        """Check.
+
+        Raises:
+            Nonconformity: the rule is broken; an AssertionError, so that a test fails.
+        """
+        where = f"{self.subject.backend.name}, {self.where}: check {self.check.name!r}"
+        expected = self.check.reason
+        try:
+            self.check.run(self.subject)
+            return
+        except BrokenRule as broken:
+            found, expected = broken.found, broken.expected
+        except Exception as error:  # whatever a backend raises is a finding about it
+            found = describe(error)
+        raise Nonconformity(f"{where}: expected {expected}", found, self.check.mend)
+
+
+def label(problem: Problem) -> str:
+    """A problem and its dtype."""
+    return f"{problem.name} {problem.dtype}"
+
+
+def cases(backend: Backend, checks: Iterable[Check] = CHECKS) -> Iterator[Case]:
+    """Every check on every problem that it is about and that the backend trains, as far as it claims what is needed."""
+    subjects = list(trained(backend))
+    for check in checks:
+        yield from (Case(check, one) for one in wanted(check, subjects, backend))
+
+
+def check_backend(backend: Backend, checks: Iterable[Check] = CHECKS) -> Report:
+    """Hold a backend to the protocol.
+
+    Args:
+        backend: as its class is constructed; it need not be registered.
+        checks: all by default.
+
+    Raises:
+        LockstepError: there is nothing that could be called a backend.
+    """
+    for needed in ("supports", "trainer"):
+        if not callable(getattr(backend, needed, None)):
+            raise LockstepError(
+                f"what is to be checked has no method {needed!r}",
+                repr(backend),
+                "give an object with the methods of backends.protocol.Backend, made, not its class",
+            )
+    subjects = list(trained(backend))
+    capabilities = {name for one in subjects for name in one.capabilities}
+    return Report(
+        str(getattr(backend, "name", "")),
+        tuple(sorted(capabilities)),
+        tuple(_outcome(check, subjects, backend) for check in checks),
+        tuple(label(one.problem) for one in subjects),
+        tuple(_refused(backend)),
+    )
+
+
+def problems() -> Iterator[Problem]:
+    """All problems in all dtypes."""
+    for make in PROBLEMS.values():
+        yield from (make().replace(dtype=dtype) for dtype in DTYPES)
+
+
+def trained(backend: Backend) -> Iterator[Subject]:
+    """The backend on each problem that it says it trains."""
+    yield from (Subject(backend, problem) for problem in problems() if _refusal(backend, problem) is None)
+
+
+def _refusal(backend: Backend, problem: Problem) -> str | None:
+    """Why it does not train a problem; what `supports` itself does wrong is found by a check of its own."""
+    try:
+        refused = backend.supports(problem)
+    except Exception as error:
+        return f"`supports` raises {describe(error)}"
+    return None if refused is None else str(getattr(refused, "reason", refused))
+
+
+def _refused(backend: Backend) -> Iterator[tuple[str, str]]:
+    for problem in problems():
+        if (reason := _refusal(backend, problem)) is not None:
+            yield label(problem), reason
+
+
+def wanted(check: Check, subjects: list[Subject], backend: Backend) -> list[Subject]:
+    """The subjects that a check is made on."""
+    if not check.problems:  # not about a problem: one that it trains if there is one
+        return [*subjects, Subject(backend, next(problems()))][:1]
+    about = {make().name for name, make in PROBLEMS.items() if name in check.problems}
+    return [one for one in subjects if one.problem.name in about and check.needs <= one.capabilities]
+
+
+def _outcome(check: Check, subjects: list[Subject], backend: Backend) -> Outcome:
+    found = [Case(check, one) for one in wanted(check, subjects, backend)]
+    if not found:
+        lacking = check.needs - {name for one in subjects for name in one.capabilities}
+        told = (
+            f"not claimed: {', '.join(sorted(lacking))}" if lacking else "it trains no problem of this kind"
+        )
+        return Outcome(check, Verdict.SKIPPED, skipped=told)
+    failures = []
+    for case in found:
+        try:
+            case.run()
+        except Nonconformity as error:
+            failures.append((case.where, error))
+    verdict = Verdict.DIFFER if failures else Verdict.AGREE
+    return Outcome(check, verdict, tuple(case.where for case in found), tuple(failures))

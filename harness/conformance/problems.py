@@ -1,0 +1,119 @@
+"""The problems on which backends are checked: small, and each with something of its own to get wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from backends.problem import (
+    Average,
+    Batching,
+    Clip,
+    Layer,
+    Loss,
+    Optimizer,
+    Penalty,
+    Problem,
+    Schedule,
+)
+from harness.initial import draw
+from harness.problems.seed import seed
+
+
+def square(**changes: Any) -> Problem:
+    """Two layers, the first with a square weight, which a transposed copy would fit without complaint."""
+    rng = np.random.default_rng(7)
+    fields = {
+        "name": "square",
+        "x": rng.standard_normal((12, 3)),
+        "y": rng.standard_normal((12, 2)),
+        "model": (Layer("linear", size=3), Layer("dot", size=2), Layer("add")),
+        "loss": Loss("squared_error", reduction="mean"),
+        "optimizer": Optimizer("sgd", learning_rate=0.05),
+        "epochs": 6,
+        "initial": {
+            "0.linear/w": rng.standard_normal((3, 3)),
+            "0.linear/b": rng.standard_normal(3),
+            "1.dot/w": rng.standard_normal((3, 2)),
+            "2.add/b": rng.standard_normal(2),
+        },
+    }
+    return Problem(**{**fields, **changes})
+
+
+def minibatches() -> Problem:
+    """Shuffled batches, the last of them short."""
+    return square(name="minibatches", batching=Batching(size=5, shuffle=3))
+
+
+def modes() -> Problem:
+    """Buffers, a mask and a branch: a dot, batch norm beside dropout, a linear layer."""
+    rng = np.random.default_rng(8)
+    branches = [[Layer("batch_norm")], [Layer("dropout", rate=0.3)]]
+    model = (Layer("dot", size=3), Layer("parallel", branches=branches), Layer("linear", size=2))
+    x, y = rng.standard_normal((2, 12, 3))
+    initial = draw(model, (3,), 9)
+    return square(name="modes", x=x, y=y[:, :2], model=model, initial=initial, batching=Batching(size=5))
+
+
+def surrounded() -> Problem:
+    """All that can stand around the optimizer: 18 batches, four an update, of which two are left over."""
+    return square(
+        name="surrounded",
+        optimizer=Optimizer("adam", learning_rate=0.05),
+        batching=Batching(size=5, shuffle=3),
+        penalties=(Penalty("l1", weight=0.1), Penalty("l2", weight=0.2, parameters="all")),
+        accumulation=4,
+        average=Average("ema", decay=0.7, debias=True),
+    )
+
+
+def _clipped(name: str, limit: float, accumulation: int) -> Callable[[], Problem]:
+    return lambda: square(
+        name=f"clipped by {name}" + (", accumulated" if accumulation > 1 else ""),
+        clip=Clip(name, limit=limit),
+        batching=Batching(size=3),
+        accumulation=accumulation,
+    )
+
+
+PROBLEMS: Mapping[str, Callable[[], Problem]] = {
+    "seed": seed,
+    "square": square,
+    "minibatches": minibatches,
+    "modes": modes,
+    "surrounded": surrounded,
+    "clipped by norm": _clipped("norm", 0.5, 1),
+    "clipped by value": _clipped("value", 0.1, 1),
+    "clipped by norm, accumulated": _clipped("norm", 0.5, 2),
+    "clipped by value, accumulated": _clipped("value", 0.1, 2),
+    # One part each, for a backend that has not all of them: what it ignores instead of refusing shows here.
+    "penalised": lambda: square(name="penalised", penalties=(Penalty("l2", weight=0.2),)),
+    "averaged": lambda: square(name="averaged", average=Average("ema", decay=0.7)),
+    "scheduled": lambda: square(name="scheduled", schedule=Schedule("exponential", factor=0.8)),
+    "momentum": lambda: square(
+        name="momentum", optimizer=Optimizer("sgd", learning_rate=0.02, momentum=0.9, nesterov=True)
+    ),
+    "decayed": lambda: square(
+        name="decayed", optimizer=Optimizer("adamw", learning_rate=0.02, weight_decay=0.1)
+    ),
+}
+"""All of them by name."""
+
+ROUND = ("seed", "square", "minibatches", "modes", "surrounded")
+"""Those on which every rule is checked."""
+
+CLIPPED = tuple(name for name in PROBLEMS if name.startswith("clipped"))
+
+SQUARED = ("square",)
+"""The one whose formulas are simple enough to be written out."""
+
+MODAL = ("modes",)
+"""The one that does something else in evaluation than in training."""
+
+ONCE: tuple[str, ...] = ()
+"""A rule that is not about a problem."""
+
+ALL = tuple(PROBLEMS)
