@@ -40,6 +40,8 @@ from tests.meta import faults
 WRONG = ["numpy", faults.Broken(faults.ForgottenBias)]
 """
 QUIET = ("-p", "no:randomly", "-p", "no:benchmark", "-p", "no:cacheprovider")
+# Plugins that import numpy themselves.
+OTHERS = ("-p", "no:hypothesispytest", "-p", "no:jaxtyping")
 FOREIGN = (
     "backends",
     "harness",
@@ -115,7 +117,7 @@ def pytest_unconfigure(config):
 """
     )
     for arguments in ((), ("--help",), ("--markers",), ("--fixtures",)):
-        done = pytester.runpytest_subprocess(*QUIET, "-p", "no:hypothesispytest", *arguments)
+        done = pytester.runpytest_subprocess(*QUIET, *OTHERS, *arguments)
         assert done.ret == 0
         assert "plugin True found []" in done.stdout.str()
 

@@ -109,7 +109,7 @@ def test_an_absent_framework_exits_with_three_and_says_what_to_do(run, monkeypat
         (["verify", "seed", "--core"], "beside a whole set"),
         (["verify", "--core", "--all"], "not allowed with"),
         (["verify", "seed", "seed"], "two problems have one name"),
-        (["verify", "seed", "--all"], "the whole catalogue, and problems by name"),
+        (["verify", "seed", "--all"], "problems are named beside a whole set"),
         (["verify", "seed", "--output", "README.md/below"], "output folder cannot be written"),
         (["verify", "seed", "--json", "README.md/below.json"], "output folder cannot be written"),
         (["verify", "--unknown"], "unrecognized arguments"),

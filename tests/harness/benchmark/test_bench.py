@@ -1,6 +1,7 @@
 """What is timed, what is not, and what it is told as; the processes are made, but for the last tests."""
 
 import dataclasses
+import html
 import json
 import re
 
@@ -199,7 +200,7 @@ def test_documents_are_valid_and_every_form_of_them_is_written(options):
 
 def test_the_limit_is_drawn_below_a_sweep():
     found = told(bench(sizes={"rows": (30, 300)}))
-    assert "Dashed: the machine's limit" in page.render(found)
+    assert "Dashed: the machine's limit" in html.unescape(page.render(found))
 
 
 def test_without_matplotlib_the_page_says_so(monkeypatch):
