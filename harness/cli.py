@@ -16,6 +16,7 @@ from contextlib import suppress
 from backends.errors import LockstepError
 from harness.commands import (
     bench,
+    conform,
     diagnose,
     doctor,
     members,
@@ -30,7 +31,7 @@ from harness.verdict import Verdict
 
 USAGE_ERROR = 2
 
-COMMANDS = (verify, diagnose, trainers, record, replay, selftest, report, bench, members, doctor)
+COMMANDS = (verify, diagnose, trainers, record, replay, selftest, report, bench, conform, members, doctor)
 """In the order of ``--help``; each has a file of its own."""
 
 

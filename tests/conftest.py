@@ -43,6 +43,12 @@ def dtype(request):
 
 
 @pytest.fixture
+def beside_others(monkeypatch):
+    """A benchmark refuses to run beside others; a test that asserts no time may."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
+@pytest.fixture
 def seed():
     return find("seed")
 

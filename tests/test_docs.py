@@ -9,6 +9,8 @@ import harness
 from harness.cli import main
 from tests import blocks
 
+pytestmark = pytest.mark.usefixtures("beside_others")
+
 ROOT = Path(__file__).parent.parent
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 WITH_CODE = [name for name, page in PAGES.items() if blocks.of(page, "python")]

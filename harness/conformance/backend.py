@@ -80,9 +80,9 @@ def check_backend(backend: Backend, checks: Iterable[Check] = CHECKS) -> Report:
         LockstepError: there is nothing that could be called a backend.
     """
     for needed in ("supports", "trainer"):
-        if not callable(getattr(backend, needed, None)):
+        if isinstance(backend, type) or not callable(getattr(backend, needed, None)):
             raise LockstepError(
-                f"what is to be checked has no method {needed!r}",
+                f"what is to be checked is no object with a method {needed!r}",
                 repr(backend),
                 "give an object with the methods of backends.protocol.Backend, made, not its class",
             )

@@ -27,7 +27,8 @@ def test_the_problems_schema_is_that_of_the_tables():
 
 
 @pytest.mark.parametrize(
-    "name", ["problem", "report", "bundle", "list", "conventions", "diagnosis", "selftest", "bench"]
+    "name",
+    ["problem", "report", "bundle", "list", "conventions", "diagnosis", "selftest", "bench", "conformance"],
 )
 def test_schemas_are_schemas(name):
     Draft202012Validator.check_schema(load(name))

@@ -1,8 +1,8 @@
-"""These tests time nothing that is asserted, so they may run beside others, which a benchmark refuses."""
+"""No test here asserts a time."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+def alone(beside_others):
+    pass

@@ -1,0 +1,98 @@
+"""``lockstep conform``: whether a backend keeps the protocol."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from backends.errors import LockstepError, UnknownNameError, did_you_mean
+from harness.commands.output import check_target, show, write
+
+if TYPE_CHECKING:
+    from backends.protocol import Backend
+    from harness.conformance import Check
+
+
+def add(commands: Any) -> None:
+    """Adds the command's parser."""
+    conform = commands.add_parser(
+        "conform",
+        help="hold a backend to the protocol, rule by rule",
+        description="Hold a backend to the protocol: every rule is a check with a name, a reason and a remedy. Exit status: "
+        "0 every rule that was checked is kept; 1 some are broken; 3 nothing could be checked.",
+    )
+    conform.set_defaults(run=_run)
+    conform.add_argument(
+        "backend",
+        nargs="?",
+        metavar="NAME|MODULE:ATTRIBUTE",
+        help="a registered backend (`lockstep list`), or a class or function that gives one, imported from here",
+    )
+    conform.add_argument(
+        "--check", action="append", metavar="NAME", help="this check only; repeat it; default: all"
+    )
+    conform.add_argument(
+        "--list", action="store_true", help="list the checks with their reasons, and check nothing"
+    )
+    conform.add_argument(
+        "--json", metavar="FILE|-", help="write what was found as JSON; - is stdout, without the table"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from harness.conformance import check_backend, document, table
+
+    checks = _checks(options.check)
+    if options.list:
+        show(table.rules(checks))
+        return 0
+    check_target(options.json)
+    report = check_backend(_backend(options.backend), checks)
+    write(options.json, json.dumps(document.to_document(report), indent=1, ensure_ascii=False) + "\n")
+    if options.json != "-":
+        show(table.render(report))
+    return report.verdict.exit_status
+
+
+def _checks(names: list[str] | None) -> list[Check]:
+    from harness.conformance import CHECKS
+
+    known = {one.name: one for one in CHECKS}
+    for name in names or ():
+        if name not in known:
+            raise UnknownNameError(
+                "unknown check", repr(name), f"{did_you_mean(name, known)}known checks: {', '.join(known)}"
+            )
+    return [one for one in CHECKS if names is None or one.name in names]
+
+
+def _backend(name: str | None) -> Backend:
+    """A backend by its registered name or by where its class is."""
+    import backends
+
+    if name is None:
+        raise LockstepError("no backend was named", "nothing", "name one: `lockstep list` lists them")
+    if name in backends.known() or not _is_target(name):
+        return backends.load(name)
+    from harness.adopted.factories import imported
+
+    try:
+        made: Backend = imported(name)()
+    except LockstepError:
+        raise
+    except Exception as error:  # whatever the user's class raises
+        raise LockstepError(
+            "the backend cannot be made",
+            f"{name}: {type(error).__name__}: {error}",
+            "give MODULE:ATTRIBUTE of a class or function that, called without arguments, gives a backend",
+        ) from error
+    return made
+
+
+def _is_target(name: str) -> bool:
+    """Whether it is written as MODULE:ATTRIBUTE; a mistyped mode of a registered backend is no module."""
+    import backends
+
+    module, colon, _ = name.partition(":")
+    return bool(colon) and module not in backends.known()
