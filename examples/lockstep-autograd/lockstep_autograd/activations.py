@@ -1,6 +1,6 @@
 """Functions of one argument, in operations that autograd differentiates without leaving float32.
 
-`mean`, `var`, `where`, `maximum` and `**` are avoided throughout this package: their derivatives in autograd 1.9 divide by
+`mean`, `var`, `max`, `maximum` and `where` are avoided throughout this package: their derivatives in autograd 1.9 divide by
 NumPy integers or make float64 arrays, and what is float32 becomes float64 on the way back.
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 from backends.problem import Problem
-from backends.protocol import Unsupported, unsupported
+from backends.protocol import Trainer, Unsupported, unsupported
 from lockstep_autograd.activations import ACTIVATIONS
 from lockstep_autograd.averages import AVERAGES
 from lockstep_autograd.clips import CLIPS
@@ -36,7 +36,7 @@ class AutogradBackend:
     def supports(self, problem: Problem) -> Unsupported | None:
         return unsupported(problem, MEMBERS)
 
-    def trainer(self, problem: Problem) -> AutogradTrainer:
+    def trainer(self, problem: Problem) -> Trainer:
         return AutogradTrainer(problem)
 
     def environment(self) -> Mapping[str, str | int | bool]:
