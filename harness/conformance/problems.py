@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,28 @@ def _clipped(name: str, limit: float, accumulation: int) -> Callable[[], Problem
     )
 
 
+def _seed_with(name: str, part: Mapping[str, Any]) -> Problem:
+    return seed().replace(name=f"seed, {name}", **part)
+
+
+PARTS: Mapping[str, Mapping[str, Any]] = {
+    "penalised": {"penalties": (Penalty("l2", weight=0.2),)},
+    "averaged": {"average": Average("ema", decay=0.7)},
+    "scheduled": {"schedule": Schedule("exponential", factor=0.8)},
+    "momentum": {"optimizer": Optimizer("sgd", learning_rate=0.002, momentum=0.9, nesterov=True)},
+    "decayed": {"optimizer": Optimizer("adamw", learning_rate=0.02, weight_decay=0.1)},
+}
+"""One part each, for a backend that has not all of them: what it ignores instead of refusing shows here."""
+
+ALONE: Mapping[str, Mapping[str, Any]] = {
+    **PARTS,
+    "averaged over": {"loss": Loss("squared_error", reduction="mean")},
+    "dealt": {"batching": Batching(size=7, shuffle=3)},
+    "accumulated": {"batching": Batching(size=10), "accumulation": 2},
+    "clipped": {"clip": Clip("norm", limit=0.5)},
+}
+"""The same and more of one layer alone: a backend that knows no more trains none of the others."""
+
 PROBLEMS: Mapping[str, Callable[[], Problem]] = {
     "seed": seed,
     "square": square,
@@ -89,16 +112,8 @@ PROBLEMS: Mapping[str, Callable[[], Problem]] = {
     "clipped by value": _clipped("value", 0.1, 1),
     "clipped by norm, accumulated": _clipped("norm", 0.5, 2),
     "clipped by value, accumulated": _clipped("value", 0.1, 2),
-    # One part each, for a backend that has not all of them: what it ignores instead of refusing shows here.
-    "penalised": lambda: square(name="penalised", penalties=(Penalty("l2", weight=0.2),)),
-    "averaged": lambda: square(name="averaged", average=Average("ema", decay=0.7)),
-    "scheduled": lambda: square(name="scheduled", schedule=Schedule("exponential", factor=0.8)),
-    "momentum": lambda: square(
-        name="momentum", optimizer=Optimizer("sgd", learning_rate=0.02, momentum=0.9, nesterov=True)
-    ),
-    "decayed": lambda: square(
-        name="decayed", optimizer=Optimizer("adamw", learning_rate=0.02, weight_decay=0.1)
-    ),
+    **{name: partial(square, name=name, **part) for name, part in PARTS.items()},
+    **{f"seed, {name}": partial(_seed_with, name, part) for name, part in ALONE.items()},
 }
 """All of them by name."""
 
