@@ -4,8 +4,10 @@ import pytest
 
 from backends.errors import LockstepError
 from backends.numpy_vjp.backend import NumPyBackend
+from backends.problem import DTYPES
 from backends.protocol import CAPABILITIES, Unsupported
 from harness.conformance import CHECKS, Check, Nonconformity, cases, check_backend
+from harness.conformance.problems import PROBLEMS
 from harness.verdict import Verdict
 from tests.harness.conformance.faults import FAULTS, backend, trainer
 
@@ -18,7 +20,7 @@ def test_what_keeps_every_rule_passes_every_check():
     assert found.failed == ()
     assert all(one.checked for one in found.outcomes)
     assert (found.backend, set(found.capabilities)) == ("faulty", set(CAPABILITIES))
-    assert len(found.trained) == 28
+    assert len(found.trained) == len(PROBLEMS) * len(DTYPES)
     assert found.refused == ()
 
 
