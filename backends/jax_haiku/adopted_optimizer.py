@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -15,12 +15,12 @@ from backends.adoption import OptimizerSide
 from backends.problem import Arrays
 from backends.protocol import Snapshot
 
-Params = dict[str, jax.Array]
+Params = Mapping[str, Any]
 Step = Callable[[Params, Any, Params], tuple[Params, Any]]
 
 
 class State(NamedTuple):
-    """Pure trees, and the compiled update that goes on with them."""
+    """Pure trees of arrays, JAX's or NumPy's, and the compiled update that goes on with them."""
 
     params: Params
     optimizer: optax.OptState
@@ -39,7 +39,7 @@ class OptaxOptimizer:
 
     def begin(self, parameters: Arrays) -> State:
         with _precision(parameters):
-            params = _arrays(parameters)
+            params = {name: jnp.array(value) for name, value in sorted(parameters.items())}
             return State(params, self._transform.init(params), 0, self._update)
 
     def update(self, state: State, grads: Params) -> State:
@@ -57,18 +57,16 @@ class OptaxOptimizer:
     def read(self, state: State) -> Snapshot:
         found, _ = jax.tree_util.tree_flatten_with_path(state.optimizer)
         kept = {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in found}
-        return Snapshot(self.read_grads(state.params), kept, state.step)
+        return Snapshot(_copies(state.params), kept, state.step)
 
     def write(self, state: State, parameters: Arrays) -> State:
-        with _precision(parameters):
-            return state._replace(params=_arrays(parameters))
+        return state._replace(params=_copies(parameters))
 
     def write_grads(self, arrays: Arrays) -> Params:
-        with _precision(arrays):
-            return _arrays(arrays)
+        return _copies(arrays)
 
     def read_grads(self, grads: Params) -> Arrays:
-        return {name: np.array(value) for name, value in sorted(grads.items())}
+        return _copies(grads)
 
     def _traced(self) -> Step:
         def update(params: Params, optimizer: Any, grads: Params) -> tuple[Params, Any]:
@@ -93,5 +91,6 @@ def _precision(arrays: Any) -> AbstractContextManager[object]:
     return switch
 
 
-def _arrays(arrays: Arrays) -> Params:
-    return {name: jnp.array(value) for name, value in sorted(arrays.items())}
+def _copies(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """As NumPy arrays, which a jitted function takes as they are, and faster than it could be given its own."""
+    return {name: np.array(value) for name, value in sorted(arrays.items())}

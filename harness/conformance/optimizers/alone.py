@@ -23,7 +23,9 @@ def form(pair: Pair, dtype: str) -> Found:
     for name, value in pair.path(0, courses.first, dtype).items():
         was = course.start[name]
         if (value.dtype, value.shape[1:]) != (was.dtype, was.shape):
-            return Found(Verdict.DIFFER, f"{name}: {value.dtype} {value.shape[1:]} for {was.dtype} {was.shape}")
+            return Found(
+                Verdict.DIFFER, f"{name}: {value.dtype} {value.shape[1:]} for {was.dtype} {was.shape}"
+            )
     return Found(Verdict.AGREE)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import unittest
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backends.problem import DTYPES
-from backends.shapes import Shape
 from harness.conformance.check import Nonconformity
 from harness.conformance.optimizers.check import OptimizerCheck
 from harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
-from harness.conformance.optimizers.courses import SHAPES
+from harness.conformance.optimizers.courses import SHAPES, Shapes
 from harness.conformance.optimizers.explain import explain
 from harness.conformance.optimizers.pair import Found, Pair
+from harness.explain import Confirmed
 from harness.verdict import Verdict
 
 
@@ -50,14 +50,17 @@ class OptimizerCase:
         found = self.find()
         if found.verdict is Verdict.INCONCLUSIVE:
             raise unittest.SkipTest(f"{self.pair.name}, {self.id}: {found.told}")
-        if found.verdict is Verdict.DIFFER:
-            raise self.failure(found)
+        if found.verdict is not Verdict.AGREE:
+            raise self.failure(found, self.explained())
 
-    def failure(self, found: Found) -> Nonconformity:
-        """A finding, worded; with the explanation where the sides part and one is confirmed."""
+    def explained(self) -> Confirmed | None:
+        """What one side does otherwise, where this check is of both and that is found out."""
+        return explain(self.pair, self.dtype) if self.check.course is not None else None
+
+    def failure(self, found: Found, explanation: Confirmed | None = None) -> Nonconformity:
+        """A finding, worded."""
         what = f"{self.pair.name}, {self.dtype}: check {self.check.name!r}: expected {self.check.reason}"
-        known = explain(self.pair, self.dtype) if self.check.course is not None else None
-        told = f"{found.told}; {known.does}" if known is not None else found.told
+        told = found.told if explanation is None else f"{found.told}; {explanation.does}"
         return Nonconformity(what, told, self.check.mend)
 
 
@@ -66,12 +69,11 @@ def optimizer_cases(
     *,
     against: object,
     dtypes: Iterable[str] = DTYPES,
-    shapes: Mapping[str, Shape] = SHAPES,
+    shapes: Shapes = SHAPES,
     updates: int = 50,
     checks: Iterable[OptimizerCheck] = OPTIMIZER_CHECKS,
-) -> Iterator[OptimizerCase]:
+) -> tuple[OptimizerCase, ...]:
     """Every check in every dtype, one by one; as `check_optimizer`."""
     pair = Pair((ours, against), shapes, updates)
     dtypes = tuple(dtypes)
-    for check in checks:
-        yield from (OptimizerCase(check, pair, dtype) for dtype in dtypes)
+    return tuple(OptimizerCase(check, pair, dtype) for check in checks for dtype in dtypes)

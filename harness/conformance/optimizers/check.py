@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.conformance.optimizers.courses import Make
-from harness.conformance.optimizers.pair import Found, Pair
+from harness.conformance.optimizers.pair import Found, Pair, Raised
 from harness.run import describe
 from harness.verdict import Verdict
 
@@ -33,6 +33,8 @@ class OptimizerCheck:
         """Check; what a side raises is a finding."""
         try:
             return self.ask(pair, dtype)
+        except Raised as raised:
+            return raised.found
         except Exception as error:  # whatever an optimizer raises
             return Found(Verdict.DIFFER, describe(error))
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.problem import Array, Arrays
-from backends.shapes import Shape
 
-SHAPES: Mapping[str, Shape] = {"matrix": (4, 3), "scalar": (), "vector": (5,)}
+Shapes = Mapping[str, tuple[int, ...]]
+"""Of parameters, by name."""
+
+SHAPES: Shapes = {"matrix": (4, 3), "scalar": (), "vector": (5,)}
 """The parameters that are updated, unless others are asked for."""
 
 TINY, HUGE, SPIKE = 1e-12, 1e15, 1e4
@@ -42,52 +44,52 @@ class Course:
         return Course(_cast(self.start, dtype), tuple(_cast(grads, dtype) for grads in self.gradients))
 
 
-Make = Callable[[Mapping[str, Shape], int], Course]
+Make = Callable[[Shapes, int], Course]
 """(shapes of the parameters, how many updates are asked for) -> a course."""
 
 
-def first(shapes: Mapping[str, Shape], updates: int) -> Course:
+def first(shapes: Shapes, updates: int) -> Course:
     """One update."""
     return _random(shapes, 1)
 
 
-def many(shapes: Mapping[str, Shape], updates: int) -> Course:
+def many(shapes: Shapes, updates: int) -> Course:
     """As many as were asked for, each by another gradient."""
     return _random(shapes, updates)
 
 
-def constant(shapes: Mapping[str, Shape], updates: int) -> Course:
+def constant(shapes: Shapes, updates: int) -> Course:
     """The same gradient again and again."""
     course = _random(shapes, 1)
     return Course(course.start, course.gradients * updates)
 
 
-def zero(shapes: Mapping[str, Shape], updates: int) -> Course:
+def zero(shapes: Shapes, updates: int) -> Course:
     """No gradient at all: 0/0, and decay alone."""
     return _scaled(_random(shapes, FEW), [0.0] * FEW)
 
 
-def stopping(shapes: Mapping[str, Shape], updates: int) -> Course:
+def stopping(shapes: Shapes, updates: int) -> Course:
     """Three gradients, then none: what is remembered goes on."""
     return _scaled(_random(shapes, FEW), [1.0] * 3 + [0.0] * (FEW - 3))
 
 
-def tiny(shapes: Mapping[str, Shape], updates: int) -> Course:
+def tiny(shapes: Shapes, updates: int) -> Course:
     """Gradients far below epsilon, from zeros: the parameters are then as fine as the updates."""
     return _from_zeros(_scaled(_random(shapes, FEW), [TINY] * FEW))
 
 
-def huge(shapes: Mapping[str, Shape], updates: int) -> Course:
+def huge(shapes: Shapes, updates: int) -> Course:
     """Gradients near to where squares overflow."""
     return _from_zeros(_scaled(_random(shapes, FEW), [HUGE] * FEW))
 
 
-def spike(shapes: Mapping[str, Shape], updates: int) -> Course:
+def spike(shapes: Shapes, updates: int) -> Course:
     """One gradient far larger than those before and after it."""
     return _scaled(_random(shapes, 2 * FEW), [1.0] * 4 + [SPIKE] + [1.0] * (2 * FEW - 5))
 
 
-def sparse(shapes: Mapping[str, Shape], updates: int) -> Course:
+def sparse(shapes: Shapes, updates: int) -> Course:
     """Every second element has a gradient at one update in three, the others never."""
     course = _random(shapes, FEW)
     gradients = tuple(
@@ -97,14 +99,14 @@ def sparse(shapes: Mapping[str, Shape], updates: int) -> Course:
     return Course(course.start, gradients)
 
 
-def turning(shapes: Mapping[str, Shape], updates: int) -> Course:
+def turning(shapes: Shapes, updates: int) -> Course:
     """Gradients that change their sign twice in three updates."""
     course = _random(shapes, 1)
     signs = [(1.0, -1.0, -1.0)[step % 3] for step in range(FEW)]
     return _scaled(Course(course.start, course.gradients * FEW), signs)
 
 
-def _random(shapes: Mapping[str, Shape], updates: int) -> Course:
+def _random(shapes: Shapes, updates: int) -> Course:
     """Normal numbers, for everyone the same; a longer course begins with a shorter one."""
     rng = np.random.default_rng(20)
     start, *gradients = (
@@ -128,7 +130,8 @@ def _from_zeros(course: Course) -> Course:
 
 def _even(value: Array) -> Array:
     """1 at every second element, from the first, 0 elsewhere."""
-    return (np.arange(value.size) % 2 == 0).reshape(value.shape).astype(value.dtype)
+    even: Array = (np.arange(value.size) % 2 == 0).reshape(value.shape).astype(value.dtype)
+    return even
 
 
 def _cast(arrays: Arrays, dtype: str) -> Arrays:

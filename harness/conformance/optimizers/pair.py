@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from backends.adoption import AdoptionError, OptimizerSide
 from backends.problem import Array
-from backends.shapes import Shape
-from harness.conformance.optimizers.courses import SHAPES, Course, Make
+from harness.conformance.optimizers.courses import SHAPES, Course, Make, Shapes
 from harness.conformance.optimizers.room import Apart, apart, measured
-from harness.conformance.optimizers.running import PLAIN, Alteration, Path, path
+from harness.conformance.optimizers.running import Alteration, Path, path
 from harness.conformance.optimizers.sides import side_of
+from harness.explain import Confirmed
+from harness.run import describe
 from harness.verdict import Verdict
 
 
@@ -22,12 +23,20 @@ class Found:
     """What a course showed.
 
     Attributes:
-        verdict: AGREE, DIFFER or INCONCLUSIVE.
+        verdict: AGREE, DIFFER or INCONCLUSIVE; ERROR where what ours is held to does not run.
         told: where they part and by how much, or why nothing can be told.
     """
 
     verdict: Verdict
     told: str = ""
+
+
+class Raised(Exception):  # noqa: N818 - a finding, on its way to the check that reports it
+    """A side did not get through a course."""
+
+    def __init__(self, verdict: Verdict, told: str) -> None:
+        super().__init__(verdict, told)
+        self.found = Found(verdict, told)
 
 
 @dataclass(frozen=True)
@@ -38,12 +47,15 @@ class Pair:
         given: what the user calls ours, and the other.
         shapes: of the parameters that are updated.
         updates: of the long courses.
+        sides: ours and the other, as the backends know them.
+        explanations: by dtype, of those that were looked for.
     """
 
     given: tuple[object, object]
-    shapes: Mapping[str, Shape] = field(default_factory=lambda: SHAPES)
+    shapes: Shapes = field(default_factory=lambda: SHAPES)
     updates: int = 50
     sides: tuple[OptimizerSide, OptimizerSide] = field(init=False)
+    explanations: dict[str, Confirmed | None] = field(default_factory=dict, init=False, repr=False)
     _paths: dict[object, Path] = field(default_factory=dict, init=False, repr=False)
     _limits: dict[object, dict[str, Array]] = field(default_factory=dict, init=False, repr=False)
 
@@ -57,20 +69,33 @@ class Pair:
         object.__setattr__(self, "sides", tuple(side_of(one) for one in self.given))
 
     @property
+    def names(self) -> tuple[str, str]:
+        """What reports call the two."""
+        ours, against = (side.name for side in self.sides)
+        return ours, f"the other {against}" if against == ours else against
+
+    @property
     def name(self) -> str:
         """Who is checked against whom."""
-        ours, against = self.sides
-        return f"{ours.name} against {against.name}"
+        return " against ".join(self.names)
 
     def course(self, make: Make, dtype: str) -> Course:
         """A course of these parameters."""
         return make(self.shapes, self.updates).astype(dtype)
 
     def path(self, index: int, make: Make, dtype: str) -> Path:
-        """What a side does on a course."""
+        """What a side does on a course.
+
+        Raises:
+            Raised: what the side raised.
+        """
         key = (index, make, dtype)
         if key not in self._paths:
-            self._paths[key] = path(self.sides[index], self.course(make, dtype))
+            try:
+                self._paths[key] = path(self.sides[index], self.course(make, dtype))
+            except Exception as error:  # whatever an optimizer raises
+                verdict = Verdict.ERROR if index else Verdict.DIFFER
+                raise Raised(verdict, f"{self.names[index]} raises {describe(error)}") from error
         return self._paths[key]
 
     def limits(self, make: Make, dtype: str) -> dict[str, Array]:
@@ -85,12 +110,14 @@ class Pair:
         """Both sides on one course.
 
         Raises:
-            Exception: whatever a side raises.
+            Raised: what a side raised; of both, the other one's.
         """
-        ours, theirs = (self.path(index, make, dtype) for index in (0, 1))
+        theirs, ours = (self.path(index, make, dtype) for index in (1, 0))
         for name, value in theirs.items():
             if (ours[name].dtype, ours[name].shape) != (value.dtype, value.shape):
-                told = f"{name}: {ours[name].dtype} {ours[name].shape[1:]} for {value.dtype} {value.shape[1:]}"
+                told = (
+                    f"{name}: {ours[name].dtype} {ours[name].shape[1:]} for {value.dtype} {value.shape[1:]}"
+                )
                 return Found(Verdict.DIFFER, told)
         return self._judged(apart(ours, theirs, dtype), make, dtype)
 
@@ -98,13 +125,15 @@ class Pair:
         moved = any(one.any() for one in found.moved.values())
         if found.same and not moved and self.course(make, dtype).moves:
             return Found(Verdict.INCONCLUSIVE, "neither moves a parameter to a finite number")
-        if found.same or (found.within(found.floor) and found.sees(found.floor)):
+        if found.spared:
             return Found(Verdict.AGREE)
         limits = self.limits(make, dtype)
         if not found.within(limits):
             return Found(Verdict.DIFFER, self._first(found, limits, make, dtype))
         if not found.sees(limits):
-            return Found(Verdict.INCONCLUSIVE, "rounding alone may move these parameters as far as the updates do")
+            return Found(
+                Verdict.INCONCLUSIVE, "rounding alone may move these parameters as far as the updates do"
+            )
         return Found(Verdict.AGREE)
 
     def _first(self, found: Apart, limits: Mapping[str, Array], make: Make, dtype: str) -> str:
@@ -123,15 +152,16 @@ class Pair:
             f" ({count} of {len(over)} parameters differ)"
         )
 
-    def explained(self, index: int, one: Alteration, side: OptimizerSide, makes: tuple[Make, ...], dtype: str) -> bool:
+    def explained(
+        self, index: int, side: OptimizerSide, one: Alteration, dtype: str, makes: Iterable[Make]
+    ) -> bool:
         """Whether `side`, altered, does on all these courses what the side `index` does."""
         for make in makes:
             altered = path(side, self.course(make, dtype), one)
             seen = apart(altered, self.path(index, make, dtype), dtype)
-            if not (seen.same or seen.within(self.limits(make, dtype))):
+            if not seen.spared and not seen.within(self.limits(make, dtype)):
                 return False
         return True
-
 
 
 def _at_least(limits: Array, like: Array) -> Array:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backends.problem import DTYPES
-from backends.shapes import Shape
 from harness.conformance.check import Nonconformity
 from harness.conformance.optimizers.case import OptimizerCase, optimizer_cases
 from harness.conformance.optimizers.check import OptimizerCheck
 from harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
-from harness.conformance.optimizers.courses import SHAPES
+from harness.conformance.optimizers.courses import SHAPES, Shapes
 from harness.conformance.optimizers.explain import explain
 from harness.explain import Confirmed
 from harness.verdict import Verdict, combine
+
+FAILED = (Verdict.DIFFER, Verdict.ERROR)
+"""What a check that was made can end with and not be kept."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class OptimizerOutcome:
 
     Attributes:
         check: which.
-        verdict: DIFFER where a dtype shows a difference; INCONCLUSIVE where none could have; else AGREE.
-        failures: (dtype, what was found) where they part.
+        verdict: DIFFER where a dtype shows a difference; ERROR where what ours is held to does not run; INCONCLUSIVE
+            where no dtype could have shown one; else AGREE.
+        failures: (dtype, what was found) where they part, or one does not run.
         undecided: (dtype, why) where nothing could be told.
     """
 
@@ -52,7 +55,7 @@ class OptimizerReport:
 
     @property
     def verdict(self) -> Verdict:
-        """DIFFER if a check fails; INCONCLUSIVE if one could not be decided, or none was made; else AGREE."""
+        """The most severe of the checks'; of none at all, INCONCLUSIVE."""
         return combine(one.verdict for one in self.outcomes)
 
     @property
@@ -67,8 +70,12 @@ class OptimizerReport:
         if self.explanation is not None:
             lines.append(f"explanation: {self.explanation.does}")
         for one in self.outcomes:
-            lines += [f"{one.check.name}, {dtype}: {error}" for dtype, error in one.failures]
-            lines += [f"{one.check.name}, {dtype}: nothing can be told: {why}" for dtype, why in one.undecided]
+            lines += [
+                f"{one.check.name}, {dtype}: {error.got}\n  fix: {error.fix}" for dtype, error in one.failures
+            ]
+            lines += [
+                f"{one.check.name}, {dtype}: nothing can be told: {why}" for dtype, why in one.undecided
+            ]
         return "\n".join(lines)
 
 
@@ -77,7 +84,7 @@ def check_optimizer(
     *,
     against: object,
     dtypes: Iterable[str] = DTYPES,
-    shapes: Mapping[str, Shape] = SHAPES,
+    shapes: Shapes = SHAPES,
     updates: int = 50,
     checks: Iterable[OptimizerCheck] = OPTIMIZER_CHECKS,
 ) -> OptimizerReport:
@@ -98,22 +105,24 @@ def check_optimizer(
         AdoptionError: a side is nothing that a backend knows as an optimizer.
     """
     dtypes = tuple(dtypes)
-    made = list(optimizer_cases(ours, against=against, dtypes=dtypes, shapes=shapes, updates=updates, checks=checks))
-    outcomes = tuple(_outcome(made[first : first + len(dtypes)]) for first in range(0, len(made), len(dtypes)))
+    made = optimizer_cases(
+        ours, against=against, dtypes=dtypes, shapes=shapes, updates=updates, checks=checks
+    )
+    outcomes = tuple(
+        _outcome(made[first : first + len(dtypes)]) for first in range(0, len(made), len(dtypes))
+    )
     if not made:
         return OptimizerReport(str(ours), str(against), ())
     pair = made[0].pair
     parted = [dtype for one in outcomes if one.check.course for dtype, _ in one.failures]
-    return OptimizerReport(
-        pair.sides[0].name, pair.sides[1].name, outcomes, explain(pair, parted[0]) if parted else None
-    )
+    return OptimizerReport(*pair.names, outcomes, explain(pair, parted[0]) if parted else None)
 
 
-def _outcome(cases: list[OptimizerCase]) -> OptimizerOutcome:
+def _outcome(cases: tuple[OptimizerCase, ...]) -> OptimizerOutcome:
     """One check in all dtypes."""
     found = [(case, case.find()) for case in cases]
     verdicts = {one.verdict for _, one in found}
-    failures = tuple((case.dtype, case.failure(one)) for case, one in found if one.verdict is Verdict.DIFFER)
+    failures = tuple((case.dtype, case.failure(one)) for case, one in found if one.verdict in FAILED)
     undecided = tuple((case.dtype, one.told) for case, one in found if one.verdict is Verdict.INCONCLUSIVE)
     # What float32 cannot tell float64 can: it is enough that one of them could.
     decided = verdicts - {Verdict.INCONCLUSIVE} if Verdict.AGREE in verdicts else verdicts

@@ -44,6 +44,11 @@ class Apart:
         """To the bit."""
         return not any(one.any() for one in self.distance.values())
 
+    @property
+    def spared(self) -> bool:
+        """Whether nothing need be measured: they are the same, or within a floor that hides nothing."""
+        return self.same or (self.within(self.floor) and self.sees(self.floor))
+
     def sees(self, limits: Mapping[str, Array]) -> bool:
         """Whether limits let nothing pass that could be seen: at most BLIND of how far the parameters came."""
         return all(float(limits[name][-1]) <= BLIND * float(one[-1]) for name, one in self.moved.items())
@@ -82,7 +87,8 @@ def measured(sides: tuple[OptimizerSide, OptimizerSide], course: Course, eps: fl
 
 def _widest(values: Array) -> Array:
     """The largest of each update."""
-    return values.reshape(len(values), -1).max(axis=1, initial=0.0)
+    widest: Array = values.reshape(len(values), -1).max(axis=1, initial=0.0)
+    return widest
 
 
 def _finite(values: Array) -> Array:

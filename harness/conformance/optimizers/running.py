@@ -57,45 +57,46 @@ def path(side: OptimizerSide, course: Course, alteration: Alteration = PLAIN) ->
 
 
 def _begun(side: OptimizerSide, course: Course, ahead: int) -> State:
-    state = side.begin(course.start)
+    """At the course's start; updates ahead are made of zeros from zeros, so that a decay moves nothing, either."""
+    if not ahead:
+        return side.begin(course.start)
     nothing = {name: np.zeros_like(value) for name, value in course.start.items()}
+    state = side.begin(nothing)
     for _ in range(ahead):
         state = side.update(state, side.write_grads(nothing))
-    return side.write(state, course.start) if ahead else state
+    return side.write(state, course.start)
 
 
 def twin(side: OptimizerSide, course: Course, seed: int, eps: float) -> Path:
     """The same path with every parameter and gradient off by one eps before each update, the update by UPDATE eps."""
-    rng = np.random.default_rng(seed)
+    signs = _signs(course, seed)
     with np.errstate(all="ignore"):
         state = side.begin(course.start)
         seen = [side.read(state).parameters]
-        for grads in course.gradients:
-            before = _disturbed(seen[-1], eps, rng)
-            state = side.write(state, before)
-            state = side.update(state, side.write_grads(_disturbed(grads, eps, rng)))
-            after = _rounded(before, side.read(state).parameters, UPDATE * eps, rng)
+        for step, grads in enumerate(course.gradients):
+            before = {name: _off(value, eps * signs[name][step, 0]) for name, value in seen[-1].items()}
+            given = {name: _off(value, eps * signs[name][step, 1]) for name, value in grads.items()}
+            state = side.update(side.write(state, before), side.write_grads(given))
+            after = {
+                # As by one whose hyperparameters are rounded: of a parameter all elements the same way.
+                name: _off(value, UPDATE * eps * signs[name][step, 2].flat[0], value - before[name])
+                for name, value in side.read(state).parameters.items()
+            }
             state = side.write(state, after)
             seen.append(after)
     return {name: np.stack([one[name] for one in seen]) for name in course.start}
 
 
-def _disturbed(arrays: Arrays, eps: float, rng: np.random.Generator) -> Arrays:
-    return {name: _off(value, value, eps, rng) for name, value in arrays.items()}
-
-
-def _rounded(before: Arrays, after: Arrays, eps: float, rng: np.random.Generator) -> Arrays:
-    """Updates as by one whose hyperparameters are rounded: of a parameter all elements the same way."""
+def _signs(course: Course, seed: int) -> dict[str, Array]:
+    """By parameter, (updates, 3, ...): which way it, its gradient and its update are off."""
+    rng, updates = np.random.default_rng(seed), len(course.gradients)
     return {
-        name: (value + eps * rng.choice((-1.0, 1.0)) * (value.astype(np.float64) - before[name])).astype(
-            value.dtype
-        )
-        for name, value in after.items()
+        name: 2.0 * rng.integers(0, 2, (updates, 3, *value.shape)) - 1.0
+        for name, value in course.start.items()
     }
 
 
-def _off(value: Array, size: Array, eps: float, rng: np.random.Generator) -> Array:
-    off: Array = (value + eps * rng.choice((-1.0, 1.0), value.shape) * size.astype(np.float64)).astype(
-        value.dtype
-    )
+def _off(value: Array, share: Array, size: Array | None = None) -> Array:
+    """Off by a share of itself, or of `size`; in double, then rounded."""
+    off: Array = (value + share * (value if size is None else size)).astype(value.dtype)
     return off
