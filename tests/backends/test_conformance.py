@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from backends.adoption import OptimizerBackend
 from backends.numpy_vjp.backend import NumPyBackend
 from backends.problem import UNAVERAGED, Average, Batch, Batching, Clip, Layer, Optimizer, Penalty
 from backends.protocol import (
@@ -104,6 +105,8 @@ def test_methods_and_arguments_are_the_protocols(backend, seed, protocol):
     known = set(vars(protocol))
     if protocol is Trainer and "twins" in subject.capabilities:
         known |= set(vars(Disturbable))
+    if protocol is Backend:
+        known |= set(vars(OptimizerBackend))
     assert public <= known, "nothing beyond the protocol"
 
 
