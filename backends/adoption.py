@@ -1,4 +1,4 @@
-"""Adopted training code: what a user's own model, loss and optimizer look like to the harness.
+"""Adopted training code: what a user's own model, loss and optimizer look like to the harness, together or the optimizer alone.
 
 An adopted trainer keeps the names and layouts of its own code; `harness.adopted` maps those of one side to those of the
 other. It is a `Trainer` without ``fit``, ``inject`` and ``twins``: the harness takes its steps one by one.
@@ -7,13 +7,13 @@ other. It is a `Trainer` without ``fit``, ``inject`` and ``twins``: the harness 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from backends.errors import LockstepError
 from backends.problem import DTYPES, Array, Arrays, Batches
-from backends.protocol import Grads, Recording, Snapshot, State, Trace, Trainer
+from backends.protocol import Backend, Grads, Recording, Snapshot, State, Trace, Trainer
 
 Tree = Any
 """An array, or lists, tuples and dicts of trees: what a batch's x and y may be."""
@@ -47,6 +47,51 @@ class Adopted(Trainer, Protocol):
 
     def redrawn(self) -> Adopted | None:
         """The same trainer with other random numbers; None where it was given none."""
+
+
+@runtime_checkable
+class OptimizerSide(Protocol):
+    """A user's own optimizer, alone: what makes updates of gradients, in its framework.
+
+    A state holds the parameters and all that the optimizer keeps; a method may use up the state that it is given.
+    Arrays that are given are copied, and those that are returned are copies.
+    """
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def begin(self, parameters: Arrays) -> State:
+        """A fresh optimizer of these parameters, in their dtype."""
+
+    def update(self, state: State, grads: Grads) -> State:
+        """One update, as training makes it; `grads` are those of `write_grads`, and handed over without a copy."""
+
+    def resumed(self, state: State) -> State:
+        """The state, saved as the framework saves it and loaded into a fresh optimizer."""
+
+    def read(self, state: State) -> Snapshot:
+        """The parameters, what the optimizer keeps in arrays, and the number of updates."""
+
+    def write(self, state: State, parameters: Arrays) -> State:
+        """The same state with other parameters."""
+
+    def write_grads(self, arrays: Arrays) -> Grads:
+        """Gradients in the framework's own form."""
+
+    def read_grads(self, grads: Grads) -> Arrays:
+        """What they are now."""
+
+
+class OptimizerBackend(Backend, Protocol):
+    """A backend that knows its framework's optimizers when it sees them."""
+
+    def optimizer_side(self, given: object) -> OptimizerSide | None:
+        """What a user calls an optimizer, alone; None where it is not of this framework.
+
+        Raises:
+            AdoptionError: it is of this framework, but not in a form from which fresh ones can be made.
+        """
 
 
 class AdoptedTrainer:

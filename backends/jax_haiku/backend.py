@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from backends.adoption import OptimizerSide
 from backends.jax_haiku.accumulation import accumulating
+from backends.jax_haiku.adopted_optimizer import optimizer_side
 from backends.jax_haiku.averages import AVERAGES
 from backends.jax_haiku.clips import CLIPS
 from backends.jax_haiku.layers import FUNCTIONS
@@ -383,6 +385,9 @@ class JaxBackend:
 
     def trainer(self, problem: Problem) -> JaxTrainer:
         return JaxTrainer(problem)
+
+    def optimizer_side(self, given: object) -> OptimizerSide | None:
+        return optimizer_side(given)
 
     def environment(self) -> Mapping[str, str | int | bool]:
         device = jax.devices()[0]

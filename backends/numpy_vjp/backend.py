@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backends.adoption import OptimizerSide
+from backends.numpy_vjp.adopted_optimizer import optimizer_side
 from backends.numpy_vjp.arithmetic import FLOATS, Arithmetic
 from backends.numpy_vjp.averages import AVERAGES
 from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain
@@ -271,6 +273,9 @@ class NumPyBackend:
 
     def trainer(self, problem: Problem) -> NumPyTrainer:
         return NumPyTrainer(problem)
+
+    def optimizer_side(self, given: object) -> OptimizerSide | None:
+        return optimizer_side(given)
 
     def environment(self) -> Mapping[str, str | int | bool]:
         return {"version": np.__version__, "reduced_precision": False}

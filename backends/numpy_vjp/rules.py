@@ -181,12 +181,14 @@ def adafactor(
     relative_step: bool,
 ) -> Rule:
     """Shazeer, Stern, "Adafactor" (2018), without momentum; a matrix is factored if it has the slots for it."""
+    over = {"row": -1, "column": 0}
 
     def rule(g: Array, w: Array, slots: Slots, t: int, rate: float) -> tuple[Array, dict[str, Array]]:
         least = epsilon or eps(g)
         square = g * g + least if epsilon_added else g * g
-        means = {"row": square.mean(axis=-1, keepdims=True), "column": square.mean(axis=0, keepdims=True)}
-        newest = {slot: means.get(slot, square) for slot in slots}
+        newest = {
+            slot: square.mean(axis=over[slot], keepdims=True) if slot in over else square for slot in slots
+        }
         new = {slot: _average(1 - t**-decay, slots[slot], value) for slot, value in newest.items()}
         estimate = _estimate(new, 0.0 if epsilon_added else least)
         u = g / np.sqrt(estimate)

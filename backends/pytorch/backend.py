@@ -11,8 +11,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from backends.adoption import OptimizerSide
 from backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
 from backends.protocol import NOTHING, Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+from backends.pytorch.adopted_optimizer import optimizer_side
 from backends.pytorch.averages import AVERAGES
 from backends.pytorch.clips import CLIPS
 from backends.pytorch.layers import FUNCTIONS, JOINS, Leaf
@@ -339,6 +341,9 @@ class TorchBackend:
 
     def trainer(self, problem: Problem) -> TorchTrainer:
         return TorchTrainer(problem)
+
+    def optimizer_side(self, given: object) -> OptimizerSide | None:
+        return optimizer_side(given)
 
     def environment(self) -> Mapping[str, str | int | bool]:
         precision = torch.get_float32_matmul_precision()

@@ -2,11 +2,25 @@
 
 ``check_backend`` runs them all and gives a `Report`; ``cases`` gives them one by one, for a test suite. A backend is
 checked for what it claims: what needs a capability that it does not have is skipped, and so is a problem that it refuses.
+
+``check_optimizer`` and ``optimizer_cases`` do the same for an optimizer alone, against another one.
 """
 
 from harness.conformance.backend import Case, cases, check_backend
 from harness.conformance.check import Check, Nonconformity
 from harness.conformance.checks import CHECKS
+from harness.conformance.optimizers import check_optimizer, optimizer_cases
 from harness.conformance.outcome import Outcome, Report
 
-__all__ = ["CHECKS", "Case", "Check", "Nonconformity", "Outcome", "Report", "cases", "check_backend"]
+__all__ = [
+    "CHECKS",
+    "Case",
+    "Check",
+    "Nonconformity",
+    "Outcome",
+    "Report",
+    "cases",
+    "check_backend",
+    "check_optimizer",
+    "optimizer_cases",
+]

@@ -1,0 +1,129 @@
+"""What checking an optimizer found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from backends.problem import DTYPES
+from harness.conformance.check import Nonconformity
+from harness.conformance.optimizers.case import OptimizerCase, optimizer_cases
+from harness.conformance.optimizers.check import OptimizerCheck
+from harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
+from harness.conformance.optimizers.courses import SHAPES, Shapes
+from harness.conformance.optimizers.explain import explain
+from harness.explain import Confirmed
+from harness.verdict import Verdict, combine
+
+FAILED = (Verdict.DIFFER, Verdict.ERROR)
+"""What a check that was made can end with and not be kept."""
+
+
+@dataclass(frozen=True)
+class OptimizerOutcome:
+    """One check in all dtypes.
+
+    Attributes:
+        check: which.
+        verdict: DIFFER where a dtype shows a difference; ERROR where what ours is held to does not run; INCONCLUSIVE
+            where no dtype could have shown one; else AGREE.
+        failures: (dtype, what was found) where they part, or one does not run.
+        undecided: (dtype, why) where nothing could be told.
+    """
+
+    check: OptimizerCheck
+    verdict: Verdict
+    failures: tuple[tuple[str, Nonconformity], ...] = ()
+    undecided: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class OptimizerReport:
+    """Everything that was found about one optimizer.
+
+    Attributes:
+        ours: what is checked, in words.
+        against: what it should equal.
+        outcomes: check by check.
+        explanation: what ours does otherwise, confirmed by running it; None where they agree or none fits.
+    """
+
+    ours: str
+    against: str
+    outcomes: tuple[OptimizerOutcome, ...]
+    explanation: Confirmed | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The most severe of the checks'; of none at all, INCONCLUSIVE."""
+        return combine(one.verdict for one in self.outcomes)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of the checks that failed."""
+        return tuple(one.check.name for one in self.outcomes if one.failures)
+
+    def census(self) -> str:
+        """Every failure with its update, parameter and element, the explanation, and what could not be told."""
+        head = f"{self.ours} against {self.against}: {self.verdict}"
+        lines = [f"{head}: {len(self.failed)} of {len(self.outcomes)} checks failed"]
+        if self.explanation is not None:
+            lines.append(f"explanation: {self.explanation.does}")
+        for one in self.outcomes:
+            lines += [
+                f"{one.check.name}, {dtype}: {error.got}\n  fix: {error.fix}" for dtype, error in one.failures
+            ]
+            lines += [
+                f"{one.check.name}, {dtype}: nothing can be told: {why}" for dtype, why in one.undecided
+            ]
+        return "\n".join(lines)
+
+
+def check_optimizer(
+    ours: object,
+    *,
+    against: object,
+    dtypes: Iterable[str] = DTYPES,
+    shapes: Shapes = SHAPES,
+    updates: int = 50,
+    checks: Iterable[OptimizerCheck] = OPTIMIZER_CHECKS,
+) -> OptimizerReport:
+    """Hold an optimizer to another one: the same gradients to both, the parameters compared after every update.
+
+    Both are any of: an Optax transform; what makes a torch optimizer, or (optimizer, scheduler), of parameters; an
+    `Optimizer` of the catalogue, or (Optimizer, Schedule); an object with the methods of `backends.adoption.OptimizerSide`.
+
+    Args:
+        ours: what is checked; the checks that are of one side alone are made of it.
+        against: what it should equal.
+        dtypes: of parameters and gradients.
+        shapes: of the parameters by name, for an optimizer that takes only some.
+        updates: of the long courses; of a schedule more than its last turn.
+        checks: all by default.
+
+    Raises:
+        AdoptionError: a side is nothing that a backend knows as an optimizer.
+    """
+    dtypes = tuple(dtypes)
+    made = optimizer_cases(
+        ours, against=against, dtypes=dtypes, shapes=shapes, updates=updates, checks=checks
+    )
+    outcomes = tuple(
+        _outcome(made[first : first + len(dtypes)]) for first in range(0, len(made), len(dtypes))
+    )
+    if not made:
+        return OptimizerReport(str(ours), str(against), ())
+    pair = made[0].pair
+    parted = [dtype for one in outcomes if one.check.course for dtype, _ in one.failures]
+    return OptimizerReport(*pair.names, outcomes, explain(pair, parted[0]) if parted else None)
+
+
+def _outcome(cases: tuple[OptimizerCase, ...]) -> OptimizerOutcome:
+    """One check in all dtypes."""
+    found = [(case, case.find()) for case in cases]
+    verdicts = {one.verdict for _, one in found}
+    failures = tuple((case.dtype, case.failure(one)) for case, one in found if one.verdict in FAILED)
+    undecided = tuple((case.dtype, one.told) for case, one in found if one.verdict is Verdict.INCONCLUSIVE)
+    # What float32 cannot tell float64 can: it is enough that one of them could.
+    decided = verdicts - {Verdict.INCONCLUSIVE} if Verdict.AGREE in verdicts else verdicts
+    return OptimizerOutcome(cases[0].check, combine(decided), failures, undecided)

@@ -1,0 +1,50 @@
+"""Whose an optimizer is: each backend is asked whether it knows what was given."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import backends
+from backends.adoption import AdoptionError, OptimizerSide
+from backends.errors import BackendUnavailableError, LockstepError
+
+
+def side_of(given: object) -> OptimizerSide:
+    """An optimizer alone, freshly made of what the user gave.
+
+    Raises:
+        AdoptionError: no backend knows it.
+    """
+    if isinstance(given, OptimizerSide):
+        return given
+    refusals: list[LockstepError] = []
+    for name in _asked():
+        try:
+            ask = getattr(backends.load(name), "optimizer_side", _knows_none)
+            side: OptimizerSide | None = ask(given)
+        except (AdoptionError, BackendUnavailableError) as error:
+            refusals.append(error)
+        else:
+            if side is not None:
+                return side
+    if len(refusals) == 1:
+        raise refusals[0]
+    raise AdoptionError(
+        "no backend knows this as an optimizer",
+        f"{type(given).__name__}: {given!r}"[:200],
+        "give an Optax transform; a torch class with its arguments, functools.partial(torch.optim.Adam, lr=0.1); "
+        'one of the catalogue, backends.problem.Optimizer("adam", learning_rate=0.1); or an object with the methods '
+        "of backends.adoption.OptimizerSide",
+    )
+
+
+def _asked() -> Iterator[str]:
+    """The backends that may know it: what nobody has imported, nobody can have made."""
+    for entry in backends.entries().values():
+        if not entry.imports or any(module in sys.modules for module in entry.imports):
+            yield entry.name
+
+
+def _knows_none(given: object) -> None:
+    """The answer of a backend that adopts no optimizers."""
