@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
+from backends.problem import Array
 from harness.adopted.mapping import Link
 
 Shape = tuple[int, ...]
@@ -97,3 +100,23 @@ def _flattened(left: Shape, right: Shape, channels: Iterable[int]) -> Iterator[t
                         yield between, swapped
                     if left == right[::-1]:
                         yield between, (2, 1, 0)
+
+
+def orbits(links: Sequence[Link], left: Shape, right: Shape) -> Array:
+    """By element of the left piece, one that stands for all that must be equal for these layouts to give the same; `left`.
+
+    Args:
+        links: one pair in several layouts.
+        left, right: shapes of the two pieces.
+    """
+    here = np.arange(math.prod(left))
+    first, *others = (one.to_right(here.reshape(left), right).ravel() for one in links)
+    while True:
+        before = here.copy()
+        for other in others:
+            least = np.minimum(here[first], here[other])
+            here[first] = least
+            here[other] = np.minimum(here[other], least)
+        here = here[here]
+        if np.array_equal(here, before):
+            return here.reshape(left)

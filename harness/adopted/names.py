@@ -47,9 +47,23 @@ def owner(name: str) -> str:
     return name[:place] if place > 0 else name
 
 
-def word(name: str) -> str:
-    """What kind of parameter it is: the shared word for the last part of its name."""
-    return normalised(name).split()[-1]
+def parted(name: str) -> tuple[str, str]:
+    """The name without what says its kind, and the kind: ``lstm.bias_ih_l0`` is ``lstm ih l 0`` and ``b``.
+
+    Where no one word says the kind, the last part is the kind, and what stands before it the rest.
+    """
+    *path, last = normalised(name).split()
+    words = re.findall(r"[a-z]+|[0-9]+", last)
+    kinds = [word for word in words if word in ALIKE]
+    if last in ALIKE.values() or len(kinds) != 1:
+        return " ".join(path), last
+    words.remove(kinds[0])
+    return " ".join([*path, *words]), ALIKE[kinds[0]]
+
+
+def kind(name: str) -> str:
+    """What kind of parameter it is, by its name: ``w``, ``b``, or a word of its own."""
+    return parted(name)[1]
 
 
 def _end(left: list[str], right: list[str]) -> int:

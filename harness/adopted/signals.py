@@ -1,14 +1,12 @@
 """What tells parameters apart by function: their gradients, when both sides hold the same numbers as far as that is known.
 
-A parameter whose counterpart is known is filled with random numbers, in both layouts; one that is not is filled with one
-constant everywhere, which is the same in every layout, order and split. So the two sides compute the same function, and
-the gradients of counterparts are the same numbers in two layouts.
+The two sides then compute the same function (`harness.adopted.fills`), and the gradients of counterparts are the same
+numbers in two layouts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,47 +14,12 @@ import numpy as np
 
 from backends.adoption import Adopted
 from backends.problem import Array, Batch
-from harness.adopted.mapping import Link, Mapping, Slices
-from harness.adopted.names import word
+from harness.adopted.fills import Fill, fills
+from harness.adopted.mapping import Link
+from harness.adopted.pieces import Piece, pair_of
 
 TRIALS = 2
 """Fills that are looked at together."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A parameter of one side, or a part of it."""
-
-    name: str
-    slices: Slices = ()
-
-    def of(self, array: Array) -> Array:
-        """The piece's part of an array of the parameter's shape."""
-        return array[tuple(slice(*one) for one in self.slices)]
-
-    def cut(self, shape: tuple[int, ...], axis: int, lengths: Sequence[int]) -> list[Piece]:
-        """The parts of these lengths along an axis; `shape` is the piece's own."""
-        given = [*self.slices, *((0, length) for length in shape[len(self.slices) :])]
-        ends = list(itertools.accumulate(lengths, initial=given[axis][0]))
-        whole = [*given[:axis]], [*given[axis + 1 : len(self.slices)]]
-        return [Piece(self.name, (*whole[0], pair, *whole[1])) for pair in itertools.pairwise(ends)]
-
-    def __str__(self) -> str:
-        inside = ", ".join(f"{start}:{stop}" for start, stop in self.slices)
-        return f"{self.name}[{inside}]" if inside else self.name
-
-
-@dataclass(frozen=True)
-class Fill:
-    """What unknown parameters are filled with.
-
-    Attributes:
-        level: the constant, over the root of a typical width.
-        biases: a bias' share of it; none where one side may have two biases for the other's one.
-    """
-
-    level: float
-    biases: float
 
 
 @dataclass(frozen=True)
@@ -91,7 +54,7 @@ class Signals:
 
     def distance(self, link: Link) -> float | None:
         """How far apart the gradients are through a link, of their size; None where there is no gradient to speak of."""
-        ours, theirs = self.pair(Piece(link.left, link.left_slice), Piece(link.right, link.right_slice))
+        ours, theirs = self.pair(*pair_of(link))
         turned = np.stack([link.to_left(one, ours.shape[1:]) for one in theirs])
         return _apart(ours, turned, self._least())
 
@@ -111,13 +74,13 @@ class Signals:
 
 
 def signals(
-    left: Adopted, right: Adopted, links: Sequence[Link], batch: Batch, seed: int, fill: Fill
+    left: Adopted, right: Adopted, known: Sequence[Sequence[Link]], batch: Batch, seed: int, fill: Fill
 ) -> Signals:
     """Both sides' gradients.
 
     Args:
         left, right: whose.
-        links: what is known.
+        known: by pair, the layouts that it may have.
         batch: what the step sees.
         seed: of the random numbers.
         fill: what everything else is filled with.
@@ -125,9 +88,9 @@ def signals(
     found: list[tuple[dict[str, Array], ...]] = []
     losses = []
     for trial in range(TRIALS):
-        fills = _fills(left, right, Mapping(tuple(links)), [seed, trial], fill)
+        filled = fills(left, right, known, [seed, trial], fill)
         (loss, ours, moved), (other, theirs, their_moved) = (
-            _gradients(one, filled, batch) for one, filled in zip((left, right), fills, strict=True)
+            _gradients(one, held, batch) for one, held in zip((left, right), filled, strict=True)
         )
         # A loss that is summed where the other is averaged is a finding for `verify`, not for the mapping.
         ratio = loss / other if other and abs(loss / other - 1) > 0.05 else 1.0
@@ -139,38 +102,6 @@ def signals(
 
 def _stacked(trials: Sequence[dict[str, Array]]) -> dict[str, Array]:
     return {name: np.stack([one[name] for one in trials]).astype(np.float64) for name in trials[0]}
-
-
-def _fills(
-    left: Adopted, right: Adopted, known: Mapping, seed: list[int], fill: Fill
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Both sides' parameters: random where they are linked, in both layouts, constant elsewhere."""
-    initial, theirs = (one.read(one.init()).parameters for one in (left, right))
-    typical = float(np.sqrt(np.mean([np.sqrt(one.size) for one in initial.values()])))
-    level = fill.level * (1 + 0.3 * seed[-1]) / typical
-    rng = np.random.default_rng(seed)
-    random = {name: _random(value, level, rng) for name, value in initial.items()}
-    ours, other = (
-        {name: np.full(value.shape, level * _share(name, fill), value.dtype) for name, value in one.items()}
-        for one in (initial, theirs)
-    )
-    for link in known.links:
-        here, there = (tuple(slice(*one) for one in part) for part in (link.left_slice, link.right_slice))
-        ours[link.left][here] = random[link.left][here]
-        target = other[link.right]
-        target[there] = link.to_right(random[link.left][here], target[there].shape)
-    return ours, other
-
-
-def _share(name: str, fill: Fill) -> float:
-    return fill.biases if word(name).startswith("b") else 1.0
-
-
-def _random(initial: Array, level: float, rng: np.random.Generator) -> Array:
-    """The initial values with noise of their own size, so that nothing is zero, one, or the same."""
-    size = max(float(np.sqrt(np.mean(np.square(initial)))), level)
-    noisy: Array = (initial + 0.5 * size * rng.standard_normal(initial.shape)).astype(initial.dtype)
-    return noisy
 
 
 def _gradients(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backends.errors import LockstepError
 from harness.adopted import Link, Mapping, MappingError
-from harness.adopted.layouts import layouts
+from harness.adopted.layouts import layouts, orbits
 from harness.adopted.mapping_file import dumps, loads, read, save
 
 FUSED = Mapping.of(
@@ -75,6 +75,18 @@ def test_every_layout_is_undone(data):
         images.append(turned.tobytes())
     assert len(set(images)) == len(images)
     assert found
+
+
+@settings(max_examples=100)
+@given(st.permutations((2, 3, 2, 2)), st.integers(1, 4), st.integers(0, 9))
+def test_orbits_are_what_several_layouts_do_not_tell_apart(shape, many, seed):
+    """Numbers that are equal within orbits look the same in every layout, and no further ones do."""
+    links = list(layouts((2, 3, 2, 2), tuple(shape), Link("a", "b", transpose=(-1,))))
+    links = links[seed % len(links) :][:many]
+    found = orbits(links, (2, 3, 2, 2), tuple(shape))
+    images = {one.to_right(found, tuple(shape)).tobytes() for one in links}
+    assert len(images) == 1
+    assert (len(np.unique(found)) == found.size) == (len(links) == 1)
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,84 @@ def test_gates_in_another_order_and_concatenated_matrices():
     assert gates == [(0, 5), (10, 15), (5, 10), (15, 20)]  # i, f, g, o against i, g, f, o
     result = adopted.verify([left, right], batches, mapping=found)
     assert result.verdict is Verdict.AGREE, result.census()
+
+
+def normalised_classifier(params, x):
+    """Weights in × out, or out × in; no gradient reaches what is before the last matrix while that is constant."""
+    w, v = params["w"], params["v"]
+    w, v = (w.T, v.T) if w.shape[0] == 4 else (w, v)
+    hidden = x @ w
+    hidden = (hidden - hidden.mean(0)) / jnp.sqrt(hidden.var(0) + 1e-5) * params["s"] + params["o"]
+    return jax.nn.relu(hidden) @ v + params["b"]
+
+
+def test_a_layout_that_is_not_known_yet_hides_nothing_else():
+    """Of 2 channels × 2 or 4 units is only told once units differ, which the classes' matrix must be known for."""
+
+    def side(turned):
+        shapes = {"w": (2, 4), "s": (4,), "o": (4,), "v": (4, 3), "b": (3,)}
+        names = {"w": "w", "s": "scale", "o": "offset", "v": "v", "b": "b"}
+        params = {
+            ours if not turned else names[ours]: np.ones(shape[::-1] if turned else shape)
+            for ours, shape in shapes.items()
+        }
+        back = {ours if not turned else names[ours]: ours for ours in shapes}
+        with jax.enable_x64(True):
+            return backends.jax_haiku.adopt(
+                lambda p, x: normalised_classifier({back[name]: one for name, one in p.items()}, x),
+                lambda o, y: optax.softmax_cross_entropy_with_integer_labels(o, y).mean(),
+                optax.sgd(0.1),
+                params,
+            )
+
+    rng = np.random.default_rng(0)
+    batches = [(rng.standard_normal((8, 2)), rng.integers(0, 3, 8))]
+    found = adopted.find_mapping(side(False), side(True), batches)
+    assert links(found) == {
+        "w": ("w", (1, 0)),
+        "s": ("scale", None),
+        "o": ("offset", None),
+        "v": ("v", (1, 0)),
+        "b": ("b", None),
+    }
+    assert not found.left_over
+
+
+def gated(names, order):
+    """Two gates in one array each of input and state, and two biases that do the same."""
+
+    def model(params, pair):
+        w_in, w_state, b_in, b_state = (params[name] for name in names)
+        gates = jnp.split(pair[0] @ w_in + pair[1] @ w_state + b_in + b_state, 2, axis=-1)
+        return jnp.tanh(gates[order[0]]) * jax.nn.sigmoid(gates[order[1]]) @ params["head"]
+
+    shapes = (3, 10), (5, 10), (10,), (10,)
+    params = {name: np.ones(shape) for name, shape in zip(names, shapes, strict=True)}
+    with jax.enable_x64(True):
+        return backends.jax_haiku.adopt(
+            model, models.squared, optax.sgd(0.1), {**params, "head": np.ones((5, 1))}
+        )
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("w_in", "w_rec", "b_in", "b_rec"), True),
+        (("w_out", "w_in", "b_out", "b_in"), True),
+        (("w_in", "w_rec", "p", "q"), False),
+        (("w_in", "w_rec", "q", "p"), False),
+    ],
+)
+def test_fused_biases_that_do_the_same_are_told_by_their_weights_names_or_not_at_all(names, told):
+    ours = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
+    rng = np.random.default_rng(0)
+    batches = [((rng.standard_normal((8, 3)), rng.standard_normal((8, 5))), rng.standard_normal((8, 1)))]
+    found = adopted.find_mapping(gated(ours, (0, 1)), gated(names, (1, 0)), batches)
+    pairs = dict(zip(ours, names, strict=True))
+    linked = {(one.left, one.right) for one in found.links}
+    expected = ours if told else ours[:2]
+    assert linked == {("head", "head"), *((name, pairs[name]) for name in expected)}
+    left_over = {name.partition(":")[2] for name in found.left_over}
+    assert left_over == (set() if told else {*ours[2:], *names[2:]})
+    halves = {one.left_slice[-1]: one.right_slice[-1] for one in found.links if one.left != "head"}
+    assert halves == {(0, 5): (5, 10), (5, 10): (0, 5)}
