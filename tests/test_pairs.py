@@ -90,25 +90,32 @@ class Pair:
     mapping: Mapping
 
 
-@pytest.fixture(params=FOUND, scope="module")
+ALL = [name if name != "transformer" else pytest.param(name, marks=pytest.mark.sweep) for name in FOUND]
+"""The transformer's training takes as long as all others': `make test` looks at its mapping alone."""
+
+
+@pytest.fixture(scope="module")
 def pair(request):
     module = importlib.import_module(f"examples.pairs.{request.param}")
     left, right = module.original(), module.port()
     return Pair(request.param, module, left, right, find_mapping(left, right, module.batches()))
 
 
+@pytest.mark.parametrize("pair", FOUND, indirect=True)
 def test_the_whole_mapping_is_found_and_nothing_else(pair):
     assert pair.mapping.left_over == {}
     links = {(one.left, one.left_slice, one.right, one.right_slice) for one in pair.mapping.links}
     assert links == MAPPED[pair.name]
 
 
+@pytest.mark.parametrize("pair", ALL, indirect=True)
 def test_a_right_port_agrees(pair):
     result = verify([pair.left, pair.right], pair.module.batches(), mapping=pair.mapping, steps=5)
     assert result.verdict is Verdict.AGREE, result.census()
     assert not any(np.isnan(run.trace.losses).any() for run in result.cases[0].runs)
 
 
+@pytest.mark.parametrize("pair", ALL, indirect=True)
 def test_a_wrong_port_is_found_and_named(pair):
     """The mapping is that of the right port."""
     sides = [pair.left, pair.module.wrong_port()]
