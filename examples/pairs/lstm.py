@@ -35,7 +35,7 @@ def original():
 
 
 def _port(forget_bias, name):
-    def model(params, x):
+    def unrolled(params, x):
         cell = params["lstm"]
 
         def step(carry, x):
@@ -44,11 +44,17 @@ def _port(forget_bias, name):
             i, g, f, o = jnp.split(gates, 4, axis=-1)
             memory = jax.nn.sigmoid(f + forget_bias) * memory + jax.nn.sigmoid(i) * jnp.tanh(g)
             hidden = jax.nn.sigmoid(o) * jnp.tanh(memory)
-            return (hidden, memory), None
+            return (hidden, memory), hidden
 
         zeros = jnp.zeros((len(x), HIDDEN), x.dtype)
-        (hidden, _), _ = jax.lax.scan(step, (zeros, zeros), jnp.swapaxes(x, 0, 1))
-        return hidden @ params["head"]["w"] + params["head"]["b"]
+        _, outputs = jax.lax.scan(step, (zeros, zeros), jnp.swapaxes(x, 0, 1))
+        return jnp.swapaxes(outputs, 0, 1)
+
+    def model(params, x):
+        return unrolled(params, x)[:, -1] @ params["head"]["w"] + params["head"]["b"]
+
+    def stages(params, x):
+        return {"lstm": unrolled(params, x), "head": model(params, x)}
 
     rng = np.random.default_rng(1)
     shapes = {
@@ -60,7 +66,7 @@ def _port(forget_bias, name):
         for part, leaves in shapes.items()
     }
     optimizer = optax.rmsprop(1e-3, decay=0.99, eps=1e-8, eps_in_sqrt=False)  # torch's
-    return jax_haiku.adopt(model, _mean_squared, optimizer, params, name=name)
+    return jax_haiku.adopt(model, _mean_squared, optimizer, params, stages=stages, name=name)
 
 
 def _mean_squared(output, y):

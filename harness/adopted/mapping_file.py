@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,7 @@ def loads(document: Any, where: str) -> Mapping:
     Raises:
         MappingError: it is none.
     """
-    validator = jsonschema.Draft202012Validator(load_schema("mapping"))
-    error = jsonschema.exceptions.best_match(validator.iter_errors(document))
+    error = jsonschema.exceptions.best_match(_validator().iter_errors(document))
     if error is not None:
         place = "/".join(map(str, error.absolute_path)) or "the document"
         raise MappingError(
@@ -82,6 +82,11 @@ def loads(document: Any, where: str) -> Mapping:
     return Mapping(links, {name: tuple(one) for name, one in document.get("left_over", {}).items()})
 
 
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(load_schema("mapping"))
+
+
 def _told(link: Link) -> dict[str, Any]:
     """A link without the fields that say nothing."""
     return {
@@ -90,4 +95,9 @@ def _told(link: Link) -> dict[str, Any]:
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
+    """Lists as tuples; 1.0 is an integer to JSON Schema, and no index to Python."""
+    return tuple(_tuple_item(one) for one in value) if isinstance(value, list) else value
+
+
+def _tuple_item(one: Any) -> Any:
+    return int(one) if isinstance(one, float) else _tuples(one)

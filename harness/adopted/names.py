@@ -50,15 +50,16 @@ def owner(name: str) -> str:
 def parted(name: str) -> tuple[str, str]:
     """The name without what says its kind, and the kind: ``lstm.bias_ih_l0`` is ``lstm ih l 0`` and ``b``.
 
-    Where no one word says the kind, the last part is the kind, and what stands before it the rest.
+    Where no one word says the kind, the last part is the kind, and what stands before it the rest; where nothing stands
+    beside the kind, the name.
     """
     *path, last = normalised(name).split()
     words = re.findall(r"[a-z]+|[0-9]+", last)
     kinds = [word for word in words if word in ALIKE]
     if last in ALIKE.values() or len(kinds) != 1:
-        return " ".join(path), last
+        return " ".join(path) or name, last
     words.remove(kinds[0])
-    return " ".join([*path, *words]), ALIKE[kinds[0]]
+    return " ".join([*path, *words]) or name, ALIKE[kinds[0]]
 
 
 def kind(name: str) -> str:

@@ -1,7 +1,8 @@
 """Mappings: links there and back, what does not fit is refused, and files that are damaged are."""
 
+import copy
 import json
-from contextlib import suppress
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from backends.errors import LockstepError
 from harness.adopted import Link, Mapping, MappingError
 from harness.adopted.layouts import layouts, orbits
-from harness.adopted.mapping_file import dumps, loads, read, save
+from harness.adopted.mapping_file import dumps, read, save
 
 FUSED = Mapping.of(
     {
@@ -138,36 +139,102 @@ def test_a_file_that_is_none_is_refused(text, match, tmp_path):
         read(tmp_path / "none.json")
 
 
-def damaged(data):
-    """The text of a mapping with some of it cut out, repeated or replaced."""
-    text = dumps(FUSED, "torch", "flax")
+WORDS = ["", "0", "-1", "null", '"a"', "[", "}", "1e999"]
+
+VALUES = [
+    None,
+    True,
+    0,
+    -1,
+    1.0,
+    2.5,
+    4,
+    2**63,
+    "",
+    "q",
+    [],
+    {},
+    [0],
+    [1, 0],
+    [[0, 4]],
+    [[0, None]],
+    [[4.0, 8]],
+    [[[]]],
+]
+"""What stands in a mapping, and what should not."""
+
+
+def damaged_text(data):
+    """The bytes of a mapping with some of them cut out, repeated or replaced."""
+    text = dumps(FUSED, "torch", "flax").encode()
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
         stop = data.draw(st.integers(start, min(len(text), start + 40)))
-        text = (
-            text[:start]
-            + data.draw(
-                st.sampled_from(["", "0", "-1", "null", '"a"', "[", "}", "1e999", text[start:stop] * 2])
-            )
-            + text[stop:]
-        )
+        new = data.draw(st.sampled_from([*(word.encode() for word in WORDS), b"\xff", text[start:stop] * 2]))
+        text = text[:start] + new + text[stop:]
     return text
 
 
-def survives(data):
-    """Only our errors, and a mapping that is read either fits or is refused."""
-    with suppress(LockstepError, json.JSONDecodeError):
-        loads(json.loads(damaged(data)), "fuzzed").check(LEFT, RIGHT)
+def damaged_document(data):
+    """A mapping that is JSON, in which some values are others, gone, or stand in another's place."""
+    document = json.loads(dumps(FUSED, "torch", "flax"))
+    for _ in range(data.draw(st.integers(1, 3))):
+        places = list(_places(document))
+        parent, key = data.draw(st.sampled_from(places))
+        other, its_key = data.draw(st.sampled_from(places))
+        if data.draw(st.booleans()):
+            parent[key] = copy.deepcopy(data.draw(st.sampled_from([*VALUES, other[its_key]])))
+        elif data.draw(st.booleans()):
+            del parent[key]
+        elif isinstance(parent, list):
+            parent.insert(key, copy.deepcopy(other[its_key]))
+    return json.dumps(document).encode()
 
 
-@settings(max_examples=300)
-@given(st.data())
-def test_damaged_files_are_refused_or_fit(data):
-    survives(data)
+def _places(node):
+    """Every (container, key or index) in a document."""
+    keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+    for key in keys:
+        yield node, key
+        yield from _places(node[key])
+
+
+def survives(data, path):
+    """Only our errors; a mapping that is read fits, and then gives the arrays back, or is refused. Which of these it was."""
+    damage = data.draw(st.sampled_from([damaged_text, damaged_document, damaged_document]))
+    path.write_bytes(damage(data))
+    try:
+        mapping = read(path)
+    except LockstepError:
+        return "not read"
+    try:
+        mapping.check(LEFT, RIGHT)
+    except LockstepError:
+        return "does not fit"
+    ours = arrays(LEFT)
+    back = mapping.to_left(mapping.to_right(ours, RIGHT), LEFT)
+    assert all(np.array_equal(back[name], value) for name, value in ours.items())
+    return "fits"
+
+
+def fuzzed(path, examples):
+    """How many damaged files were what."""
+    found = Counter()
+
+    @settings(max_examples=examples)
+    @given(st.data())
+    def run(data):
+        found[survives(data, path)] += 1
+
+    run()
+    return found
+
+
+def test_damaged_files_are_refused_or_fit(tmp_path):
+    assert len(fuzzed(tmp_path / "map.json", 300)) == 3
 
 
 @pytest.mark.sweep
-@settings(max_examples=10_000)
-@given(st.data())
-def test_ten_thousand_damaged_files_are_refused_or_fit(data):
-    survives(data)
+def test_ten_thousand_damaged_files_are_refused_or_fit(tmp_path):
+    found = fuzzed(tmp_path / "map.json", 10_000)
+    assert min(found[one] for one in ("not read", "does not fit", "fits")) > 300, found
