@@ -4,6 +4,9 @@ No model stands behind the gradients, so the twins of adopted training (`harness
 alone: what an update is made of is disturbed by one eps, what it makes by UPDATE eps. Whoever is no further apart than what
 the last addition of each update, w + u, rounds anyway is spared them: after k updates that is k eps of w, less than the
 MULTIPLE spreads that twins of such a course would allow (about √k eps each) up to a thousand updates.
+
+What an optimizer forms of its hyperparameters and then subtracts is not disturbed on the way. Of 323 pairs with random
+hyperparameters that are the same, one kind was said to differ: Optax' RAdam in float32, whose ρₜ loses three digits without x64.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def failed(report):
 @pytest.mark.parametrize("name", SAME)
 def test_ports_of_one_optimizer_agree(name):
     ours, against = SAME[name]
-    report = check_optimizer(ours, against=against, shapes=SMALL, updates=20)
+    report = check_optimizer(ours, against=against, shapes=SMALL, updates=10)
     assert report.verdict is Verdict.AGREE, report.census()
     assert len(report.outcomes) == len(OPTIMIZER_CHECKS)
     assert report.explanation is None
@@ -68,7 +68,7 @@ def test_torch_does_what_the_catalogue_states(name):
     """No optimizer is said to differ that does not."""
     optimizer = Optimizer(name, learning_rate=1e-2)
     build = partial(in_torch.OPTIMIZERS[name].build, args=optimizer.args)
-    report = check_optimizer(build, against=optimizer, updates=20)
+    report = check_optimizer(build, against=optimizer, updates=10)
     assert report.verdict is Verdict.AGREE, report.census()
 
 
@@ -205,7 +205,7 @@ def test_a_planted_fault_is_caught_by_the_check_that_should(name):
 
 def test_a_finding_names_update_parameter_and_element():
     report = check_optimizer(
-        partial(T.Adam, lr=1e-2, betas=(0.9, 0.998)), against=ADAM, dtypes=["float64"], updates=20
+        partial(T.Adam, lr=1e-2, betas=(0.9, 0.998)), against=ADAM, dtypes=["float64"], updates=10
     )
     census = report.census()
     assert "torch Adam against adam's formula: DIFFER" in census
@@ -222,6 +222,17 @@ def test_float32_is_judged_by_its_own_rounding():
     assert check_optimizer(close, against=ADAM, dtypes=["float32"], **few).verdict is Verdict.AGREE
     report = check_optimizer(close, against=ADAM, dtypes=["float64"], **few)
     assert "first update" in failed(report)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="without x64 Optax forms ρₜ in float32, as a small difference of large numbers: ρ₆ = 5.994 is off by 0.006, the "
+    "update by 0.6 %, 184 times what twins of the whole update allow; with x64 on they agree",
+)
+def test_radam_in_float32_is_within_rounding():
+    ours, against = optax.radam(5e-3), Optimizer("radam", learning_rate=5e-3, epsilon_corrected=True)
+    report = check_optimizer(ours, against=against, dtypes=["float32"], shapes=SMALL, updates=10)
+    assert report.verdict is Verdict.AGREE
 
 
 def test_a_number_that_is_formed_in_single_precision_is_named():
