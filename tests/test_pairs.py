@@ -10,6 +10,7 @@ import pytest
 from harness.adopted import find_mapping, verify
 from harness.adopted.mapping import Mapping
 from harness.verdict import Verdict
+from tests.harness.adopted.conftest import one_thread  # noqa: F401
 
 FOUND = {
     "mlp": ("forward/2", None),  # Haiku's gelu is no module: what it gives first shows in what is made of it
