@@ -9,6 +9,7 @@ from hypothesis import settings
 
 import backends
 from backends.problem import DTYPES, Layer, Loss, Optimizer, Problem
+from harness import workers
 from harness.problems import find
 
 # No example is timed: machines are shared. In CI the examples are the same each time; at a desk they are new ones.
@@ -46,6 +47,12 @@ def dtype(request):
 def beside_others(monkeypatch):
     """A benchmark refuses to run beside others; a test that asserts no time may."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
+@pytest.fixture
+def in_one_process(monkeypatch):
+    """Commands train here, where the frameworks are imported already; tests/harness/test_workers.py has the processes."""
+    monkeypatch.setattr(workers, "side_by_side", workers.in_process)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import harness
 from harness.cli import main
 from tests import blocks
 
-pytestmark = pytest.mark.usefixtures("beside_others")
+pytestmark = pytest.mark.usefixtures("beside_others", "in_one_process")
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -44,7 +44,11 @@ def test_code_prints_what_the_page_says(name, capsys):
             assert printed == block.output, block.text
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+# tests/harness/benchmark/test_command.py has a real benchmark.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=pytest.mark.sweep) if "lockstep bench" in one else one for one in COMMANDS],
+)
 def test_commands_print_what_the_page_shows(name, capsys):
     """Every line shown is printed, in that order; figures may be others on another machine."""
     (_, *arguments), shown = COMMANDS[name]

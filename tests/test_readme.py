@@ -12,6 +12,8 @@ import pytest
 from harness.cli import main
 from tests import blocks
 
+pytestmark = pytest.mark.usefixtures("in_one_process")
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [command for command, _ in blocks.commands(README)]
@@ -33,7 +35,12 @@ def test_there_are_commands_and_code_to_run():
     assert len(blocks.of(README, "python")) >= 2
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+# The manual's pages run `lockstep selftest`, too.
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(one, marks=pytest.mark.sweep) if "selftest" in one else one for one in COMMANDS],
+    ids=" ".join,
+)
 def test_commands_run(command, capsys):
     program, *arguments = command
     assert program == "lockstep"

@@ -13,8 +13,8 @@ import backends
 from backends.errors import ProblemError
 from backends.problem import Batching
 from backends.protocol import LOSSES_ONLY
+from harness.conformance.problems import surrounded
 from harness.problems import find
-from tests.backends.test_conformance import surrounded_problem
 from tests.conftest import BACKENDS, square_problem
 
 PROBLEM = find("accumulated")
@@ -130,7 +130,7 @@ def test_a_remainder_updates_nothing_and_is_kept(backend):
 @pytest.mark.parametrize("seen", [0, 6, 8])
 def test_another_backend_continues_within_an_update(first, second, seen):
     """Adam's counts, the accumulator and the average go over: at 6 of 18 batches, two of four are accumulated."""
-    problem = surrounded_problem()
+    problem = surrounded()
     batches = list(problem.batches())
     one, other = (backends.load(name).trainer(problem) for name in (first, second))
     state, straight = one.init(), other.init()

@@ -11,13 +11,16 @@ from harness.verdict import Verdict
 from tests.conftest import square_problem
 
 MODES = [name for name in backends.known() if ":" in name]
+SLOW = ("torch:compile",)
 
 
 def of(optimizer, **args):
     return square_problem(optimizer=Optimizer(optimizer, learning_rate=0.01, **args))
 
 
-@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.sweep) if one in SLOW else one for one in MODES]
+)
 def test_a_mode_trains_what_its_framework_trains(name):
     problem = of("adam").replace(epochs=4)
     result = harness.verify(problem, backends=["numpy", name.partition(":")[0], name], dtypes=["float64"])
