@@ -139,6 +139,8 @@ def test_a_file_that_is_none_is_refused(text, match, tmp_path):
         read(tmp_path / "none.json")
 
 
+TEXT = dumps(FUSED, "torch", "flax")
+
 WORDS = ["", "0", "-1", "null", '"a"', "[", "}", "1e999"]
 
 VALUES = [
@@ -166,7 +168,7 @@ VALUES = [
 
 def damaged_text(data):
     """The bytes of a mapping with some of them cut out, repeated or replaced."""
-    text = dumps(FUSED, "torch", "flax").encode()
+    text = TEXT.encode()
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
         stop = data.draw(st.integers(start, min(len(text), start + 40)))
@@ -177,7 +179,7 @@ def damaged_text(data):
 
 def damaged_document(data):
     """A mapping that is JSON, in which some values are others, gone, or stand in another's place."""
-    document = json.loads(dumps(FUSED, "torch", "flax"))
+    document = json.loads(TEXT)
     for _ in range(data.draw(st.integers(1, 3))):
         places = list(_places(document))
         parent, key = data.draw(st.sampled_from(places))
