@@ -44,10 +44,16 @@ def test_code_prints_what_the_page_says(name, capsys):
             assert printed == block.output, block.text
 
 
-# tests/harness/benchmark/test_command.py has a real benchmark.
+# tests/harness/benchmark/test_command.py has a real benchmark, tests/harness/test_selftest.py a real self-test.
+ELSEWHERE = ("lockstep bench", "lockstep selftest")
+
+
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(one, marks=pytest.mark.sweep) if "lockstep bench" in one else one for one in COMMANDS],
+    [
+        pytest.param(one, marks=pytest.mark.sweep) if any(word in one for word in ELSEWHERE) else one
+        for one in COMMANDS
+    ],
 )
 def test_commands_print_what_the_page_shows(name, capsys):
     """Every line shown is printed, in that order; figures may be others on another machine."""
