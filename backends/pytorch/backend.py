@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,7 @@ class State:
     module: nn.Sequential
     optimizer: torch.optim.Optimizer
     scheduler: Scheduler | None
+    forward: Callable[[torch.Tensor], torch.Tensor]  # the module, or what was made of it
     step: int = 0
     average: AveragedModel | None = None
 
@@ -145,7 +146,7 @@ class TorchTrainer:
     def predict(self, state: State, x: Array) -> Array:
         state.module.eval()
         with torch.no_grad():
-            output = state.module(_tensor(x))
+            output = state.forward(_tensor(x))
         state.module.train()
         return _array(output)
 
@@ -203,7 +204,7 @@ class TorchTrainer:
     def _loss_of(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
         if masks:
             set_masks(state.module, self._paths.masks, masks)
-        return self._penalised(self._loss(state.module(x), y), state)
+        return self._penalised(self._loss(state.forward(x), y), state)
 
     def _penalised(self, loss: torch.Tensor, state: State) -> torch.Tensor:
         if not self._problem.penalties:
@@ -231,7 +232,7 @@ class TorchTrainer:
         optimizer = self._row.build(module.parameters(), self._problem.optimizer.args)
         schedule, updates = self._problem.schedule, snapshot.step // self._problem.accumulation
         scheduler = scheduler_at(optimizer, schedule.name, schedule.args, updates)
-        state = State(module, optimizer, scheduler, snapshot.step)
+        state = State(module, optimizer, scheduler, module, snapshot.step)
         with torch.no_grad():
             for name, parameter, leaf in self._named(state):
                 parameter.copy_(_torch_layout(snapshot.parameters[name], leaf))

@@ -3,47 +3,63 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from types import FunctionType
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from backends.problem import Array, Problem
+from backends.problem import Problem
 from backends.protocol import Snapshot, Unsupported
-from backends.pytorch.backend import Masks, State, TorchBackend, TorchTrainer
+from backends.pytorch.backend import State, TorchBackend, TorchTrainer
 from backends.pytorch.optimizers import OPTIMIZERS
+
+Forward = Callable[[nn.Module, torch.Tensor], torch.Tensor]
+
+OPTIONS: dict[str, Any] = {
+    # Where torch would go on without compiling, after a graph break or too many sizes of batch, it raises instead.
+    "fullgraph": True,
+    "recompile_limit": 64,
+    # One program for each size of batch. Otherwise what ran before decides: after a second size torch compiles for
+    # any size, whose sums are rounded otherwise, for later models of the process too.
+    "dynamic": False,
+    # Programs are not kept on disk: their key is pickled, pickle asks every loaded module for names, and Haiku
+    # answers with an ImportError where Flax is not installed.
+    "options": {"fx_graph_cache": False},
+}
 
 
 class CompiledTrainer(TorchTrainer):
-    """The model's forward and backward pass by torch.compile; the optimizer stays eager.
+    """The model's forward and backward pass by torch.compile, one program for all states; the optimizer stays eager."""
 
-    Programs are not kept on disk: their key is pickled, pickle asks every loaded module for names, and Haiku
-    answers with an ImportError where Flax is not installed.
-    """
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self._compiled: Forward = torch.compile(_of_its_own(_call), **OPTIONS)
 
     def _state(self, snapshot: Snapshot) -> State:
         state = super()._state(snapshot)
-        with _quiet():
-            state.module.compile(options={"fx_graph_cache": False})
-        return state
+        return replace(state, forward=partial(self._quietly, state.module))
 
-    def _loss_of(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
-        with _quiet():  # the first call traces, and so does one with another shape
-            return super()._loss_of(state, x, y, masks)
-
-    def predict(self, state: State, x: Array) -> Array:
-        with _quiet():
-            return super().predict(state, x)
+    def _quietly(self, module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """Without the warnings of the compiler about what torch itself does, at each size's first call."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self._compiled(module, x)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings of the compiler about what torch itself does."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _call(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    # Not module.compile(): torch skips the frames of its own containers, and would compile nothing.
+    output: torch.Tensor = module(x)
+    return output
+
+
+def _of_its_own(function: Forward) -> Forward:
+    """A copy whose programs torch counts apart: its limit, 256 a process, is that of a code object."""
+    assert isinstance(function, FunctionType)
+    return FunctionType(function.__code__.replace(), function.__globals__)
 
 
 class TorchCompileBackend(TorchBackend):

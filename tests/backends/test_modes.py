@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 import backends
 import harness
 from backends.problem import Optimizer
+from harness.conformance.problems import modes
 from harness.problems import find
+from harness.problems.seed import seed
 from harness.verdict import Verdict
 from tests.conftest import square_problem
 
@@ -70,6 +73,41 @@ def test_step_mode_has_no_scan_and_eager_mode_compiles_nothing(seed):
     np.testing.assert_allclose(*losses, rtol=1e-14)
 
 
-def test_the_model_is_compiled():
-    trainer = backends.load("torch:compile").trainer(of("adam"))
-    assert trainer.init().module._compiled_call_impl is not None
+def compiled_calls(name, problem):
+    """How many programs of the compiler a step ran."""
+    trainer = backends.load(name).trainer(problem)
+    state, batch = trainer.init(), next(iter(problem.batches()))
+    trainer.step(state, batch)  # compiles
+    with torch.profiler.profile() as profile:
+        trainer.step(state, batch)
+    return sum(event.name.startswith("Torch-Compiled Region") for event in profile.events())
+
+
+@pytest.mark.parametrize("build", [seed, modes], ids=["one layer of torch's own", "dropout and batch norm"])
+def test_the_model_is_compiled_as_one_program(build):
+    assert compiled_calls("torch:compile", build()) == 1
+    assert compiled_calls("torch", build()) == 0
+
+
+def test_what_was_compiled_before_changes_nothing():
+    """Left to itself torch compiles a second size for all sizes, and later models with it."""
+    problem = modes()
+    assert len({len(batch.x) for batch in problem.batches()}) == 2
+    torch.compiler.reset()
+    first, second = (step_by_step("torch:compile", problem) for _ in range(2))
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, strict=True)
+
+
+def step_by_step(name, problem):
+    trainer = backends.load(name).trainer(problem)
+    state = trainer.init()
+    for batch in problem.batches():
+        state, _ = trainer.step(state, batch)
+    return trainer.read(state).parameters
+
+
+def test_more_models_are_compiled_than_torch_keeps_of_one_function():
+    with torch._dynamo.config.patch(accumulated_recompile_limit=2):
+        for _ in range(4):
+            assert compiled_calls("torch:compile", seed()) == 1
