@@ -83,9 +83,9 @@ class BatchNorm(nn.Module):
         self.count += 1
 
     def _evaluated(self, rows: torch.Tensor) -> torch.Tensor:
-        weight = 1.0
-        if self._debias and self.count > 0:
-            weight = 1 - (1 - self._momentum) ** int(self.count)
+        weight: torch.Tensor | float = 1.0
+        if self._debias:
+            weight = torch.where(self.count > 0, 1 - (1 - self._momentum) ** self.count.double(), 1.0)
         return nn.functional.batch_norm(
             rows,
             self.running_mean / weight,

@@ -146,8 +146,9 @@ def threads(subject: Subject) -> None:
     alone = _run(subject.trainer, problem)
     with ThreadPoolExecutor(2) as pool:
         ours = pool.submit(_run, subject.fresh(), problem)
-        pool.submit(_run, subject.backend.trainer(beside), beside)
+        theirs = pool.submit(_run, subject.backend.trainer(beside), beside)
         same_state("a run in a thread, beside another", ours.result(), alone)
+        theirs.result()  # raises what it raised
 
 
 def _run(trainer: Trainer, problem: Problem) -> Snapshot:

@@ -8,7 +8,7 @@ import backends
 import harness
 from backends.problem import Optimizer
 from harness.conformance.problems import modes
-from harness.problems import find
+from harness.problems import catalogue, find
 from harness.problems.seed import seed
 from harness.verdict import Verdict
 from tests.conftest import square_problem
@@ -87,6 +87,16 @@ def compiled_calls(name, problem):
 def test_the_model_is_compiled_as_one_program(build):
     assert compiled_calls("torch:compile", build()) == 1
     assert compiled_calls("torch", build()) == 0
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", catalogue())
+def test_every_problem_of_the_catalogue_is_compiled_as_one_program(name):
+    problem = find(name)
+    refusal = backends.load("torch:compile").supports(problem)
+    if refusal is not None:
+        pytest.skip(refusal.reason)
+    assert compiled_calls("torch:compile", problem) == 1
 
 
 def test_what_was_compiled_before_changes_nothing():
