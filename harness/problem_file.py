@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from harness.initial import draw
 from harness.problem_document import build, check, layers, shortened
 from harness.schema import load
 
+DEEPEST = 64
+"""Levels of lists and tables: as many as NumPy's arrays have axes."""
+
 
 def read(path: Path) -> Problem:
     """The problem that a TOML file describes.
@@ -26,14 +29,11 @@ def read(path: Path) -> Problem:
     """
     document = _parse(path)
     try:
+        _refuse_depth(document)
         check(document, load("problem"))
         return _build(path.parent, document)
     except LockstepError as error:
         raise ProblemError(f"{path}: {error.what}", error.got, error.fix) from error
-    except RecursionError as error:
-        raise ProblemError(
-            f"{path}: a list or table is nested too deeply", str(error), "give numbers, or rows of numbers"
-        ) from error
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -45,6 +45,26 @@ def _parse(path: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:  # ValueError: also not UTF-8, and numbers of 4300 digits
         raise ProblemError(f"{path} is not TOML", str(error), "correct that line") from error
+
+
+def _refuse_depth(document: dict[str, Any]) -> None:
+    """What is deeper than an array can be; the schema's recursion would end at a depth that the process decides."""
+    level: list[Any] = [document]
+    for _ in range(DEEPEST):
+        level = [inner for one in level for inner in _within(one)]
+        if not level:
+            return
+    raise ProblemError(
+        "a list or table is nested too deeply",
+        f"more than {DEEPEST} levels",
+        "give numbers, or rows of numbers",
+    )
+
+
+def _within(value: Any) -> Iterable[Any]:
+    """The lists and tables that a list or table holds."""
+    values = value.values() if isinstance(value, dict) else value
+    return (one for one in values if isinstance(one, (dict, list)))
 
 
 def _build(folder: Path, document: dict[str, Any]) -> Problem:

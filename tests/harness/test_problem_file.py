@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import sys
 import tomllib
 import zipfile
 
@@ -132,7 +133,7 @@ FAULTS = {
     "a number among rows": (with_data("{ x = [1, [2]], y = [1, 2] }"), "data.x is ragged", "[1, [2]]"),
     "ragged further in": (with_data("{ x = [[[1], [2]], [[3], [4, 5]]], y = [1, 2] }"), "data.x is ragged", "[4, 5]"),
     "deep": (with_data(f"{{ x = {'[' * 300}{']' * 300}, y = [1] }}"), "nested too deeply", "rows of numbers"),
-    "too deep to parse": (with_data(f"{{ x = {'[' * 3000}{']' * 3000}, y = [1] }}"), "is not TOML", "recursion"),
+    "too deep to parse": (with_data(f"{{ x = {'[' * 30000}{']' * 30000}, y = [1] }}"), "is not TOML", "recursion"),
     "empty": (with_data("{ x = [], y = [] }"), "x is empty", "shape (0,"),
     "words": (with_data('{ x = [["a"], ["b"]], y = [1, 2] }'), "data.x", "give"),
     "columns without a file": (with_data('{ x = ["a"], y = ["b"] }'), "data.x is not numeric", "`file`"),
@@ -157,6 +158,19 @@ def test_every_fault_is_named_in_three_parts(write, fault):
     assert what in str(caught.value)
     assert words in str(caught.value)
     assert all((caught.value.what, caught.value.got, caught.value.fix))
+
+
+@pytest.fixture
+def deep_stack():
+    """As some libraries leave it behind."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(20 * before)
+    yield
+    sys.setrecursionlimit(before)
+
+
+def test_the_depth_that_is_refused_is_not_that_of_the_stack(write, deep_stack):
+    test_every_fault_is_named_in_three_parts(write, "deep")
 
 
 class Runs:
