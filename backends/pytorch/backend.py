@@ -63,7 +63,9 @@ class TorchTrainer:
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._clip = CLIPS[problem.clip.name](problem.clip.args)
         self._average = AVERAGES[problem.average.name](problem.average.args)
-        self._penalise = adding(problem)
+        self._penalise = adding(problem) if problem.penalties else None
+        # Asked at every step: to compare two members is a call of its own.
+        self._every, self._clips = problem.accumulation, problem.clip != UNCLIPPED
         self._row = OPTIMIZERS[problem.optimizer.name]
         self._start = problem.optimizer.initial_state(problem.initial_parameters())
         self._paths = paths(problem.layers)
@@ -96,7 +98,7 @@ class TorchTrainer:
 
     def apply(self, state: State, grads: Grads) -> State:
         for name, parameter, _ in self._named(state):
-            part = grads[name] / self._problem.accumulation
+            part = grads[name] / self._every
             parameter.grad = part if parameter.grad is None else parameter.grad + part
         return self._update(state)
 
@@ -132,13 +134,12 @@ class TorchTrainer:
         return select(stages, wanted)
 
     def clipped(self, state: State, grads: Grads) -> Arrays:
-        every = self._problem.accumulation
-        if self._problem.clip == UNCLIPPED or (state.step + 1) % every:
+        if not self._clips or (state.step + 1) % self._every:
             return {}
         copies = {}
         for name, parameter, _ in self._named(state):
             copies[name] = nn.Parameter(torch.empty_like(parameter))
-            part = grads[name] / every
+            part = grads[name] / self._every
             copies[name].grad = part if parameter.grad is None else parameter.grad + part
         self._clip(copies.values())
         return self.read_grads({name: _gradient(copy) for name, copy in copies.items()})
@@ -159,7 +160,7 @@ class TorchTrainer:
             accumulator={
                 name: _canonical(_gradient(parameter), leaf)
                 for name, parameter, leaf in self._named(state)
-                if self._problem.accumulation > 1
+                if self._every > 1
             },
             average={name: _canonical(value, leaf) for name, value, leaf in self._averaged(state)},
         )
@@ -196,8 +197,7 @@ class TorchTrainer:
     def _train(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
         """One step as torch's users write it; the loss stays on its device."""
         loss = self._loss_of(state, x, y, masks)
-        every = self._problem.accumulation
-        (loss / every if every > 1 else loss).backward()  # type: ignore[no-untyped-call]
+        (loss / self._every if self._every > 1 else loss).backward()  # type: ignore[no-untyped-call]
         self._update(state)
         return loss.detach()
 
@@ -207,16 +207,16 @@ class TorchTrainer:
         return self._penalised(self._loss(state.forward(x), y), state)
 
     def _penalised(self, loss: torch.Tensor, state: State) -> torch.Tensor:
-        if not self._problem.penalties:
+        if self._penalise is None:
             return loss
         return self._penalise(loss, {name: parameter for name, parameter, _ in self._named(state)})
 
     def _update(self, state: State) -> State:
         """The update that is due after `accumulation` batches; until then only the step is counted."""
         state.step += 1
-        if state.step % self._problem.accumulation:
+        if state.step % self._every:
             return state
-        if self._problem.clip != UNCLIPPED:
+        if self._clips:
             self._clip(state.module.parameters())
         state.optimizer.step()
         if state.scheduler is not None:
@@ -230,7 +230,7 @@ class TorchTrainer:
         with torch.random.fork_rng(devices=[]):  # torch's initialisers draw; the user's random state stays
             module = build(self._problem.layers).to(self._dtype)
         optimizer = self._row.build(module.parameters(), self._problem.optimizer.args)
-        schedule, updates = self._problem.schedule, snapshot.step // self._problem.accumulation
+        schedule, updates = self._problem.schedule, snapshot.step // self._every
         scheduler = scheduler_at(optimizer, schedule.name, schedule.args, updates)
         state = State(module, optimizer, scheduler, module, snapshot.step)
         with torch.no_grad():
