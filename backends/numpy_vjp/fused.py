@@ -59,16 +59,15 @@ class Fused:
             self._compile(problem, x[part], y[part], number)
         reduction = problem.loss.args["reduction"]
         factor = LOSSES[problem.loss.name] / (y.size if reduction == "mean" else 1)
-        self._factor = x.dtype.type(factor)
+        self._factor, self._slope = x.dtype.type(factor), x.dtype.type(2 * factor)
+        self._only = {name: parts[0] for name, parts in self._parts.items()} if len(starts) == 1 else {}
 
     def run(self) -> tuple[np.floating[Any], dict[str, Array]]:
         """The loss, and the gradients in arrays of their own: an optimizer may keep them."""
         for call in self._calls:
             call()
-        slope = 2 * self._factor
-        return self._factor * _sum(self._losses), {
-            name: slope * _sum(parts) for name, parts in self._parts.items()
-        }
+        slope, sums = self._slope, self._only or {name: _sum(parts) for name, parts in self._parts.items()}
+        return self._factor * _sum(self._losses), {name: slope * total for name, total in sums.items()}
 
     def _compile(self, problem: Problem, x: Array, y: Array, number: int) -> None:
         """The calls of one block."""

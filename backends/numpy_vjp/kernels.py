@@ -71,14 +71,17 @@ def dot(arena: Arena, x: Array, w: Array | None, grad: Array | None) -> Kernel:
 
 def add(arena: Arena, x: Array, b: Array | None, grad: Array | None) -> Kernel:
     """The sum x + b; gradient the sum of u over the rows, a product with ones; the cotangent is u."""
+    assert b is not None
     value = arena.like(x.shape, x.dtype)
+    # Of one column it is a number: NumPy would go over the rows one by one to broadcast an axis of length 1.
+    shift = b.reshape(()) if b.size == 1 else b
     ones = arena.like((len(x),), x.dtype)
     ones.fill(1)
 
     def backward(u: Array, to: Array | None) -> list[Call]:
         return [partial(np.dot, ones, u, grad)]
 
-    return Kernel(value, [partial(np.add, x, b, value)], backward, passes=True)
+    return Kernel(value, [partial(np.add, x, shift, value)], backward, passes=True)
 
 
 def relu(arena: Arena, x: Array, w: Array | None, grad: Array | None) -> Kernel:
