@@ -1,11 +1,11 @@
-"""Backends side by side: one fresh process each, so that their imports and their training overlap."""
+"""Who trains: backends one after the other here, or side by side in processes of their own."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from threading import Thread
 from typing import TypeVar
@@ -15,6 +15,7 @@ from backends.errors import BackendUnavailableError
 from backends.problem import Problem
 from backends.protocol import Backend, Trainer
 from harness.compare import Run
+from harness.processes import ahead
 from harness.run import Fit, describe, fit_of, free_run
 from harness.verdict import Verdict
 
@@ -57,29 +58,9 @@ def in_process(chosen: Sequence[Chosen], problems: Sequence[Problem]) -> Iterato
 
 
 def side_by_side(chosen: Sequence[Chosen], problems: Sequence[Problem]) -> Iterator[Run]:
-    """One worker process a backend, each doing its problems in turn; runs come as they finish.
-
-    The processes are spawned: after jax or torch was imported, a fork can hang.
-    """
-    context = multiprocessing.get_context("spawn")
-    working: dict[Connection, tuple[Chosen, list[Problem]]] = {}
-    processes = []
-    try:
-        for backend in chosen:
-            ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(theirs, backend, problems), daemon=True)
-            process.start()
-            theirs.close()
-            processes.append(process)
-            working[ours] = backend, list(problems)
-        while working:
-            for ready in wait(list(working)):
-                assert isinstance(ready, Connection)
-                yield from _received(ready, working)
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
+    """One worker process a backend, each doing its problems in turn; runs come as they finish."""
+    with ahead(chosen) as trainers:
+        yield from trainers(chosen, problems)
 
 
 def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
@@ -99,11 +80,29 @@ def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
     return future.result
 
 
-def _work(results: Connection, backend: Chosen, problems: Sequence[Problem]) -> None:
+def trained(waiting: Mapping[Connection, Chosen], problems: Sequence[Problem]) -> Iterator[Run]:
+    """The runs of all problems in the processes that wait for them, as they finish.
+
+    Args:
+        waiting: by its end of the pipe, whom each process has.
+        problems: each process does all of them, in turn.
+    """
+    working = {pipe: (backend, list(problems)) for pipe, backend in waiting.items()}
+    for pipe in working:
+        in_background(
+            partial(pipe.send, problems)
+        )  # a process that still imports would keep the others waiting
+    while working:
+        for ready in wait(list(working)):
+            assert isinstance(ready, Connection)
+            yield from _received(ready, working)
+
+
+def serve(pipe: Connection, backend: Chosen) -> None:
     """What a worker does: it sends its runs and ends at once, without the second torch takes to unload."""
-    for problem in problems:
-        results.send(run_one(backend, problem))
-    results.close()
+    for problem in pipe.recv():
+        pipe.send(run_one(backend, problem))
+    pipe.close()
     os._exit(0)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import settings
 
 import backends
 from backends.problem import DTYPES, Layer, Loss, Optimizer, Problem
-from harness import workers
+from harness import processes, workers
 from harness.problems import find
 
 # No example is timed: machines are shared. In CI the examples are the same each time; at a desk they are new ones.
@@ -52,6 +53,7 @@ def beside_others(monkeypatch):
 @pytest.fixture
 def in_one_process(monkeypatch):
     """Commands train here, where the frameworks are imported already; tests/harness/test_workers.py has the processes."""
+    monkeypatch.setattr(processes, "ahead", lambda chosen: nullcontext(workers.in_process))
     monkeypatch.setattr(workers, "side_by_side", workers.in_process)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.special
+import scipy  # whose `special`, a third of a second, is imported where a function of it is first called
 
 from backends.problem import Array
 

@@ -7,7 +7,9 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import backends as registry
 from backends.errors import LockstepError
+from harness import processes
 from harness.commands import trainers
 from harness.commands.output import add_outputs, check_outputs, publish
 
@@ -71,12 +73,12 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness.manifest import manifest
-    from harness.report import document
-
     problems = _problems(options)
     check_outputs(options)
-    result = _train(options, problems)
+    result = trainers.verify(options) if options.trainer else _verified(options, problems)
+    from harness.manifest import manifest  # not before the backends' processes are started
+    from harness.report import document
+
     publish(options, document.to_document(result, manifest(), _command(options)))
     return result.verdict.exit_status
 
@@ -112,26 +114,29 @@ def _command(options: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _train(options: argparse.Namespace, problems: Sequence[str]) -> Result:
-    from backends.problem import DTYPES
-    from harness.parity import verify
-    from harness.progress import Progress
-    from harness.workers import side_by_side
+def _verified(options: argparse.Namespace, problems: Sequence[str]) -> Result:
+    with processes.ahead(_backends(options)) as trainers:
+        from backends.problem import DTYPES
+        from harness.parity import verify
+        from harness.progress import Progress
 
-    if options.trainer:
-        return trainers.verify(options)
-    with Progress(quiet=options.quiet) as progress:
-        return verify(
-            problems,
-            backends=options.backend,
-            dtypes=dict.fromkeys(options.dtype or DTYPES),
-            epochs=options.epochs,
-            tolerance=options.tolerance,
-            rtol=options.rtol,
-            atol=options.atol,
-            certify=options.certify,
-            diagnose=options.diagnose,
-            trainers=side_by_side,
-            progress=progress.finished,
-            say=progress.note,
-        )
+        with Progress(quiet=options.quiet) as progress:
+            return verify(
+                problems,
+                backends=options.backend,
+                dtypes=dict.fromkeys(options.dtype or DTYPES),
+                epochs=options.epochs,
+                tolerance=options.tolerance,
+                rtol=options.rtol,
+                atol=options.atol,
+                certify=options.certify,
+                diagnose=options.diagnose,
+                trainers=trainers,
+                progress=progress.finished,
+                say=progress.note,
+            )
+
+
+def _backends(options: argparse.Namespace) -> list[str]:
+    """Those that will train, each once; unknown names are refused."""
+    return [registry.entry(name).name for name in dict.fromkeys(options.backend or registry.entries())]

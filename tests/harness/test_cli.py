@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import backends
-from harness import cli, conventions, problems, workers
+from harness import cli, conventions, problems
 from harness.listing import listing
 from harness.problems import CORE, catalogue
 from harness.report import document
@@ -27,9 +27,8 @@ PAIR = ["--backend", "numpy", "--backend", "torch"]
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(in_one_process, capsys):
     """Runs a command in this process and gives its status, stdout and stderr."""
-    monkeypatch.setattr(workers, "side_by_side", workers.in_process)
 
     def run(*arguments):
         try:

@@ -11,7 +11,7 @@ import backends
 from backends.errors import LockstepError
 from backends.numpy_vjp.backend import NumPyBackend
 from backends.problem import Batching, Optimizer, Schedule
-from harness import bundle, cli, workers
+from harness import bundle, cli
 from harness.bundle import BundleError, Moments
 from harness.bundle.size import numbers_in, size_of
 from harness.problems import find
@@ -349,9 +349,8 @@ def test_looking_at_a_run_does_not_move_it(path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(in_one_process, capsys):
     """Runs a command in this process and gives its status, stdout and stderr."""
-    monkeypatch.setattr(workers, "side_by_side", workers.in_process)
 
     def run(*arguments):
         status = cli.main([str(one) for one in arguments])

@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 from syrupy.extensions.json import JSONSnapshotExtension
 
-from harness import workers
 from harness.cli import main
 from harness.report import changes, junit, markdown, summary, terminal
 from tests.documents import small
@@ -22,8 +21,7 @@ ROUNDED = {"losses", "parameters"}
 
 
 @pytest.fixture
-def printed(monkeypatch, capsys):
-    monkeypatch.setattr(workers, "side_by_side", workers.in_process)
+def printed(in_one_process, capsys):
 
     def printed(*arguments):
         main(arguments)

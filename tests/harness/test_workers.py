@@ -1,6 +1,8 @@
 """Side by side and in process train the same; a dead process is a finding, not a crash."""
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ import pytest
 
 import backends
 from harness.problems import find
+from harness.processes import ahead
 from harness.verdict import Verdict
 from harness.workers import in_background, in_process, side_by_side
 from tests.conftest import BACKENDS
@@ -77,6 +80,33 @@ def test_a_run_crosses_processes_without_its_framework():
         (run,) = in_process([backend], [find("seed")])
         modules = {type(value).__module__ for value in run.environment.values()}
         assert modules == {"builtins"}
+
+
+def test_processes_that_get_no_problem_end_with_their_context():
+    with ahead([Dies(), "numpy"]):
+        assert len(multiprocessing.active_children()) == 2
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2])
+def test_an_interrupt_is_told_in_one_word(seconds):
+    """Ctrl-C goes to every process of the terminal; those that still import a framework print no traceback."""
+    command = [sys.executable, "-m", "harness", "verify", "seed"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=50)
+    # A shell tells both as 130; Python itself ends by the signal where it came within an exec, as a dataclass is made by.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert (out, err) == ("", "interrupted\n")
+
+
+def test_what_starts_processes_imports_little():
+    """They are started first; what this module imports they would wait for."""
+    code = "import sys, harness.processes; print(sorted({'numpy', 'rich', 'jsonschema'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_an_exception_is_an_error_of_its_backend():
