@@ -104,9 +104,11 @@ BUILT_IN = (
     TORCH,
     _mode(JAX, "step", "jax_haiku.modes:JaxStepBackend", "jax, one jitted call a step"),
     _mode(JAX, "eager", "jax_haiku.modes:JaxEagerBackend", "jax, one operation at a time"),
+    _mode(JAX, "cuda", "jax_haiku.modes:JaxCudaBackend", "jax on an NVIDIA GPU"),
     _mode(TORCH, "compile", "pytorch.modes:TorchCompileBackend", "torch, the model compiled"),
     _mode(TORCH, "foreach", "pytorch.modes:TorchForeachBackend", "torch, the optimizer's foreach form"),
     _mode(TORCH, "fused", "pytorch.modes:TorchFusedBackend", "torch, the optimizer's fused form"),
+    _mode(TORCH, "cuda", "pytorch.modes:TorchCudaBackend", "torch on an NVIDIA GPU"),
     EXACT,
 )
 
@@ -149,7 +151,7 @@ def load(name: str) -> Backend:
 
     Raises:
         UnknownNameError: no backend has that name.
-        BackendUnavailableError: its framework is not installed or fails to import.
+        BackendUnavailableError: its framework is not installed or fails to import, or has not its device here.
     """
     line = entry(name)
     if missing := missing_modules(name):

@@ -37,6 +37,10 @@ class BackendUnavailableError(LockstepError):
     """A backend is known but its framework cannot be imported here."""
 
 
+class DeviceUnavailableError(BackendUnavailableError):
+    """Its framework is here, but not the device that it trains on: nothing that an installation could mend alone."""
+
+
 class DatasetUnavailableError(LockstepError):
     """A problem's data come with a package that is not installed here."""
 

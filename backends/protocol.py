@@ -286,8 +286,8 @@ class Backend(Protocol):
     def environment(self) -> Mapping[str, str | int | bool]:
         """Versions, threads, devices and precision switches that its numbers depend on.
 
-        Keys shared by all: ``version``, and ``reduced_precision``, True if matrix products may round to
-        less than the dtype (TF32, bfloat16 passes). ``device_peak_bytes``: the most that this process had allocated
+        Keys shared by all: ``version``, and ``reduced_precision``, True if products and convolutions of float32 may
+        round to less (TF32, bfloat16 passes). ``device_peak_bytes``: the most that this process had allocated
         on a device with a memory of its own, where there is one.
         """
 

@@ -3,6 +3,7 @@
 import pytest
 
 import backends
+from backends.errors import DeviceUnavailableError
 from benchmarks.fits import PEERS, least_work, ours
 from benchmarks.paired import interleaved, ratio, same
 from benchmarks.problems import PROBLEMS
@@ -21,7 +22,10 @@ def bench_fit(benchmark, agreed, stated, quick, name, problem):
     trained = PROBLEMS[problem](quick)
     if name in EAGER:
         trained = trained.replace(epochs=min(trained.epochs, EAGER[name]))
-    refusal = backends.load(name).supports(trained)
+    try:
+        refusal = backends.load(name).supports(trained)
+    except DeviceUnavailableError as error:
+        pytest.skip(error.got)
     if refusal is not None:
         pytest.skip(refusal.reason)
     benchmark.group = f"fit, {problem}"

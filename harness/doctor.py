@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import backends
-from backends.errors import LockstepError
+from backends.errors import DeviceUnavailableError, LockstepError
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,14 @@ class Finding:
         environment: what it says of itself; empty unless it loads.
         problem: why it does not load; empty if it does.
         fix: the command that mends it.
+        absent: whether what it lacks is a device: a finding, and no fault of what is installed.
     """
 
     backend: str
     environment: Mapping[str, str | int | bool] = field(default_factory=dict)
     problem: str = ""
     fix: str = ""
+    absent: bool = False
 
 
 def examine() -> list[Finding]:
@@ -34,6 +36,8 @@ def examine() -> list[Finding]:
 def _examine(name: str) -> Finding:
     try:
         return Finding(name, backends.load(name).environment())
+    except DeviceUnavailableError as error:
+        return Finding(name, problem=error.got, fix=error.fix, absent=True)
     except LockstepError as error:
         return Finding(name, problem=error.got, fix=error.fix)
     except Exception as error:  # a third party's backend may fail in any way

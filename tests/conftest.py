@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 import backends
+from backends.errors import DeviceUnavailableError
 from backends.problem import DTYPES, Layer, Loss, Optimizer, Problem
 from harness import processes, workers
 from harness.problems import find
@@ -55,6 +56,27 @@ def in_one_process(monkeypatch):
     """Commands train here, where the frameworks are imported already; tests/harness/test_workers.py has the processes."""
     monkeypatch.setattr(processes, "ahead", lambda chosen: nullcontext(workers.in_process))
     monkeypatch.setattr(workers, "side_by_side", workers.in_process)
+
+
+def available(name):
+    """A backend; the test is skipped, with the reason, where its device is not here. An absent framework is a failure."""
+    try:
+        return backends.load(name)
+    except DeviceUnavailableError as error:
+        pytest.skip(error.got)
+
+
+@pytest.fixture
+def full_precision(monkeypatch):
+    """Float32 as it is written: by default a GPU's products or convolutions may round to TF32."""
+    import jax
+    import torch
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    before = jax.config.values["jax_default_matmul_precision"]
+    jax.config.update("jax_default_matmul_precision", "highest")
+    yield
+    jax.config.update("jax_default_matmul_precision", before)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from backends.adoption import AdoptedTrainer, AdoptionError, Tree, called, check_names, common_dtype
+from backends.jax_haiku import devices
 from backends.problem import Array, Arrays, Batch
 from backends.protocol import NOTHING, Scalar, Snapshot, select
 
@@ -76,14 +77,11 @@ class JaxAdopted(AdoptedTrainer):
         )
 
     def environment(self) -> Mapping[str, str | int | bool]:
-        device = jax.devices()[0]
-        precision = jax.config.values["jax_default_matmul_precision"]
         return {
             "version": jax.__version__,
             "optax": optax.__version__,
-            "device": str(device.device_kind),
             "x64": self._x64,
-            "reduced_precision": device.platform != "cpu" and precision not in ("highest", "float32"),
+            **devices.told(jax.devices()[0]),
         }
 
     def init(self) -> State:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, cast
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, ClassVar, NamedTuple, cast
 
 import haiku as hk
 import jax
@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from backends.adoption import OptimizerSide
+from backends.jax_haiku import devices
 from backends.jax_haiku.accumulation import accumulating
 from backends.jax_haiku.adopted_optimizer import optimizer_side
 from backends.jax_haiku.averages import AVERAGES
@@ -63,8 +64,10 @@ class JaxTrainer:
 
     capabilities = frozenset({"fit", "stages", "inject", "optimizer_state"})
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, device: jax.Device | None = None) -> None:
+        """On `device`, or where JAX puts things by itself."""
         self._problem = problem
+        self._device = device if device is not None and devices.elsewhere(device) else None
         self._x64 = problem.dtype == "float64"
         self._row = row = OPTIMIZERS[problem.optimizer.name]
         base = float(problem.optimizer.args["learning_rate"])
@@ -332,9 +335,17 @@ class JaxTrainer:
         return self._row.field(slot, self._problem.parameter_shapes[name]), *self._places[name]
 
     def _precision(self) -> AbstractContextManager[object]:
-        """float64 needs JAX's x64 switch; float32 runs without it, as its users do (it changes float32 results)."""
+        """float64 needs JAX's x64 switch; float32 runs without it, as its users do (it changes float32 results).
+
+        What is made in it lies on the trainer's device, and what is computed with that, too.
+        """
         switch: AbstractContextManager[object] = jax.enable_x64(self._x64)
-        return switch
+        if self._device is None:
+            return switch
+        stack = ExitStack()
+        stack.enter_context(switch)
+        stack.enter_context(jax.default_device(self._device))
+        return stack
 
     def _haiku(self, arrays: Arrays) -> Params:
         return _placed(self._places, arrays)
@@ -385,26 +396,25 @@ class JaxBackend:
     """Haiku and Optax under jit; `fit` is one lax.scan."""
 
     name = "jax"
+    kind: ClassVar[type[JaxTrainer]] = JaxTrainer
+    platform: ClassVar[str] = "cpu"
+
+    def __init__(self) -> None:
+        self._device = devices.first(self.name, self.platform)
 
     def supports(self, problem: Problem) -> Unsupported | None:
         return unsupported(problem, TABLES)
 
     def trainer(self, problem: Problem) -> JaxTrainer:
-        return JaxTrainer(problem)
+        return self.kind(problem, self._device)
 
     def optimizer_side(self, given: object) -> OptimizerSide | None:
         return optimizer_side(given)
 
     def environment(self) -> Mapping[str, str | int | bool]:
-        device = jax.devices()[0]
-        precision = jax.config.values["jax_default_matmul_precision"]
-        # On a CPU the precision setting changes nothing; on an accelerator the default may round to TF32 or bfloat16.
-        reduced = device.platform != "cpu" and precision not in ("highest", "float32")
         return {
             "version": jax.__version__,
             "dm-haiku": hk.__version__,
             "optax": optax.__version__,
-            "device": str(device.device_kind),
-            "matmul_precision": str(precision),
-            "reduced_precision": reduced,
+            **devices.told(self._device),
         }

@@ -1,4 +1,4 @@
-"""Other ways to run the same JAX programs: step by step under jit, and one operation at a time."""
+"""Other ways to run the same JAX programs: step by step under jit, one operation at a time, and on a GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, ExitStack
 import jax
 
 from backends.jax_haiku.backend import JaxBackend, JaxTrainer
-from backends.problem import Problem
 
 
 class SteppedTrainer(JaxTrainer):
@@ -30,15 +29,18 @@ class JaxStepBackend(JaxBackend):
     """The jitted step, called from Python once a step."""
 
     name = "jax:step"
-
-    def trainer(self, problem: Problem) -> JaxTrainer:
-        return SteppedTrainer(problem)
+    kind = SteppedTrainer
 
 
 class JaxEagerBackend(JaxBackend):
     """Without jit."""
 
     name = "jax:eager"
+    kind = EagerTrainer
 
-    def trainer(self, problem: Problem) -> JaxTrainer:
-        return EagerTrainer(problem)
+
+class JaxCudaBackend(JaxBackend):
+    """The same programs, compiled for a GPU."""
+
+    name = "jax:cuda"
+    platform = "cuda"

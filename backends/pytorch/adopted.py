@@ -25,6 +25,7 @@ from backends.adoption import (
 )
 from backends.problem import Array, Arrays, Batch
 from backends.protocol import NOTHING, Scalar, Snapshot, select
+from backends.pytorch import devices
 
 Grads = dict[str, torch.Tensor | None]
 """By parameter; None where the loss does not depend on it, which torch's optimizers pass over."""
@@ -75,12 +76,10 @@ class TorchAdopted(AdoptedTrainer):
         )
 
     def environment(self) -> Mapping[str, str | int | bool]:
-        precision = torch.get_float32_matmul_precision()
         return {
             "version": str(torch.__version__),
             "threads": torch.get_num_threads(),
-            "device": str(self._device),
-            "reduced_precision": precision != "highest",
+            **devices.told(self._device),
         }
 
     def init(self) -> State:

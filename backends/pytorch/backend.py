@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from backends.adoption import OptimizerSide
 from backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
 from backends.protocol import NOTHING, Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+from backends.pytorch import devices
 from backends.pytorch.adopted_optimizer import optimizer_side
 from backends.pytorch.averages import AVERAGES
 from backends.pytorch.clips import CLIPS
@@ -57,8 +58,8 @@ class TorchTrainer:
 
     capabilities = frozenset({"fit", "stages", "inject", "optimizer_state"})
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
+    def __init__(self, problem: Problem, device: str = "cpu") -> None:
+        self._problem, self._device = problem, torch.device(device)
         self._dtype = {"float64": torch.float64, "float32": torch.float32}[problem.dtype]
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._clip = CLIPS[problem.clip.name](problem.clip.args)
@@ -74,8 +75,8 @@ class TorchTrainer:
         batches = self._problem.batches()
         initial = self.read(self.init()).parameters
         return {
-            "data/x": _array(_tensor(batches.x)),
-            "data/y": _array(_tensor(batches.y)),
+            "data/x": _array(self._tensor(batches.x)),
+            "data/y": _array(self._tensor(batches.y)),
             **{f"initial/{name}": value for name, value in initial.items()},
         }
 
@@ -86,11 +87,11 @@ class TorchTrainer:
         )
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
-        loss = self._train(state, *_tensors(batch))
+        loss = self._train(state, *self._tensors(batch))
         return state, loss
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
-        loss = self._loss_of(state, *_tensors(batch))
+        loss = self._loss_of(state, *self._tensors(batch))
         names, parameters, _ = zip(*self._named(state), strict=True)
         # autograd.grad leaves .grad alone, where other batches' gradients may have accumulated.
         grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
@@ -105,11 +106,11 @@ class TorchTrainer:
     def observe(
         self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
     ) -> Arrays:
-        x, y, masks = _tensors(batch)
+        x, y, masks = self._tensors(batch)
         x.requires_grad_()  # layers before the first parameter have cotangents too
         outputs: dict[str, torch.Tensor] = {}
         taps: dict[str, torch.Tensor] = {}
-        others = {name: _tensor(value) for name, value in inject.items()}
+        others = {name: self._tensor(value) for name, value in inject.items()}
         kept = self._read_buffers(state)
         set_masks(state.module, self._paths.masks, masks)
         value = x
@@ -147,7 +148,7 @@ class TorchTrainer:
     def predict(self, state: State, x: Array) -> Array:
         state.module.eval()
         with torch.no_grad():
-            output = state.forward(_tensor(x))
+            output = state.forward(self._tensor(x))
         state.module.train()
         return _array(output)
 
@@ -169,20 +170,22 @@ class TorchTrainer:
         written = self._state(snapshot)
         for name, parameter, leaf in self._named(written):
             if snapshot.accumulator:
-                parameter.grad = _torch_layout(snapshot.accumulator[name], leaf)
+                parameter.grad = self._torch_layout(snapshot.accumulator[name], leaf)
         with torch.no_grad():
             for name, value, leaf in self._averaged(written):
-                value.copy_(_torch_layout(snapshot.average[name], leaf))
+                value.copy_(self._torch_layout(snapshot.average[name], leaf))
         return written
 
     def read_grads(self, grads: Grads) -> Arrays:
         return {name: _canonical(grad, self._paths.parameters[name]) for name, grad in sorted(grads.items())}
 
     def write_grads(self, arrays: Arrays) -> Grads:
-        return {name: _torch_layout(value, self._paths.parameters[name]) for name, value in arrays.items()}
+        return {
+            name: self._torch_layout(value, self._paths.parameters[name]) for name, value in arrays.items()
+        }
 
     def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
-        x, y = _tensor(batches.x), _tensor(batches.y)
+        x, y = self._tensor(batches.x), self._tensor(batches.y)
         losses = []
         history = [self.read(state).parameters] if recording.parameters else []
         for epoch in range(batches.epochs):
@@ -228,14 +231,14 @@ class TorchTrainer:
 
     def _state(self, snapshot: Snapshot) -> State:
         with torch.random.fork_rng(devices=[]):  # torch's initialisers draw; the user's random state stays
-            module = build(self._problem.layers).to(self._dtype)
+            module = build(self._problem.layers).to(self._device, self._dtype)
         optimizer = self._row.build(module.parameters(), self._problem.optimizer.args)
         schedule, updates = self._problem.schedule, snapshot.step // self._every
         scheduler = scheduler_at(optimizer, schedule.name, schedule.args, updates)
         state = State(module, optimizer, scheduler, module, snapshot.step)
         with torch.no_grad():
             for name, parameter, leaf in self._named(state):
-                parameter.copy_(_torch_layout(snapshot.parameters[name], leaf))
+                parameter.copy_(self._torch_layout(snapshot.parameters[name], leaf))
         self._write_buffers(state, snapshot.buffers)
         self._load(state, snapshot, updates)
         state.average = self._average(module, updates)
@@ -248,9 +251,10 @@ class TorchTrainer:
             return
         for _, parameter, _ in self._named(state):
             scalars = self._row.scalars(args, updates, self._dtype)
+            # A count stands on the CPU, as torch keeps it, whatever the device: no step waits to read it.
             state.optimizer.state[parameter] = {"step": torch.tensor(float(updates)), **scalars}
         for key, parameter, leaf, theirs in self._places(state):
-            state.optimizer.state[parameter][theirs] = _torch_layout(snapshot.optimizer[key], leaf)
+            state.optimizer.state[parameter][theirs] = self._torch_layout(snapshot.optimizer[key], leaf)
 
     def _read_buffers(self, state: State) -> Arrays:
         return {
@@ -260,7 +264,7 @@ class TorchTrainer:
 
     def _write_buffers(self, state: State, buffers: Arrays) -> None:
         for name, leaf in self._paths.buffers.items():
-            state.module.get_buffer(leaf.name).copy_(_torch_layout(buffers[name], leaf))
+            state.module.get_buffer(leaf.name).copy_(self._torch_layout(buffers[name], leaf))
 
     def _kept(self, state: State) -> Arrays:
         """The optimizer's state; before the first step, when torch may have none yet, the registry's initial one."""
@@ -288,30 +292,33 @@ class TorchTrainer:
             module: Any = state.average.module
             yield from self._named(replace(state, module=module))
 
+    def _tensors(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, Masks]:
+        masks = {name: self._tensor(mask) for name, mask in batch.masks.items()}
+        return self._tensor(batch.x), self._tensor(batch.y), masks
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        """A copy on the trainer's device: from_numpy and as_tensor would alias the caller's array."""
+        return torch.tensor(array, device=self._device)
+
+    def _torch_layout(self, array: Array, leaf: Leaf) -> torch.Tensor:
+        axes = leaf.axes
+        return self._tensor(array if axes is None else np.ascontiguousarray(array.transpose(axes)))
+
 
 def _dealt(
     batches: Batches, epoch: int, x: torch.Tensor, y: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Masks]]:
     """The batches of an epoch, and their masks; all rows are the data themselves, which copies nothing."""
-    masks = {layer: torch.from_numpy(mask) for layer, mask in batches.masks(epoch).items()}
+    masks = {layer: torch.from_numpy(mask).to(x.device) for layer, mask in batches.masks(epoch).items()}
     size = batches.batching.size
     if size is None:
         yield x, y, masks
         return
-    order = torch.from_numpy(batches.order(epoch))
+    order = torch.from_numpy(batches.order(epoch)).to(x.device)
     for start in range(0, len(order), size):
         part = slice(start, start + size)
         rows = order[part]
         yield x[rows], y[rows], {layer: mask[part] for layer, mask in masks.items()}
-
-
-def _tensors(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, Masks]:
-    return _tensor(batch.x), _tensor(batch.y), {name: _tensor(mask) for name, mask in batch.masks.items()}
-
-
-def _tensor(array: Array) -> torch.Tensor:
-    """A copy: from_numpy and as_tensor would alias the caller's array."""
-    return torch.tensor(array)
 
 
 def _array(tensor: torch.Tensor) -> Array:
@@ -324,10 +331,6 @@ def _canonical(tensor: torch.Tensor, leaf: Leaf) -> Array:
     return array if leaf.axes is None else np.ascontiguousarray(array.transpose(np.argsort(leaf.axes)))
 
 
-def _torch_layout(array: Array, leaf: Leaf) -> torch.Tensor:
-    return _tensor(array if leaf.axes is None else np.ascontiguousarray(array.transpose(leaf.axes)))
-
-
 def _gradient(parameter: nn.Parameter) -> torch.Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
@@ -336,24 +339,24 @@ class TorchBackend:
     """torch.nn and torch.optim, eager."""
 
     name = "torch"
+    kind: ClassVar[type[TorchTrainer]] = TorchTrainer
+    device: ClassVar[str] = "cpu"
+
+    def __init__(self) -> None:
+        devices.require(self.name, self.device)
 
     def supports(self, problem: Problem) -> Unsupported | None:
         return unsupported(problem, TABLES)
 
     def trainer(self, problem: Problem) -> TorchTrainer:
-        return TorchTrainer(problem)
+        return self.kind(problem, self.device)
 
     def optimizer_side(self, given: object) -> OptimizerSide | None:
         return optimizer_side(given)
 
     def environment(self) -> Mapping[str, str | int | bool]:
-        precision = torch.get_float32_matmul_precision()
         return {
             "version": str(torch.__version__),
             "threads": torch.get_num_threads(),
-            "device": "cpu",
-            "deterministic": torch.are_deterministic_algorithms_enabled(),
-            "matmul_precision": precision,
-            # 'medium' changes the bits of a CPU's float32 products, and 'high' those of a GPU's.
-            "reduced_precision": precision != "highest",
+            **devices.told(torch.device(self.device)),
         }

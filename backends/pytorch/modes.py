@@ -1,4 +1,4 @@
-"""Other ways to run the same torch training: the model compiled, the optimizer over all parameters at once."""
+"""Other ways to run the same torch training: the model compiled, the optimizer over all parameters at once, a GPU."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ OPTIONS: dict[str, Any] = {
 class CompiledTrainer(TorchTrainer):
     """The model's forward and backward pass by torch.compile, one program for all states; the optimizer stays eager."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
+    def __init__(self, problem: Problem, device: str = "cpu") -> None:
+        super().__init__(problem, device)
         self._compiled: Forward = torch.compile(_of_its_own(_call), **OPTIONS)
 
     def _state(self, snapshot: Snapshot) -> State:
@@ -66,9 +66,7 @@ class TorchCompileBackend(TorchBackend):
     """torch.compile, which needs a C++ compiler on a CPU."""
 
     name = "torch:compile"
-
-    def trainer(self, problem: Problem) -> TorchTrainer:
-        return CompiledTrainer(problem)
+    kind = CompiledTrainer
 
 
 class FlaggedTrainer(TorchTrainer):
@@ -116,9 +114,6 @@ class _FlaggedBackend(TorchBackend):
             return Unsupported(f"torch refuses a {flag} {one.name!r} here: {error}")
         return None
 
-    def trainer(self, problem: Problem) -> TorchTrainer:
-        return self.kind(problem)
-
 
 class TorchForeachBackend(_FlaggedBackend):
     """The optimizer's foreach form."""
@@ -132,3 +127,10 @@ class TorchFusedBackend(_FlaggedBackend):
 
     name = "torch:fused"
     kind = FusedTrainer
+
+
+class TorchCudaBackend(TorchBackend):
+    """Everything on a GPU, where torch takes the optimizer's foreach form by itself."""
+
+    name = "torch:cuda"
+    device = "cuda"

@@ -36,4 +36,4 @@ def _run(options: argparse.Namespace) -> int:
             print(f"backend {one.backend}: {facts or f'cannot run: {one.problem}'}")
             if one.fix:
                 print(f"  fix: {one.fix}")
-    return 3 if any(one.problem for one in findings) else 0
+    return 3 if any(one.problem and not one.absent for one in findings) else 0

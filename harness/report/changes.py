@@ -12,6 +12,9 @@ from harness.verdict import Verdict
 SEVERITY = tuple(Verdict)
 """From the worst to agreement."""
 
+MEASURED = ("device_peak_bytes",)
+"""What a backend says of its run beside its environment: another figure each time."""
+
 Document = dict[str, Any]
 Key = tuple[str, str]
 Section = tuple[str, tuple[str, ...], list[list[str]]]
@@ -113,5 +116,5 @@ def _environment(old: Document, new: Document, prefix: str = "") -> Iterator[tup
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             yield from _environment(before, after, f"{prefix}{key}: ")
-        elif before != after:
+        elif before != after and key not in MEASURED:
             yield f"{prefix}{key}", str(before), str(after)

@@ -7,6 +7,7 @@ import pytest
 import backends
 from harness.conformance import CHECKS
 from harness.conformance.backend import Case, trained, wanted
+from tests.conftest import available
 
 MODES = [name for name in backends.known() if ":" in name]
 
@@ -14,7 +15,7 @@ MODES = [name for name in backends.known() if ":" in name]
 @functools.cache
 def subjects(name):
     """Shared by all checks of a backend, so that each problem is compiled once."""
-    return list(trained(backends.load(name)))
+    return list(trained(available(name)))
 
 
 def check(name, rule, dtype):
@@ -42,6 +43,7 @@ def test_a_backend_keeps_the_rule_in_float32(name, rule):
 @pytest.mark.sweep
 @pytest.mark.parametrize("rule", CHECKS, ids=lambda one: one.name)
 @pytest.mark.parametrize("name", MODES)
+@pytest.mark.usefixtures("full_precision")
 def test_a_mode_keeps_the_rule(name, rule):
     if not check(name, rule, "float64"):
         pytest.skip(f"{name} does not claim {', '.join(rule.needs)}")

@@ -11,7 +11,7 @@ from harness.conformance.problems import modes
 from harness.problems import catalogue, find
 from harness.problems.seed import seed
 from harness.verdict import Verdict
-from tests.conftest import square_problem
+from tests.conftest import available, square_problem
 
 MODES = [name for name in backends.known() if ":" in name]
 SLOW = ("torch:compile",)
@@ -26,14 +26,15 @@ def of(optimizer, **args):
 )
 def test_a_mode_trains_what_its_framework_trains(name):
     problem = of("adam").replace(epochs=4)
-    result = harness.verify(problem, backends=["numpy", name.partition(":")[0], name], dtypes=["float64"])
+    chosen = ["numpy", name.partition(":")[0], available(name)]
+    result = harness.verify(problem, backends=chosen, dtypes=["float64"])
     assert result.verdict is Verdict.AGREE, [run.reason for run in result.runs]
 
 
 @pytest.mark.parametrize("name", MODES)
 def test_a_mode_that_trains_otherwise_differs(name, monkeypatch):
     """The comparison sees the mode's own run, not its framework's."""
-    inner = backends.load(name)
+    inner = available(name)
     trained = find("seed")
     monkeypatch.setattr(inner, "trainer", lambda problem: type(inner)().trainer(halved(problem)))
     result = harness.verify(trained, backends=["numpy", inner], dtypes=["float64"])
@@ -47,8 +48,8 @@ def halved(problem):
 
 @pytest.mark.parametrize("name", MODES)
 def test_a_mode_says_its_own_name_and_is_asked_for(name):
-    assert backends.load(name).name == name
     assert name not in backends.entries()
+    assert available(name).name == name
 
 
 @pytest.mark.parametrize(("mode", "optimizer"), [("torch:fused", "rprop"), ("torch:fused", "rmsprop")])

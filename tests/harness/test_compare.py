@@ -176,11 +176,22 @@ def test_the_same_wrong_inputs_on_both_sides_differ_from_the_problem():
     assert verdicts(run(given=given), run("right", given=given))["inputs"] is Verdict.DIFFER
 
 
-def test_a_precision_switch_on_one_side_differs():
-    reduced = run("right", environment={"reduced_precision": True})
-    one = compare_runs(PROBLEM, run(), reduced, FIXED)[0]
-    assert one.verdict is Verdict.DIFFER
-    assert "right rounds matrix products to less" in one.reason
+@pytest.mark.parametrize(
+    ("dtype", "verdict"),
+    [("float32", Verdict.DIFFER), ("float64", Verdict.AGREE)],
+    ids=["float32", "float64"],
+)
+def test_a_precision_switch_on_one_side_differs_where_it_is_about_the_dtype(dtype, verdict):
+    """TF32 and bfloat16 passes stand in for float32 products; those of float64 they leave alone."""
+    problem = PROBLEM.replace(dtype=dtype)
+    switched = (
+        {"given": expected_inputs(problem), "environment": {"reduced_precision": one}}
+        for one in (False, True)
+    )
+    left, right = (run(name, **changes) for name, changes in zip(("left", "right"), switched, strict=True))
+    one = compare_runs(problem, left, right, FIXED)[0]
+    assert one.verdict is verdict
+    assert ("right rounds matrix products to less than float32" in one.reason) is (verdict is Verdict.DIFFER)
 
 
 def test_unmatched_parameters_differ_on_either_side():

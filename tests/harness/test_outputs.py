@@ -140,6 +140,16 @@ def test_nothing_moved_between_a_report_and_itself(agreeing):
     assert changes.render(told) == "# Nothing moved\n"
 
 
+def test_the_memory_of_a_device_is_no_environment(agreeing):
+    old, new = (
+        {**agreeing, "environment": {"backends": {"torch:cuda": {"version": "2", "device_peak_bytes": one}}}}
+        for one in (1, 2)
+    )
+    assert not any(changes.changes(old, new).values())
+    new["environment"]["backends"]["torch:cuda"]["version"] = "3"
+    assert changes.changes(old, new)["environment"] == [("backends: torch:cuda: version", "2", "3")]
+
+
 def test_what_moved_is_told(agreeing, differing):
     new = copy.deepcopy(differing)
     new["environment"] = {"cpu": "other", "backends": {"numpy": {"version": "2"}}}
