@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from backends.adoption import AdoptionError, OptimizerSide
-from backends.problem import Array, Arrays
+from backends.problem import Arrays
 from backends.protocol import Snapshot
+from backends.pytorch.arrays import as_array
 
 Grads = dict[str, torch.Tensor]
 Make = Callable[[list[nn.Parameter]], Any]
@@ -59,12 +60,12 @@ class TorchOptimizer:
 
     def read(self, state: State) -> Snapshot:
         kept = {
-            f"{slot}/{name}": _array(value)
+            f"{slot}/{name}": as_array(value)
             for name, one in state.parameters.items()
             for slot, value in state.optimizer.state.get(one, {}).items()
             if isinstance(value, torch.Tensor)
         }
-        parameters = {name: _array(one) for name, one in state.parameters.items()}
+        parameters = {name: as_array(one) for name, one in state.parameters.items()}
         return Snapshot(parameters, dict(sorted(kept.items())), state.step)
 
     @torch.no_grad()
@@ -77,7 +78,7 @@ class TorchOptimizer:
         return {name: torch.tensor(value) for name, value in arrays.items()}
 
     def read_grads(self, grads: Grads) -> Arrays:
-        return {name: _array(one) for name, one in grads.items()}
+        return {name: as_array(one) for name, one in grads.items()}
 
 
 def optimizer_side(given: object) -> OptimizerSide | None:
@@ -122,8 +123,3 @@ def _tried(make: Make) -> str:
 
 def _both(made: Any) -> tuple[torch.optim.Optimizer, Any]:
     return made if isinstance(made, tuple) else (made, None)
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    """A copy: .numpy() would alias the live tensor."""
-    return tensor.detach().cpu().numpy().copy()

@@ -16,8 +16,10 @@ from backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
 from backends.protocol import NOTHING, Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
 from backends.pytorch import devices
 from backends.pytorch.adopted_optimizer import optimizer_side
+from backends.pytorch.arrays import as_array, canonical
 from backends.pytorch.averages import AVERAGES
 from backends.pytorch.clips import CLIPS
+from backends.pytorch.history import History
 from backends.pytorch.layers import FUNCTIONS, JOINS, Leaf
 from backends.pytorch.losses import LOSSES
 from backends.pytorch.model import build, paths, set_masks
@@ -75,8 +77,8 @@ class TorchTrainer:
         batches = self._problem.batches()
         initial = self.read(self.init()).parameters
         return {
-            "data/x": _array(self._tensor(batches.x)),
-            "data/y": _array(self._tensor(batches.y)),
+            "data/x": as_array(self._tensor(batches.x)),
+            "data/y": as_array(self._tensor(batches.y)),
             **{f"initial/{name}": value for name, value in initial.items()},
         }
 
@@ -127,10 +129,10 @@ class TorchTrainer:
         grads = zip(named, derivatives[len(outputs) :], strict=True)
         stages = {
             **batch.stages(),
-            **{f"forward/{name}": _array(output) for name, output in outputs.items()},
-            "loss": _array(loss),
-            **{f"cotangent/{name}": _array(cotangents[name]) for name in reversed(outputs)},
-            **{f"gradient/{name}": _canonical(grad, leaf) for (name, _, leaf), grad in grads},
+            **{f"forward/{name}": as_array(output) for name, output in outputs.items()},
+            "loss": as_array(loss),
+            **{f"cotangent/{name}": as_array(cotangents[name]) for name in reversed(outputs)},
+            **{f"gradient/{name}": canonical(grad, leaf) for (name, _, leaf), grad in grads},
         }
         return select(stages, wanted)
 
@@ -150,20 +152,20 @@ class TorchTrainer:
         with torch.no_grad():
             output = state.forward(self._tensor(x))
         state.module.train()
-        return _array(output)
+        return as_array(output)
 
     def read(self, state: State) -> Snapshot:
         return Snapshot(
-            {name: _canonical(parameter, leaf) for name, parameter, leaf in self._named(state)},
+            {name: canonical(parameter, leaf) for name, parameter, leaf in self._named(state)},
             self._kept(state),
             state.step,
             self._read_buffers(state),
             accumulator={
-                name: _canonical(_gradient(parameter), leaf)
+                name: canonical(_gradient(parameter), leaf)
                 for name, parameter, leaf in self._named(state)
                 if self._every > 1
             },
-            average={name: _canonical(value, leaf) for name, value, leaf in self._averaged(state)},
+            average={name: canonical(value, leaf) for name, value, leaf in self._averaged(state)},
         )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
@@ -177,7 +179,7 @@ class TorchTrainer:
         return written
 
     def read_grads(self, grads: Grads) -> Arrays:
-        return {name: _canonical(grad, self._paths.parameters[name]) for name, grad in sorted(grads.items())}
+        return {name: canonical(grad, self._paths.parameters[name]) for name, grad in sorted(grads.items())}
 
     def write_grads(self, arrays: Arrays) -> Grads:
         return {
@@ -187,15 +189,15 @@ class TorchTrainer:
     def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
         x, y = self._tensor(batches.x), self._tensor(batches.y)
         losses = []
-        history = [self.read(state).parameters] if recording.parameters else []
+        history = History(self._named(state), batches.epochs + 1) if recording.parameters else None
+        if history is not None:
+            history.keep()
         for epoch in range(batches.epochs):
             losses += [self._train(state, *dealt) for dealt in _dealt(batches, epoch, x, y)]
-            if recording.parameters:
-                history.append(self.read(state).parameters)
-        recorded = {
-            name: np.stack([past[name] for past in history]) for name in self._paths.parameters if history
-        }
-        return Trace(_array(torch.stack(losses)), self.read(state), recorded or None)
+            if history is not None:
+                history.keep()
+        recorded = None if history is None else history.read()
+        return Trace(as_array(torch.stack(losses)), self.read(state), recorded)
 
     def _train(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
         """One step as torch's users write it; the loss stays on its device."""
@@ -258,7 +260,7 @@ class TorchTrainer:
 
     def _read_buffers(self, state: State) -> Arrays:
         return {
-            name: _canonical(state.module.get_buffer(leaf.name), leaf)
+            name: canonical(state.module.get_buffer(leaf.name), leaf)
             for name, leaf in self._paths.buffers.items()
         }
 
@@ -271,7 +273,7 @@ class TorchTrainer:
         kept = {}
         for key, parameter, leaf, theirs in self._places(state):
             value = state.optimizer.state.get(parameter, {}).get(theirs)
-            kept[key] = self._start[key].copy() if value is None else _canonical(value, leaf)
+            kept[key] = self._start[key].copy() if value is None else canonical(value, leaf)
         return kept
 
     def _places(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf, str]]:
@@ -319,16 +321,6 @@ def _dealt(
         part = slice(start, start + size)
         rows = order[part]
         yield x[rows], y[rows], {layer: mask[part] for layer, mask in masks.items()}
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    """A copy: .numpy() would alias the live tensor."""
-    return tensor.detach().cpu().numpy().copy()
-
-
-def _canonical(tensor: torch.Tensor, leaf: Leaf) -> Array:
-    array = _array(tensor)
-    return array if leaf.axes is None else np.ascontiguousarray(array.transpose(np.argsort(leaf.axes)))
 
 
 def _gradient(parameter: nn.Parameter) -> torch.Tensor:

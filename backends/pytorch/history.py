@@ -1,0 +1,37 @@
+"""Parameters of every epoch, on their device until the run is over: to keep them costs what writing them costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from backends.problem import Array
+from backends.pytorch.arrays import canonical
+from backends.pytorch.layers import Leaf
+
+
+class History:
+    """What parameters were.
+
+    Args:
+        named: canonical name, parameter, its leaf.
+        moments: how often `keep` will be called.
+    """
+
+    def __init__(self, named: Iterable[tuple[str, torch.Tensor, Leaf]], moments: int) -> None:
+        self._rows = [
+            (name, leaf, value.detach(), value.new_empty((moments, *value.shape)))
+            for name, value, leaf in named
+        ]
+        self._kept = 0
+
+    def keep(self) -> None:
+        """One more moment."""
+        for _, _, value, rows in self._rows:
+            rows[self._kept].copy_(value)
+        self._kept += 1
+
+    def read(self) -> dict[str, Array]:
+        """(moments, ...) for each parameter, in the canonical layout."""
+        return {name: canonical(rows, leaf) for name, leaf, _, rows in self._rows}
