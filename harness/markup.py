@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
     """The lines of a table and an empty one after it; nothing where there are no rows."""
     lines = [_line(row) for row in rows]
     if lines:
         yield from (_line(head), _line(["---"] * len(head)), *lines, "")
 
 
-def _line(cells: Sequence[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 

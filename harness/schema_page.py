@@ -143,6 +143,9 @@ def _within(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
 
 def _type(name: str, schema: Schema) -> str:
     """What a value may be, in words."""
+    if schema.get("$ref", "").endswith(SUFFIX):  # a whole document
+        title = load(schema["$ref"].removesuffix(SUFFIX))["title"]
+        return f"[{title}](#{title.lower().replace(' ', '-')})"
     if "$ref" in schema:
         part = schema["$ref"].rpartition("/")[2]
         return f"[{part}](#{part}-of-the-{name})"

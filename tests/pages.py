@@ -14,6 +14,7 @@ ATTRIBUTES = [
     "charset",
     "class",
     "clip-path",
+    "colspan",
     "content",
     "d",
     "data-axes",

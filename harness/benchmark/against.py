@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from harness.benchmark import units
 from harness.benchmark.interval import LEVEL
-from harness.files import FileError
-from harness.schema import load
 
 Document = dict[str, Any]
 
@@ -24,27 +17,6 @@ MACHINE = ("cpu", "cores", "platform", "python", "numpy", "byte_order")
 DRIFT = 1.2
 """A machine that copies or multiplies so many times faster or slower than it did is busy with something else. The same code,
 timed at a load of 2.4 and again at 9.3, had a ratio of 1.5; the rate of its matrix products had one of 0.65."""
-
-
-def read(path: Path) -> Document:
-    """A document that an earlier benchmark wrote.
-
-    Raises:
-        FileError: it cannot be read, or is no such document.
-    """
-    fix = "give a file that `lockstep bench --json` wrote"
-    try:
-        told: Document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(
-            "the baseline cannot be read", f"{path}: {error.strerror}", "check the path"
-        ) from error
-    except ValueError as error:
-        raise FileError("the baseline is not JSON", f"{path}: {error}", fix) from error
-    if found := best_match(Draft202012Validator(load("bench")).iter_errors(told)):
-        where = "".join(f"[{part!r}]" for part in found.absolute_path) or "the document"
-        raise FileError("the baseline is no benchmark", f"{path}: {where}: {found.message[:200]}", fix)
-    return told
 
 
 def compare(new: Document, old: Document, fail_over: float | None = None) -> Document:

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.benchmark import document, page, render
+from harness.benchmark import document, markdown
 from harness.files import write_text
+from harness.report.folder import INSTALL
 
-RENDERED = {"bench.json": document.dumps, "bench.md": render.markdown, "bench.html": page.render}
-"""File name -> its text, from the document."""
+NEEDED = ("jinja2", "markupsafe")
+"""What the page needs, and nothing else here; its plots need matplotlib, too."""
+
+PAGE = "bench.html"
 
 
 def write(folder: Path, told: dict[str, Any]) -> list[Path]:
     """Write the document in every form; the paths, in the order in which they were written.
 
+    Where what the page needs is not installed there is none; one of an earlier benchmark is taken away.
+
     Raises:
         FileError: a file cannot be written.
     """
-    paths = [folder / name for name in RENDERED]
-    for path in paths:
-        write_text(path, RENDERED[path.name](told))
-    return paths
+    forms = {"bench.json": document.dumps, "bench.md": markdown.render}
+    if missing():
+        (folder / PAGE).unlink(missing_ok=True)
+    else:
+        from harness.report.html import bench
+
+        forms[PAGE] = bench.render
+    for name, render in forms.items():
+        write_text(folder / name, render(told))
+    return [folder / name for name in forms]
+
+
+def sentence(written: list[Path]) -> str:
+    """What was written, and what is missing."""
+    told = f"report: {', '.join(map(str, written))}"
+    return f"no {PAGE}: it needs {', '.join(missing())}; {INSTALL}\n{told}" if missing() else told
+
+
+def missing() -> list[str]:
+    """Modules that the page needs and that are not installed."""
+    return [name for name in NEEDED if find_spec(name) is None]

@@ -1,4 +1,4 @@
-"""The tables of a benchmark in a terminal and in Markdown."""
+"""The tables of a benchmark in a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from harness.benchmark.tables import Table, outcome, tables, where
-from harness.markup import plain, table
 from harness.report.figures import printable
 
 Document = dict[str, Any]
@@ -35,19 +34,3 @@ def _grid(one: Table) -> Grid:
     for row in one.rows:
         grid.add_row(*(escape(printable(cell)) for cell in row))
     return grid
-
-
-def markdown(told: Document) -> str:
-    """The same as one text."""
-    lines = ["# Benchmark", "", *(f"- {plain(printable(one))}" for one in outcome(told)), ""]
-    for one in tables(told):
-        cells = [
-            [plain(printable(cell)) for cell in [*row, *[""] * (len(one.head) - len(row))]]
-            for row in one.rows
-        ]
-        lines += [f"## {plain(printable(one.title))}", "", *table(one.head, cells)]
-        lines += [line for note in one.notes for line in (plain(printable(note)), "")]
-    lines += ["## Where", "", plain(printable(where(told))), ""]
-    if told["command"]:
-        lines += [f"    {told['command']}", ""]
-    return "\n".join(lines)

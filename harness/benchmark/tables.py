@@ -31,41 +31,34 @@ class Table:
 
 
 TIMES = (
-    *(
-        "backend",
-        "verdict",
-        "median",
-        "quartiles",
-        "interval",
-        "repetitions",
-        "first result",
-        "import",
-        "compile",
-    ),
-    *("an epoch", "examples/s", "peak", "risen", "of limit"),
+    *("backend", "verdict", "median", "quartiles", "interval", "repetitions", "first result", "import"),
+    *("compile", "an epoch", "examples/s", "peak", "risen", "on device", "of limit"),
 )
 
 
 def tables(told: Document) -> Iterator[Table]:
     """All tables, in the order in which a reader asks."""
-    for (problem, dtype, _), group in itertools.groupby(told["entries"], _case):
-        entries = list(group)
-        yield Table(
-            _title(problem, dtype, entries[0]), TIMES, [_times(one) for one in entries], [*_notes(entries)]
-        )
+    for entries in groups(told):
+        yield Table(_title(entries[0]), TIMES, [_times(one) for one in entries], [*_notes(entries)])
     if told["growth"]:
         yield _growth(told["growth"])
     if told["against"]:
         yield _against(told["against"])
 
 
+def groups(told: Document) -> Iterator[list[Document]]:
+    """The entries of every problem in one dtype at one size: all backends."""
+    for _, group in itertools.groupby(told["entries"], _case):
+        yield list(group)
+
+
 def _case(entry: Document) -> tuple[str, str, str]:
     return entry["problem"], entry["dtype"], entry["sha256"]
 
 
-def _title(problem: str, dtype: str, entry: Document) -> str:
+def _title(entry: Document) -> str:
     sizes = ", ".join(f"{count:,} {name}" for name, count in entry["size"].items())
-    return f"{problem} {dtype}: {sizes}"
+    return f"{entry['problem']} {entry['dtype']}: {sizes}"
 
 
 def _times(entry: Document) -> list[str]:
@@ -87,6 +80,7 @@ def _times(entry: Document) -> list[str]:
         units.count(found["examples_per_second"]),
         units.size(found["peak_bytes"]),
         units.size(found["risen_bytes"]),
+        units.size(found["device_bytes"]),
         units.times(found["of_limit"]),
     ]
 
@@ -113,8 +107,8 @@ def _growth(growth: Sequence[Document]) -> Table:
             one["dtype"],
             one["backend"],
             one["axis"],
-            f"{one['exponent']:.2f}",
-            f"{one['least']:.2f} to {one['most']:.2f}",
+            units.exponent(one["exponent"]),
+            f"{units.exponent(one['least'])} to {units.exponent(one['most'])}",
         )
         for one in growth
     ]

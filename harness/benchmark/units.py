@@ -35,6 +35,11 @@ def times(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
+def exponent(value: float) -> str:
+    """To two decimals, without the sign of a zero: ``0.98``."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
 def share(value: float | None) -> str:
     """A part of a whole: ``3.2%``."""
     return "-" if value is None else f"{value:.1%}"

@@ -32,7 +32,7 @@ def parse(content: bytes, largest: int) -> Any:
     try:
         text = content.decode()
         value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=finite, parse_int=whole
         )
     except RecursionError as error:
         raise _too_deep() from error
@@ -58,14 +58,16 @@ def _constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON's")
 
 
-def _float(digits: str) -> float:
+def finite(digits: str) -> float:
+    """A number with a fraction or an exponent; a ValueError where no float is so large."""
     value = float(digits)
     if not math.isfinite(value):
         raise ValueError(f"{digits[:40]} is larger than any float")
     return value
 
 
-def _int(digits: str) -> int:
+def whole(digits: str) -> int:
+    """A whole number; a ValueError where 64 bits do not hold it."""
     value = int(digits)
     if abs(value) >= 1 << 63:
         raise ValueError(f"{digits[:40]} is larger than 64 bits hold")

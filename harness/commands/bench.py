@@ -96,7 +96,7 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness.benchmark import against, document, folder, render
+    from harness.benchmark import against, document, folder, markdown, render
     from harness.files import writable_folder
     from harness.manifest import manifest
 
@@ -110,9 +110,9 @@ def _run(options: argparse.Namespace) -> int:
     if old is not None:
         told["against"] = against.compare(told, old, options.fail_over)
     if options.output is not None:
-        print(f"report: {', '.join(map(str, folder.write(options.output, told)))}", file=sys.stderr)
+        print(folder.sentence(folder.write(options.output, told)), file=sys.stderr)
     write(options.json, document.dumps(told))
-    write(options.markdown, render.markdown(told))
+    write(options.markdown, markdown.render(told))
     if "-" not in (options.json, options.markdown):
         show(render.terminal(told))
     return status(told)
@@ -121,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
 def _baseline(options: argparse.Namespace) -> dict[str, Any] | None:
     """The older document; what cannot be asked for together is refused before anything is timed."""
     from backends.errors import LockstepError
-    from harness.benchmark import against
+    from harness.benchmark import stored
 
     if options.json == options.markdown == "-":
         raise LockstepError("two outputs for one stdout", "--json - --markdown -", "write one to a file")
@@ -133,7 +133,7 @@ def _baseline(options: argparse.Namespace) -> dict[str, Any] | None:
         raise LockstepError(
             "--fail-over is not a ratio", repr(options.fail_over), "give a number from 1 on, as 1.10"
         )
-    return None if options.against is None else against.read(options.against)
+    return None if options.against is None else stored.load(options.against)
 
 
 def _measured(options: argparse.Namespace) -> Benchmark:

@@ -28,6 +28,39 @@ def add_outputs(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quiet", action="store_true", help="print the verdict only")
 
 
+def add_bench(command: argparse.ArgumentParser) -> None:
+    """The option that takes a benchmark into a report."""
+    command.add_argument(
+        "--bench",
+        type=Path,
+        metavar="BENCH.json",
+        help="what `lockstep bench --json` or `--output` wrote: a section of the report, with the environment it was "
+        "measured in; no time is shown beside a verdict of the report that is not AGREE",
+    )
+
+
+def read_bench(options: argparse.Namespace) -> dict[str, Any] | None:
+    """The benchmark that the options name; None where they name none.
+
+    Raises:
+        FileError: the file is no benchmark.
+    """
+    if options.bench is None:
+        return None
+    from harness.benchmark import stored
+
+    return stored.load(options.bench)
+
+
+def with_bench(told: dict[str, Any], bench: dict[str, Any] | None) -> dict[str, Any]:
+    """A report with a benchmark in it, if there is one."""
+    if bench is None:
+        return told
+    from harness.report import benchmark
+
+    return benchmark.attached(told, bench)
+
+
 def check_outputs(options: argparse.Namespace) -> None:
     """Refuses what could not be written, before anything is trained."""
     from harness.files import writable_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.errors import LockstepError
-from harness.commands.output import show, write
+from harness.commands.output import add_bench, read_bench, show, with_bench, write
 
 
 def add(commands: Any) -> None:
@@ -27,6 +27,7 @@ def add(commands: Any) -> None:
     report.add_argument(
         "newer", type=Path, nargs="?", metavar="NEW.json", help="a later one: show what moved since FILE.json"
     )
+    add_bench(report)
     report.add_argument(
         "--output",
         type=Path,
@@ -45,7 +46,7 @@ def _rendered(options: argparse.Namespace) -> int:
     from harness.report.stored import load
     from harness.verdict import Verdict
 
-    told = load(options.file)
+    told = with_bench(load(options.file), read_bench(options))
     beside = Path() if str(options.file) == "-" else options.file.parent
     written = write_report(writable_folder(options.output or beside), told)
     print(sentence(written), file=sys.stderr)
@@ -57,6 +58,10 @@ def _compared(options: argparse.Namespace) -> int:
     from harness.report import changes, terminal
     from harness.report.stored import load
 
+    if options.bench is not None:
+        raise LockstepError(
+            "a benchmark is given beside two reports", f"--bench {options.bench}", "give it with one report"
+        )
     if str(options.file) == str(options.newer) == "-":
         raise LockstepError("two reports from one stdin", "- -", "read one of them from a file")
     moved = changes.changes(load(options.file), load(options.newer))

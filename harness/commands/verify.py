@@ -11,7 +11,7 @@ import backends as registry
 from backends.errors import LockstepError
 from harness import processes
 from harness.commands import trainers
-from harness.commands.output import add_outputs, check_outputs, publish
+from harness.commands.output import add_bench, add_outputs, check_outputs, publish, read_bench, with_bench
 
 if TYPE_CHECKING:
     from harness.parity import Result
@@ -70,16 +70,18 @@ def add(commands: Any) -> None:
     )
     trainers.add_options(verify)
     add_outputs(verify)
+    add_bench(verify)
 
 
 def _run(options: argparse.Namespace) -> int:
     problems = _problems(options)
     check_outputs(options)
+    bench = read_bench(options)
     result = trainers.verify(options) if options.trainer else _verified(options, problems)
     from harness.manifest import manifest  # not before the backends' processes are started
     from harness.report import document
 
-    publish(options, document.to_document(result, manifest(), _command(options)))
+    publish(options, with_bench(document.to_document(result, manifest(), _command(options)), bench))
     return result.verdict.exit_status
 
 

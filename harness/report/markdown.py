@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from harness.benchmark import markdown as benchmark
 from harness.report import attribution, figures
 from harness.report.thin import shown_epochs
 
@@ -53,6 +54,7 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         yield from _case(document, case)
     if document["recorded"] is not None:
         yield from _recorded(document["recorded"])
+    yield from benchmark.within(document)
     yield from _environment(document["environment"])
 
 

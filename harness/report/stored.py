@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+from jsonschema.exceptions import best_match
 
 from backends.errors import LockstepError
+from harness.bundle.strict_json import finite, whole
 from harness.report.document import SCHEMA_VERSION
-from harness.schema import load as load_schema
+from harness.validation import validator
 
 Document = dict[str, Any]
 
@@ -38,9 +39,7 @@ def load(path: Path) -> Document:
             f"{path}: schema_version {told['schema_version']!r:.{GOT}}",
             "run `lockstep verify` again, or render it with the Lockstep that wrote it",
         )
-    error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(load_schema("report")).iter_errors(told)
-    )
+    error = best_match(validator("report").iter_errors(told))
     if error is not None:
         raise ReportError(
             f"the report does not keep to its schema at {error.json_path:.{GOT}}",
@@ -64,7 +63,7 @@ def _read(path: Path) -> str:
 
 def _parsed(path: Path, text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refused)
+        return json.loads(text, parse_constant=_refused, parse_float=finite, parse_int=whole)
     except json.JSONDecodeError as error:
         cut = (bool(text.strip()) and error.pos >= len(text.rstrip()) - 1) or error.msg.startswith(
             "Unterminated"
@@ -72,7 +71,7 @@ def _parsed(path: Path, text: str) -> Any:
         what = "the file is cut short" if cut and text.lstrip()[:1] in "{[" else "the file is not JSON"
         fix = "write or copy it again, whole" if what.endswith("short") else _FIX
         raise ReportError(what, f"{path}: {error}", fix) from error
-    except (RecursionError, ValueError) as error:  # too deep, a number of too many digits, NaN as a bare word
+    except (RecursionError, ValueError) as error:  # too deep, a number beyond a float, NaN as a bare word
         raise ReportError("the file is not JSON", f"{path}: {error!s:.{GOT}}", _FIX) from error
 
 

@@ -47,6 +47,8 @@ def test_a_report_is_read_as_it_was_written(file):
         ('{"schema_version": 1}', "of another version"),
         ('{"schema_version": "<b>"}', "of another version"),
         ('{"schema_version": NaN}', "NaN is no JSON"),
+        ('{"schema_version": 2, "seconds": 1e999}', "larger than any float"),
+        ('{"schema_version": 2, "losses": 1%s}' % ("0" * 400), "larger than 64 bits hold"),
     ],
 )
 def test_what_is_no_report_is_refused(file, text, words):

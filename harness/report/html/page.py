@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-from harness.report import figures
-from harness.report.html import cases, matrix, text
+from harness.report.facts import facts
+from harness.report.html import bench, cases, matrix
 from harness.report.html.plots import Plots, plotting
+from harness.report.html.writing import template
 
 Document = dict[str, Any]
 
@@ -21,10 +18,16 @@ PARTS = {
     "evidence": "Evidence, case by case",
     "detection": "How good this alarm is",
     "unjudged": "What could not be judged",
+    "benchmark": "Benchmark",
     "environment": "Environment",
     "again": "Run it again",
 }
 """Id of each section, which a template of that name writes -> its heading, in the order in which a reader asks."""
+
+
+def parts(told: Mapping[str, Any]) -> dict[str, str]:
+    """The sections of the page of a report."""
+    return {key: title for key, title in PARTS.items() if key != "benchmark" or told.get("benchmark")}
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -33,56 +36,21 @@ def render(document: Mapping[str, Any]) -> str:
     with plotting():
         views = cases.views(told, plots)
         detection = plots.detection(told["alarm"]["detection"]) if told["alarm"] else None
-    return (
-        _templates()
-        .get_template("page.html")
-        .render(
-            told=told,
-            parts=PARTS,
-            backends=matrix.backends(told),
-            titles=[f" {name}" for name in matrix.backends(told)],
-            rows=matrix.rows(told, views),
-            nearest=matrix.nearest(views),
-            counts=matrix.counts(told),
-            cases=views,
-            detailed=cases.DETAILED,
-            detection=detection,
-            unjudged=_unjudged(told, views),
-            environment=_environment(told["environment"]),
-        )
+    return template("page.html").render(
+        told=told,
+        parts=parts(told),
+        backends=matrix.backends(told),
+        titles=[f" {name}" for name in matrix.backends(told)],
+        rows=matrix.rows(told, views),
+        nearest=matrix.nearest(views),
+        counts=matrix.counts(told),
+        cases=views,
+        detailed=cases.DETAILED,
+        detection=detection,
+        benchmark=bench.within(told),
+        unjudged=_unjudged(told, views),
+        environment=facts(told["environment"]),
     )
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    found = jinja2.Environment(
-        loader=jinja2.PackageLoader("harness.report.html", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=text.shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters |= {
-        "name": text.name,
-        "distance": figures.distance,
-        "share": figures.share,
-        "ulps": figures.ulps,
-        "tolerance": figures.tolerance,
-    }
-    found.globals |= {
-        "place": figures.place,
-        "style": _trusted(found, "style.css"),
-        "script": _trusted(found, "script.js"),
-    }
-    return found
-
-
-def _trusted(templates: jinja2.Environment, name: str) -> Markup:
-    """A file of ours, as it is."""
-    loader = templates.loader
-    assert loader is not None
-    return Markup(loader.get_source(templates, name)[0])
 
 
 def _unjudged(told: Document, views: list[cases.View]) -> list[Document]:
@@ -104,17 +72,3 @@ def _what(one: Document) -> str:
     if "quantity" in one:
         return f"{one['quantity']} of {one['left']} and {one['right']}"
     return "the case"
-
-
-def _environment(environment: Document) -> list[tuple[str, str]]:
-    """Each fact with the path to it: ``backends / torch / version``."""
-    return list(_facts("", environment))
-
-
-def _facts(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, (dict, list)) and value:
-        pairs = value.items() if isinstance(value, dict) else enumerate(value, 1)
-        for key, one in pairs:
-            yield from _facts(f"{path} / {key}" if path else str(key), one)
-    else:
-        yield path, text.fact(value)

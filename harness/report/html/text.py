@@ -24,12 +24,5 @@ def name(value: str) -> str:
     return _cut(value, NAME)
 
 
-def fact(value: Any) -> str:
-    """A value of the environment in words."""
-    if value is None or value in ({}, []):
-        return "none"
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
 def _cut(value: str, limit: int) -> str:
     return value if len(value) <= limit else f"{value[:limit]}… ({len(value)} characters)"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.benchmark import against, document
+from harness.benchmark import against, document, stored
 from harness.files import FileError
 from harness.manifest import manifest
 from tests.harness.benchmark.made import Fake, bench
@@ -121,15 +121,15 @@ def test_what_the_baseline_has_not_is_said():
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path):
     path = tmp_path / "old.json"
     with pytest.raises(FileError, match="cannot be read"):
-        against.read(path)
+        stored.load(path)
     path.write_text("{")
     with pytest.raises(FileError, match="not JSON"):
-        against.read(path)
+        stored.load(path)
     good = told()
     broken = copy.deepcopy(good)
     del broken["entries"][0]["repetitions"][0]["runs"]
     path.write_text(json.dumps(broken))
     with pytest.raises(FileError, match="'runs' is a required property"):
-        against.read(path)
+        stored.load(path)
     path.write_text(json.dumps(good))
-    assert against.read(path) == good
+    assert stored.load(path) == good

@@ -12,16 +12,17 @@ import backends
 import harness
 from backends.errors import LockstepError
 from harness.benchmark import bench as module
-from harness.benchmark import document, page, render, tables
+from harness.benchmark import document, markdown, render, tables, units
 from harness.benchmark.launch import launched, measure
 from harness.benchmark.machine import pin
-from harness.benchmark.plots import Plots
 from harness.benchmark.proof import Proof, proofs, verified_epochs
 from harness.benchmark.sample import Failure, Sample
 from harness.benchmark.worker import repeated
 from harness.budget import silent
 from harness.manifest import manifest
 from harness.problems import find
+from harness.report.html import bench as bench_page
+from harness.report.html.bench_plots import Plots
 from harness.schema import load
 from harness.verdict import Verdict
 from harness.workers import in_process
@@ -186,26 +187,28 @@ def test_a_device_has_no_limit_of_the_processors():
     found = told(bench(measure=Fake(environment={"device": "a GPU"}, device_bytes=1 << 30)))
     assert {one["figures"]["of_limit"] for one in found["entries"]} == {None}
     assert {one["figures"]["device_bytes"] for one in found["entries"]} == {1 << 30}
+    (table,) = tables.tables(found)
+    assert {dict(zip(table.head, row, strict=True))["on device"] for row in table.rows} == {"1 GiB"}
 
 
 @pytest.mark.parametrize("options", [{}, {"quick": True}, {"sizes": {"rows": (30, 60)}}, {"certify": True}])
 def test_documents_are_valid_and_every_form_of_them_is_written(options):
     found = told(bench(**options))
     Draft202012Validator(load("bench")).validate(found)
-    assert render.markdown(found).count("| numpy |") >= 1
-    html = page.render(found)
+    assert markdown.render(found).count("| numpy |") >= 1
+    html = bench_page.render(found)
     assert html.count("<svg") >= (3 if options.get("certify") else 2)
     assert "http" not in html.replace("http-equiv", "")
 
 
 def test_the_limit_is_drawn_below_a_sweep():
     found = told(bench(sizes={"rows": (30, 300)}))
-    assert "Dashed: the machine's limit" in html.unescape(page.render(found))
+    assert "Dashed: the machine's limit" in html.unescape(bench_page.render(found))
 
 
 def test_without_matplotlib_the_page_says_so(monkeypatch):
-    monkeypatch.setattr("harness.benchmark.plots.find_spec", lambda name: None)
-    html = page.render(told(bench()))
+    monkeypatch.setattr("harness.report.html.bench_plots.find_spec", lambda name: None)
+    html = bench_page.render(told(bench()))
     assert "<svg" not in html
     assert "they need matplotlib" in html
     assert Plots().split(told(bench())["entries"]) is None
@@ -213,8 +216,8 @@ def test_without_matplotlib_the_page_says_so(monkeypatch):
 
 def test_names_are_escaped():
     found = told(bench(find("seed").replace(name="<script>|a\x1b[31m")))
-    assert "<script>" not in page.render(found)
-    assert "&lt;script>|" not in render.markdown(found)
+    assert "<script>" not in bench_page.render(found)
+    assert "&lt;script>|" not in markdown.render(found)
     assert "\x1b[31m" not in words(bench(find("seed").replace(name="a\x1b[31m")))
 
 
@@ -296,8 +299,12 @@ def test_the_machine_is_measured():
     assert 1e8 < probes.matmul_rate("float32") < 1e14
 
 
+def test_an_exponent_has_no_sign_of_a_zero():
+    assert [units.exponent(one) for one in (-0.001, 0.0, -0.01, 0.996)] == ["0.00", "0.00", "-0.01", "1.00"]
+
+
 def test_tables_show_what_the_document_holds():
     (table,) = tables.tables(told(bench()))
-    assert len(table.head) == len(table.rows[0]) == 14
+    assert len(table.head) == len(table.rows[0]) == 15
     assert table.rows[0][1] == "AGREE (10 epochs)"
     assert table.title == "seed float64: 30 rows, 2 features, 3 parameters, 10 epochs, 10 steps"

@@ -110,7 +110,7 @@ def test_files_and_stdout(run, tmp_path):
         (["--sizes", "rows=many"], "not a positive whole number"),
         (["--sizes", "parameters=100"], "no hidden layer"),
         (["--fail-over", "1.1"], "has no baseline"),
-        (["--against", "no.json"], "baseline cannot be read"),
+        (["--against", "no.json"], "benchmark cannot be read"),
         (["--against", "no.json", "--fail-over", "0.5"], "not a ratio"),
         (["--json", "-", "--markdown", "-"], "two outputs for one stdout"),
         (["--threads", "0"], "fix: give an int from 1"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from io import StringIO
@@ -16,6 +17,7 @@ from harness.report.html import svg, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 Document = dict[str, Any]
 
@@ -24,6 +26,10 @@ WIDTH, HEIGHT = 4.6, 2.6
 """Inches, at 72 units each."""
 SERIES = 4
 """Colours that the style sheet has; further backends begin again with other dashes."""
+NEAR = 4
+"""Times of which the largest is so many times the least are drawn on a linear scale."""
+DECADES = 3
+"""An axis of logarithms over fewer has ticks between the powers of ten."""
 PARTS = ("import", "compile", "run")
 MARKS = "osD^v"
 
@@ -71,7 +77,8 @@ class Plots:
             f"{one['backend']} {one['exponent']:.2f}" for one in sweep
         )
         told += ". Dashed: the machine's limit" if limits else ""
-        return self._figure(axes, f"Growth with {axis}", told + ".", [one["backend"] for one in sweep])
+        title = f"{text.name(sweep[0]['problem'])} {sweep[0]['dtype']}: growth with {axis}"
+        return self._figure(axes, title, told + ".", [one["backend"] for one in sweep])
 
     def split(self, entries: Sequence[Document]) -> Markup | None:
         """Where the time to the first result goes: import, compilation, one run."""
@@ -93,14 +100,16 @@ class Plots:
         if not self.available or not timed:
             return None
         axes = _axes("seconds a run", "")
+        times = [[statistics.median(sample["runs"]) for sample in one["repetitions"]] for one in timed]
         for order, one in enumerate(timed):
-            times = [statistics.median(sample["runs"]) for sample in one["repetitions"]]
             axes.plot(
                 one["figures"]["interval"], [order] * 2, color=svg.COLOURS["band"], linewidth=9, zorder=1
             )
-            axes.plot(times, [order] * len(times), "o", color=_colour(order), markersize=4, zorder=2)
+            axes.plot(
+                times[order], [order] * len(times[order]), "o", color=_colour(order), markersize=4, zorder=2
+            )
         _named(axes, timed)
-        axes.set_xscale("log")
+        axes.set_xscale(_scale([value for own in times for value in own]))
         told = "; ".join(
             f"{one['backend']} {units.span(one['figures']['interval'])} ({one['figures']['coverage']:.0%})"
             for one in timed
@@ -123,8 +132,8 @@ class Plots:
                 [one["figures"]["median"]], [one["verified"]["losses"]], MARKS[order % len(MARKS)],
                 color=_colour(order), markersize=6,
             )  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
+        axes.set_xscale(_scale([one["figures"]["median"] for one in known]))
+        axes.set_ylim(0, 1.15 * max(one["verified"]["losses"] for one in known) or 1)
         told = "; ".join(
             f"{one['backend']} {one['verified']['losses']:.3g} ULP in {units.seconds(one['figures']['median'])}"
             for one in known
@@ -141,7 +150,7 @@ class Plots:
         legend = f'<ul class="legend">{keys}</ul>' if keys else ""
         caption = f"<figcaption>{escape(text.shown(told))}</figcaption>"
         return Markup(
-            f'<figure class="plot"><p class="title">{escape(title)}</p>{drawn}{legend}{caption}</figure>'
+            f'<figure class="plot"><p class="title">{escape(text.shown(title))}</p>{drawn}{legend}{caption}</figure>'
         )
 
 
@@ -150,13 +159,18 @@ def _parts(found: Document) -> str:
     return ", ".join(f"{name} {units.seconds(value)}" for name, value in parts)
 
 
+def _scale(values: Sequence[float]) -> str:
+    """Logarithms where the values are far apart: near ones would have no tick between them."""
+    return "log" if max(values) > NEAR * min(values) else "linear"
+
+
 def _colour(order: int) -> str:
     return svg.COLOURS[f"series-{order % SERIES + 1}"]
 
 
 def _named(axes: Axes, entries: Sequence[Document]) -> None:
     """A row a backend, the first on top."""
-    axes.set_yticks(range(len(entries)), [text.name(one["backend"]) for one in entries])
+    axes.set_yticks(range(len(entries)), [text.shown(text.name(one["backend"])) for one in entries])
     axes.set_ylim(len(entries) - 0.4, -0.6)
 
 
@@ -175,14 +189,27 @@ def _axes(across: str, up: str) -> Axes:
 
 
 def _written(axes: Axes) -> str:
-    """The figure as matplotlib writes it, with plain words for the ticks of logarithms."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
-        if scale == "log":
-            axis.set_major_locator(LogLocator(numticks=6))
-            axis.set_minor_formatter(NullFormatter())
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+    """The figure as matplotlib writes it, with plain words for its ticks."""
+    for axis, scale, title in (
+        (axes.xaxis, axes.get_xscale(), axes.get_xlabel()),
+        (axes.yaxis, axes.get_yscale(), axes.get_ylabel()),
+    ):
+        _ticks(axis, scale, units.seconds if title.startswith("seconds") else units.count)
     told = StringIO()
     axes.figure.savefig(told, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
     return told.getvalue()
+
+
+def _ticks(axis: Axis, scale: str, word: Callable[[float], str]) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    if isinstance(axis.get_major_locator(), FixedLocator):  # which has words
+        return
+    if scale == "log":
+        low, high = axis.get_view_interval()
+        few = math.log10(high / low) < DECADES
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8 if few else 6))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(MaxNLocator(4))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: word(value) if value > 0 else "0"))

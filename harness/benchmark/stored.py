@@ -1,0 +1,66 @@
+"""A benchmark as it was stored: read, and checked against the published schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jsonschema.exceptions import best_match
+
+from harness.benchmark.document import SCHEMA_VERSION
+from harness.bundle import strict_json
+from harness.files import FileError
+from harness.validation import validator
+
+Document = dict[str, Any]
+
+LARGEST = 1 << 28
+"""Bytes of a file that are read."""
+GOT = 120
+"""Characters of what was found that an error repeats."""
+
+_FIX = "give a file that `lockstep bench --json FILE` or `--output DIR` wrote"
+
+
+def load(path: Path) -> Document:
+    """The document that an earlier benchmark wrote.
+
+    Raises:
+        FileError: it cannot be read, is not JSON, is of another version, or is no benchmark; where, and what to do.
+    """
+    told = _parsed(path)
+    if not isinstance(told, dict) or "schema_version" not in told:
+        raise FileError("the file is no benchmark", f"{path}: {_shape(told)}", _FIX)
+    if told["schema_version"] != SCHEMA_VERSION:
+        raise FileError(
+            f"the benchmark is of another version; this Lockstep reads {SCHEMA_VERSION}",
+            f"{path}: schema_version {told['schema_version']!r:.{GOT}}",
+            "run `lockstep bench` again, or use the Lockstep that wrote it",
+        )
+    if found := best_match(validator("bench").iter_errors(told)):
+        raise FileError(
+            f"the benchmark does not keep to its schema at {found.json_path:.{GOT}}",
+            f"{path}: {found.message:.{GOT}}",
+            _FIX,
+        )
+    return told
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise FileError(
+            "the benchmark cannot be read", f"{path}: {error.strerror}", "check the path"
+        ) from error
+    try:
+        return strict_json.parse(content, LARGEST)
+    except strict_json.JsonError as error:
+        raise FileError(
+            "the benchmark is not JSON that can be relied on", f"{path}: {error.got}", _FIX
+        ) from error
+
+
+def _shape(told: Any) -> str:
+    return f"a {type(told).__name__} without a schema_version"
