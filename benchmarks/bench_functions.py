@@ -6,6 +6,7 @@ import pytest
 import backends
 from backends.numpy_vjp.tables import FUNCTIONS
 from backends.problem import Layer, Loss, Optimizer, Problem
+from benchmarks.problems import least
 from harness.initial import draw
 
 PLAIN = ("exp", "log", "square", "sqrt", "abs", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh",
@@ -24,11 +25,13 @@ def drawn(shape):
 
 @pytest.mark.parametrize("way", ["value", "vjp"])
 @pytest.mark.parametrize("name", PLAIN)
-def bench_function(benchmark, quick, name, way):
+def bench_function(benchmark, agreed, stated, quick, name, way):
+    """Its values and gradients agree with the frameworks' on the same numbers; one operation an element at least."""
     x, u = drawn((2, rows_of(quick), 64))
     ((f, _),) = FUNCTIONS[name](Layer(name).args)
     benchmark.group = f"numpy, {way}, {len(x)} x 64"
-    benchmark.extra_info.update(bytes=x.nbytes * (2 if way == "value" else 3))
+    verdict = agreed("numpy", one_layer(name, 10))
+    stated(verdict=verdict, bytes=x.nbytes * (2 if way == "value" else 3), flops=x.size)
     if way == "value":
         benchmark(f, x)
     else:
@@ -44,7 +47,7 @@ def bench_layer(benchmark, agreed, stated, quick, backend, name):
     trainer = backends.load(backend).trainer(problem)
     batch, state = next(iter(problem.batches())), trainer.init()
     benchmark.group = f"layer {name}, {len(problem.x)} x 64"
-    stated(verdict=agreed(backend, problem))
+    stated(verdict=agreed(backend, problem), **least(problem.replace(epochs=1)))
 
     def run():
         _, loss, grads = trainer.gradients(state, batch)

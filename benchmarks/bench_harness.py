@@ -7,44 +7,56 @@ import harness
 from backends.exact.backend import ExactBackend
 from benchmarks import by_hand
 from benchmarks.paired import interleaved, ratio
-from benchmarks.problems import seed, tall
-from harness.budget import measure
+from benchmarks.problems import least, seed, tall
+from harness.budget import measure, twins_for
 from harness.compare import compare_runs
 from harness.manifest import manifest
 from harness.report.document import to_document
 from harness.report.folder import write_report
 from harness.run import free_run
 from harness.tolerance import choose
+from harness.verdict import combine
 
 BARE = (by_hand.numpy, by_hand.jax_scan, by_hand.torch)
 
 
-def bench_compare(benchmark, quick):
+def bench_compare(benchmark, stated, quick):
     """Two runs of so many steps: inputs, losses, final parameters."""
     problem = seed(10 if quick else 1_000)
     left, right = (free_run(backends.load(name), problem) for name in ("numpy", "torch"))
+    tolerance = choose("float64", kind="fixed")
+    found = compare_runs(problem, left, right, tolerance)
+    numbers = sum(one.elements for one in found)
     benchmark.group = "harness"
-    benchmark(compare_runs, problem, left, right, choose("float64", kind="fixed"))
+    stated(verdict=combine(one.verdict for one in found).value, bytes=2 * 8 * numbers, flops=numbers)
+    benchmark(compare_runs, problem, left, right, tolerance)
 
 
 @pytest.mark.parametrize("epochs", [10, 1_000])
-def bench_budget(benchmark, quick, epochs):
+def bench_budget(benchmark, agreed, stated, quick, epochs):
+    """Bytes and flops are those of all twins."""
     benchmark.group = "harness"
     problem = seed(min(epochs, 20) if quick else epochs)
+    twins = twins_for(problem)
+    stated(verdict=agreed("numpy", problem), twins=twins, **least(problem, twins))
     benchmark.pedantic(measure, args=(problem,), rounds=2 if quick else 5)
 
 
 @pytest.mark.parametrize("epochs", [10, 100])
-def bench_exact(benchmark, quick, epochs):
+def bench_exact(benchmark, agreed, stated, quick, epochs):
+    """Bytes and flops are those of training in float64; balls need many times more."""
     benchmark.group = "harness"
     problem = seed(min(epochs, 5) if quick else epochs)
+    stated(verdict=agreed("numpy", problem), **least(problem))
     benchmark.pedantic(ExactBackend().enclosure, args=(problem,), rounds=2 if quick else 5)
 
 
-def bench_report(benchmark, tmp_path):
-    """All files of the seed's report."""
+def bench_report(benchmark, stated, tmp_path):
+    """All files of the seed's report; bytes are those that are written."""
     told = to_document(harness.verify("seed"), manifest())
     benchmark.group = "harness"
+    written = sum(path.stat().st_size for path in write_report(tmp_path, told))
+    stated(verdict=told["verdict"], bytes=written, flops=0)
     benchmark.pedantic(lambda: write_report(tmp_path, told), rounds=5, warmup_rounds=1)
 
 
@@ -56,9 +68,17 @@ def bench_verify(benchmark, stated, quick, rounds):
     def verified():
         return to_document(harness.verify(problem, dtypes=["float32"], tolerance="fixed"), manifest())
 
+    verdict = harness.Verdict(verified()["verdict"])
+    assert verdict is harness.Verdict.AGREE
     pair = {"verify": verified, "bare": lambda: [train() for train in bare]}
     middle, low, high = ratio(interleaved(pair, min(rounds, 5)), "verify", "bare")
     print(f"\nverify / bare loops, {len(problem.x)} x 2, 60 epochs: {middle:.2f} ({low:.2f} to {high:.2f})")
     benchmark.group = "harness"
-    stated(ratio=middle, quartiles=[low, high], backends=list(backends.entries()))
+    stated(
+        verdict=verdict.value,
+        ratio=middle,
+        quartiles=[low, high],
+        backends=list(backends.entries()),
+        **least(problem, len(BARE)),
+    )
     benchmark.pedantic(verified, rounds=1)

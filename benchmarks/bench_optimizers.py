@@ -6,11 +6,14 @@ import pytest
 import backends
 from backends.ops import OPTIMIZERS
 from backends.problem import Layer, Loss, Optimizer, Problem
+from harness.benchmark.cost import kept
+
+UPDATES = 10
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("backend", [*backends.entries(), "torch:foreach", "torch:fused"])
-def bench_update(benchmark, stated, quick, backend, name):
+def bench_update(benchmark, agreed, stated, quick, backend, name):
     problem = one_matrix(name, 8 if quick else 512)
     loaded = backends.load(backend)
     if refusal := loaded.supports(problem):
@@ -19,10 +22,17 @@ def bench_update(benchmark, stated, quick, backend, name):
     _, _, grads = trainer.gradients(trainer.init(), next(iter(problem.batches())))
     given = trainer.read_grads(grads)
     benchmark.group = f"update {name}, {problem.x.shape[1]} squared"
-    stated(parameters=problem.initial["0.dot/w"].size)
+    count = problem.initial["0.dot/w"].size
+    moved = UPDATES * 2 * kept(problem) * problem.initial["0.dot/w"].itemsize
+    stated(
+        verdict=agreed(backend, one_matrix(name, 8).replace(epochs=5)),  # the rule is the same at any size
+        bytes=moved,
+        flops=UPDATES * 2 * count,  # a product and a sum each
+        parameters=count,
+    )
 
     def updates(state):
-        for _ in range(10):
+        for _ in range(UPDATES):
             state = trainer.apply(state, trainer.write_grads(given))
         return trainer.read(state)
 

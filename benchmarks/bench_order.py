@@ -9,6 +9,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from harness.verdict import Verdict
+
 N = 64
 
 
@@ -37,12 +39,16 @@ def peak(order, factors):
 
 @pytest.mark.parametrize("width", [64, 256, 1024])
 @pytest.mark.parametrize("order", [right_to_left, left_to_right], ids=lambda order: order.__name__)
-def bench_order(benchmark, order, width):
+def bench_order(benchmark, stated, order, width):
     factors = jacobians(width)
-    np.testing.assert_allclose(order(*factors), right_to_left(*factors), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(order(*factors), np.linalg.multi_dot(factors[::-1]).T, rtol=1e-8, atol=1e-8)
     benchmark.group = f"order, m = d = {width}"
-    benchmark.extra_info["multiplications"] = (
-        N * width + width * width if order is right_to_left else N * width * width + N * width
+    multiplications = N * width + width * (width if order is right_to_left else N * width)
+    stated(
+        verdict=Verdict.AGREE.value,
+        bytes=sum(one.nbytes for one in factors),
+        flops=2 * multiplications,
+        multiplications=multiplications,
+        peak_bytes=peak(order, factors),
     )
-    benchmark.extra_info["peak_bytes"] = peak(order, factors)
     benchmark(order, *factors)

@@ -12,7 +12,7 @@ import pytest
 from backends.problem import Batching, Loss, Optimizer
 from benchmarks.fits import ours
 from benchmarks.paired import interleaved, ratio, same
-from benchmarks.problems import tall
+from benchmarks.problems import least, seed, tall
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,8 +22,9 @@ def bench_keras(benchmark, agreed, stated, quick, rounds, name):
     """In a process of its own: Keras takes its backend when it is imported. float32, its default."""
     if find_spec("keras") is None:
         pytest.skip("Keras is not installed: pip install keras")
-    epochs = "10" if quick else "1000"
-    command = [sys.executable, "-m", "benchmarks.keras_fit", name, epochs, str(min(rounds, 5))]
+    epochs = 10 if quick else 1_000
+    problem = seed(epochs).replace(dtype="float32")
+    command = [sys.executable, "-m", "benchmarks.keras_fit", name, str(epochs), str(min(rounds, 5))]
 
     def run():
         done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
@@ -32,10 +33,10 @@ def bench_keras(benchmark, agreed, stated, quick, rounds, name):
     benchmark.group = "against Keras 3"
     told = benchmark.pedantic(run, rounds=1)
     print(f"\n{name} / Keras 3 on {name}, seed, {epochs} epochs: {told['ratio']:.4f}")
-    stated(**told)
+    stated(verdict=agreed(name, problem), **least(problem), **told)
 
 
-def bench_scikit_learn(benchmark, stated, quick, rounds):
+def bench_scikit_learn(benchmark, agreed, stated, quick, rounds):
     """SGDRegressor's compiled loop over single rows against our steps of one row each."""
     linear_model = pytest.importorskip("sklearn.linear_model", reason="pip install scikit-learn")
     problem = tall(50 if quick else 2_000, 2, 2).replace(
@@ -66,5 +67,5 @@ def bench_scikit_learn(benchmark, stated, quick, rounds):
         f"\nnumpy / SGDRegressor, {len(problem.x)} steps of one row: {middle:.1f} ({low:.1f} to {high:.1f})"
     )
     benchmark.group = "against scikit-learn"
-    stated(ratio=middle, quartiles=[low, high])
+    stated(verdict=agreed("numpy", problem), ratio=middle, quartiles=[low, high], **least(problem))
     benchmark.pedantic(pair["ours"], rounds=1)

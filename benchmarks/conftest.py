@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
@@ -11,6 +13,23 @@ import harness
 from backends.problem import Problem
 from harness.manifest import manifest
 from harness.verdict import Verdict
+
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "jax",
+    "jaxlib",
+    "dm-haiku",
+    "optax",
+    "torch",
+    "autograd",
+    "keras",
+    "scikit-learn",
+)
+"""Whose versions a time depends on."""
+
+REQUIRED = ("verdict", "versions", "threads", "bytes", "flops")
+"""What stands beside every time. Bytes and flops are the least that the work needs."""
 
 
 def pytest_addoption(parser):
@@ -22,6 +41,19 @@ def pytest_configure(config):
         raise pytest.UsageError(
             "benchmarks do not run under pytest-xdist: the processes would time each other"
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """A benchmark that does not say all that its time depends on fails."""
+    found = yield
+    benchmark = item.funcargs.get("benchmark")
+    if benchmark is None:
+        pytest.fail(f"{item.name} measures nothing: it takes no fixture `benchmark`")
+    missing = [key for key in REQUIRED if key not in benchmark.extra_info]
+    if missing or not benchmark.group:
+        pytest.fail(f"{item.name} does not state {', '.join(missing) or 'its group'}")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -54,17 +86,37 @@ def agreed():
     return judge
 
 
+@pytest.fixture(scope="session")
+def here():
+    """Where all of this is measured."""
+    told = manifest()
+    kept = ("lockstep", "git_commit", "python", "cpu", "cores", "blas", "thread_variables")
+    return {key: told[key] for key in kept} | {"versions": dict(_versions())}
+
+
 @pytest.fixture
-def stated(benchmark):
-    """Writes beside the time what it depends on."""
+def stated(benchmark, here):
+    """Writes beside the time what it depends on: `verdict`, `bytes`, `flops` and more; versions and threads by itself."""
 
     def state(**figures: object) -> None:
-        told = manifest()
-        kept = {
-            key: told[key]
-            for key in ("lockstep", "python", "numpy", "cpu", "cores", "blas", "thread_variables")
-            if key in told
-        }
-        benchmark.extra_info.update({**kept, **figures})
+        benchmark.extra_info.update({**here, "threads": _threads(here["blas"]), **figures})
 
     return state
+
+
+def _versions():
+    for name in PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            yield name, None
+
+
+def _threads(blas):
+    """Of this process, and of every library that says how many it takes."""
+    torch = sys.modules.get("torch")
+    return {
+        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "blas": [one["num_threads"] for one in blas],
+        "torch": torch.get_num_threads() if torch else None,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backends.problem import Optimizer, Problem
+from harness.benchmark.cost import need_of
 from harness.problems import find
 
 
@@ -26,6 +27,12 @@ def tall(rows: int, features: int, epochs: int) -> Problem:
         initial={"0.linear/w": np.zeros((features, 1)), "0.linear/b": np.zeros(1)},
         optimizer=Optimizer("sgd", learning_rate=0.3 / rows / features),
     )
+
+
+def least(problem: Problem, runs: int = 1) -> dict[str, int]:
+    """Bytes and flops that so many training runs need at least."""
+    need = need_of(problem)
+    return {"bytes": runs * need.bytes, "flops": runs * need.flops}
 
 
 PROBLEMS = {
