@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,34 +135,57 @@ def with_features(problem: Problem, features: int) -> Problem:
 
 def with_parameters(problem: Problem, parameters: int) -> Problem:
     """Hidden layers of the least equal width that gives so many parameters; these are drawn anew."""
+    unit = math.lcm(*_heads(problem.model))
     low, high = 1, 1
-    while COUNTS["parameters"](_widened(problem, high)) < parameters:
+    while COUNTS["parameters"](_widened(problem, unit * high)) < parameters:
         low, high = high, 2 * high
     while low < high:
         middle = (low + high) // 2
-        if COUNTS["parameters"](_widened(problem, middle)) < parameters:
+        if COUNTS["parameters"](_widened(problem, unit * middle)) < parameters:
             low = middle + 1
         else:
             high = middle
-    return _widened(problem, high)
+    return _widened(problem, unit * high)
 
 
 def _widened(problem: Problem, width: int) -> Problem:
-    """Every layer that has a size, but the last such, in that size."""
-    sized = [place for place, layer in enumerate(problem.model) if "size" in layer.args][:-1]
+    """Every layer that has a size, within branches too, but the last such of the chain, in that size."""
+    sized = [place for place, layer in enumerate(problem.model) if _has_size(layer)][:-1]
     if not sized:
         raise ProblemError(
             f"problem {problem.name!r} has no hidden layer that could be wider",
             ", ".join(layer.name for layer in problem.model),
             "give features=..., or a problem with hidden layers",
         )
-    model = [
-        Layer(layer.name, branches=layer.branches, **{**layer.args, "size": width})
-        if place in sized
-        else layer
-        for place, layer in enumerate(problem.model)
-    ]
-    return problem.replace(model=tuple(model), initial=draw(model, problem.x.shape[1:], seed=0))
+    model = tuple(
+        _wide(layer, width) if place in sized else layer for place, layer in enumerate(problem.model)
+    )
+    try:
+        return problem.replace(model=model, initial=draw(model, problem.x.shape[1:], seed=0))
+    except ProblemError as error:
+        raise ProblemError(
+            f"problem {problem.name!r} has hidden layers that cannot all be {width} wide: {error.what}",
+            error.got,
+            "give rows=..., features=... or epochs=..., or another problem",
+        ) from error
+
+
+def _has_size(layer: Layer) -> bool:
+    return "size" in layer.args or any(_has_size(one) for branch in layer.branches for one in branch)
+
+
+def _wide(layer: Layer, width: int) -> Layer:
+    args = {**layer.args, "size": width} if "size" in layer.args else layer.args
+    branches = [[_wide(one, width) for one in branch] for branch in layer.branches]
+    return Layer(layer.name, branches=branches, **args) if branches else Layer(layer.name, **args)
+
+
+def _heads(layers: Iterable[Layer]) -> Iterator[int]:
+    """What a width must be a multiple of."""
+    for layer in layers:
+        yield layer.args.get("heads", 1)
+        for branch in layer.branches:
+            yield from _heads(branch)
 
 
 def with_epochs(problem: Problem, epochs: int) -> Problem:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import harness
-from backends.errors import LockstepError
-from backends.problem import Batching
+from backends.errors import LockstepError, ProblemError
+from backends.problem import Batching, Layer
 from harness.benchmark.sizes import parse, sweep, with_features, with_parameters, with_rows
+from harness.initial import draw
 from harness.problems import find
 from tests.conftest import square_problem
 
@@ -80,6 +81,26 @@ def test_parameters_are_reached_by_width():
     narrower = with_parameters(square_problem(), counts[1] - 1)
     assert sum(value.size for value in narrower.initial.values()) == counts[1]
     assert [one.problem.y.shape for one in found] == [(12, 2)] * 2
+
+
+@pytest.mark.parametrize("name", ["residual-mlp", "attention", "embedding"])
+def test_branches_are_as_wide_as_what_they_are_added_to(name):
+    """A residual's width is its input's; attention's is a multiple of its heads."""
+    wider = with_parameters(find(name), 2_000)
+    assert sum(value.size for value in wider.initial.values()) >= 2_000
+    assert wider.layers[-1].output_shape == find(name).layers[-1].output_shape
+
+
+def test_layers_that_cannot_have_one_width_are_refused():
+    fixed = Layer(
+        "residual", branches=[[Layer("layer_norm"), Layer("linear", size=3)]]
+    )  # the data's own width
+    model = (fixed, Layer("linear", size=2), Layer("linear", size=2))
+    problem = square_problem(model=model, initial=draw(model, (3,), seed=0))
+    with pytest.raises(
+        ProblemError, match=r"'square' has hidden layers that cannot all be 1 wide: .*residual"
+    ):
+        with_parameters(problem, 100)
 
 
 def test_several_values_are_a_sweep_and_one_is_that_of_all():
