@@ -30,19 +30,34 @@ def writable_folder(folder: Path) -> Path:
     return folder
 
 
+def writable_file(path: Path) -> None:
+    """Refuses what could not be written as a file, and creates the folder that it would stand in.
+
+    Raises:
+        FileError: it is a folder, or its folder cannot be created or written.
+    """
+    if path.is_dir():
+        raise FileError("the output is a folder", str(path), "name a file in it")
+    if not _is_device(path):
+        writable_folder(path.absolute().parent)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, in UTF-8, as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file: beside it first, then renamed, so that a reader never sees half of it.
+    """Write a file: beside it first, then renamed, so that a reader never sees half of it. A pipe or a device is written to.
 
     Raises:
         FileError: it cannot be written; what was there before is untouched.
     """
     beside = None
     try:
+        if _is_device(path):
+            path.write_bytes(content)
+            return
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             beside = Path(file.name)
             file.write(content)
@@ -70,6 +85,11 @@ def append_text(path: Path, text: str) -> None:
         raise FileError(
             "the file cannot be written", f"{path}: {error.strerror}", "name another path"
         ) from error
+
+
+def _is_device(path: Path) -> bool:
+    """Whether something is there that is neither a file nor a folder: /dev/null, a named pipe, a shell's >(...)."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _umask() -> int:

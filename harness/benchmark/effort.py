@@ -10,6 +10,9 @@ from harness.benchmark.interval import summarise
 from harness.benchmark.proof import EPOCHS
 from harness.benchmark.sample import Sample
 
+LONGEST = 1e6
+"""Seconds: twelve days; the system's own clocks hold no number."""
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -46,6 +49,8 @@ class Effort:
             raise LockstepError(
                 "width is not a share of the median", repr(width), "give a number between 0 and 1, as 0.1"
             )
-        if not limit > 0:
-            raise LockstepError("time_limit is not a time", repr(limit), "give seconds > 0")
+        if not 0 < limit <= LONGEST:
+            raise LockstepError(
+                "time_limit is not a time", repr(limit), f"give seconds > 0, {LONGEST:g} at most"
+            )
         return cls(None, limit, 2, 0.1, 10) if quick else cls(width, limit)

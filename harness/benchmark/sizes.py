@@ -12,6 +12,7 @@ import numpy as np
 from backends.errors import LockstepError, ProblemError, did_you_mean
 from backends.ops import FUNCTIONS
 from backends.problem import Layer, Optimizer, Problem
+from harness.benchmark import memory, units
 from harness.initial import draw
 
 MOST = 10**9
@@ -98,6 +99,7 @@ def sweep(problem: Problem, sizes: Mapping[str, Sequence[int]]) -> list[Sized]:
 
 def with_rows(problem: Problem, rows: int) -> Problem:
     """The rows in turn, again and again. A loss that sums over rows gets a learning rate smaller by as much."""
+    _check_memory(problem, rows * (problem.x[0].size + problem.y[0].size))
     taken = np.arange(rows) % len(problem.x)
     factor = len(problem.x) / rows if problem.loss.args.get("reduction") == "sum" else 1.0
     batching = problem.batching
@@ -128,6 +130,7 @@ def with_features(problem: Problem, features: int) -> Problem:
             f"x of shape {problem.x.shape} for {problem.model[0].name!r}",
             "give rows=..., or a problem whose x are rows of numbers",
         )
+    _check_memory(problem, features * len(problem.x))
     columns = np.arange(features) % problem.x.shape[1]
     x = problem.x[:, columns] * math.sqrt(problem.x.shape[1] / features)
     return problem.replace(x=x, initial=draw(problem.model, x.shape[1:], seed=0))
@@ -135,6 +138,7 @@ def with_features(problem: Problem, features: int) -> Problem:
 
 def with_parameters(problem: Problem, parameters: int) -> Problem:
     """Hidden layers of the least equal width that gives so many parameters; these are drawn anew."""
+    _check_memory(problem, parameters)
     unit = math.lcm(*_heads(problem.model))
     low, high = 1, 1
     while COUNTS["parameters"](_widened(problem, unit * high)) < parameters:
@@ -186,6 +190,17 @@ def _heads(layers: Iterable[Layer]) -> Iterator[int]:
         yield layer.args.get("heads", 1)
         for branch in layer.branches:
             yield from _heads(branch)
+
+
+def _check_memory(problem: Problem, numbers: int) -> None:
+    """Refuses what the system would end: the problem in float64, here and in the process that trains it."""
+    size, most = 2 * 8 * numbers, memory.physical()
+    if most is not None and size > most:
+        raise ProblemError(
+            f"problem {problem.name!r} of that size does not fit into memory",
+            f"{units.size(size)} at least, of {units.size(most)}",
+            "give a smaller size",
+        )
 
 
 def with_epochs(problem: Problem, epochs: int) -> Problem:

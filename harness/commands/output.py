@@ -91,10 +91,10 @@ def publish(options: argparse.Namespace, told: dict[str, Any]) -> None:
 
 def check_target(target: str | None) -> None:
     """Refuses a file that could not be written, before anything is trained."""
-    from harness.files import writable_folder
+    from harness.files import writable_file
 
     if target not in (None, "-"):
-        writable_folder(Path(str(target)).absolute().parent)
+        writable_file(Path(str(target)))
 
 
 def write(target: str | None, text: str) -> None:

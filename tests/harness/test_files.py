@@ -1,10 +1,11 @@
 """Files are written whole or not at all."""
 
 import os
+import threading
 
 import pytest
 
-from harness.files import FileError, writable_folder, write_text
+from harness.files import FileError, writable_file, writable_folder, write_text
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
@@ -57,3 +58,24 @@ def test_a_folder_that_cannot_be_one(tmp_path):
 def test_folders_are_created(tmp_path):
     assert writable_folder(tmp_path / "a" / "b").is_dir()
     assert not list((tmp_path / "a" / "b").iterdir())
+
+
+def test_a_folder_is_no_file_to_write(tmp_path):
+    with pytest.raises(FileError, match="the output is a folder"):
+        writable_file(tmp_path)
+    writable_file(tmp_path / "new" / "report.json")
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+    """As /dev/null would be replaced by a file for everybody."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(path.read_text()))
+    reader.start()
+    writable_file(path)
+    write_text(path, "all of it")
+    reader.join()
+    assert read == ["all of it"]
+    assert path.is_fifo()

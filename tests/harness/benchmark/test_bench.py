@@ -229,6 +229,7 @@ def test_names_are_escaped():
         ({"width": 0.0}, "width is not a share"),
         ({"width": float("nan")}, "width is not a share"),
         ({"time_limit": -1.0}, "time_limit is not a time"),
+        ({"time_limit": float("inf")}, "time_limit is not a time"),
         ({"threads": 0}, "threads are not what this machine has"),
         ({"threads": 10**6}, "threads are not what this machine has"),
         ({"sizes": {"row": (1,)}}, "unknown size"),

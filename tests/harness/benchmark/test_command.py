@@ -115,6 +115,8 @@ def test_files_and_stdout(run, tmp_path):
         (["--json", "-", "--markdown", "-"], "two outputs for one stdout"),
         (["--threads", "0"], "fix: give an int from 1"),
         (["--output", "/dev/null/below"], "cannot be written"),
+        (["--json", "."], "the output is a folder"),
+        (["--markdown", "/dev/null/below"], "cannot be written"),
     ],
 )
 def test_bad_input_exits_with_two(run, arguments, words):

@@ -6,6 +6,7 @@ import pytest
 import harness
 from backends.errors import LockstepError, ProblemError
 from backends.problem import Batching, Layer
+from harness.benchmark import memory
 from harness.benchmark.sizes import parse, sweep, with_features, with_parameters, with_rows
 from harness.initial import draw
 from harness.problems import find
@@ -110,6 +111,15 @@ def test_several_values_are_a_sweep_and_one_is_that_of_all():
     ]
     (alone,) = sweep(find("seed"), {})
     assert (alone.axis, alone.problem.epochs) == ("", 10)
+
+
+@pytest.mark.parametrize("axis", ["rows", "features", "parameters"])
+def test_what_does_not_fit_into_memory_is_refused(axis, monkeypatch):
+    monkeypatch.setattr(memory, "physical", lambda: 1 << 20)
+    problem = square_problem()
+    with pytest.raises(ProblemError, match="of that size does not fit into memory"):
+        sweep(problem, {axis: (100_000,)})
+    assert sweep(problem, {axis: (100,)})
 
 
 def test_sizes_that_a_problem_has_not_are_refused():
