@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.benchmark import units
-from harness.benchmark.against import regressed
+from harness.benchmark.against import regressed, unjudged
 
 Document = dict[str, Any]
 
@@ -187,6 +187,9 @@ def _baseline(told: Document) -> Iterator[str]:
     elif regressed(told):
         slower = [row["backend"] for row in against["rows"] if row["regressed"]]
         yield f"slower than the baseline by more than {against['fail_over']:g}: {', '.join(slower)}"
+    if against and against["valid"] and unjudged(told):
+        missing = (f"{row['backend']} {row['reason']}" for row in against["rows"] if row["ratio"] is None)
+        yield f"--fail-over {against['fail_over']:g} could not be judged: {', '.join(missing)}"
 
 
 def _plural(number: int, word: str) -> str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.benchmark import against, document, stored
+from harness.benchmark import against, document, stored, tables
 from harness.files import FileError
 from harness.manifest import manifest
 from tests.harness.benchmark.made import Fake, bench
@@ -114,6 +114,7 @@ def test_what_the_baseline_has_not_is_said():
     new["against"] = against.compare(new, told(backends=["numpy"]), fail_over=1.1)
     assert [row["reason"] for row in new["against"]["rows"]] == ["", "not in the baseline"]
     assert against.unjudged(new)
+    assert tables.outcome(new) == ["--fail-over 1.1 could not be judged: torch not in the baseline"]
     other = told(sizes={"rows": (60,)})
     assert {row["reason"] for row in against.compare(new, other)["rows"]} == {"not in the baseline"}
 

@@ -2,15 +2,22 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from harness import cli, workers
 from harness.benchmark import bench as module
+from harness.benchmark import folder, stored
 from harness.benchmark.proof import Proof
 from harness.verdict import Verdict
 from tests.harness.benchmark.made import Fake, probe
 
+ROOT = Path(cli.__file__).parents[1]
 PAIR = ("--backend", "numpy", "--backend", "torch")
 
 
@@ -100,6 +107,44 @@ def test_files_and_stdout(run, tmp_path):
     assert told["command"] == (
         "lockstep bench seed --backend=numpy --backend=torch --sizes rows=30,60 epochs=5 --width=0.1 --time-limit=300"
     )
+
+
+def test_without_the_extra_there_is_no_page_and_a_line_says_how_to_get_it(run, tmp_path, monkeypatch):
+    (tmp_path / "bench.html").write_text("of an earlier benchmark")
+    monkeypatch.setattr(folder, "NEEDED", ("jinja2", "not_installed"))
+    status, _, err = run("--output", str(tmp_path))
+    assert status == 0
+    assert 'no bench.html: it needs not_installed; pip install "lockstep-parity[report]"' in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "bench.md"]
+
+
+def test_figures_alone_import_nothing_of_the_page():
+    code = "import sys, harness.benchmark.folder, harness.benchmark.markdown; print({'jinja2', 'matplotlib'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.sweep
+def test_ctrl_c_leaves_the_finished_repetitions_in_every_output(tmp_path):
+    """A real signal, to a real process that has finished one round at least."""
+    asked = ["bench", "--backend", "numpy", "--width", "0.0001", "--time-limit", "500"]
+    outputs = ["--output", str(tmp_path), "--markdown", str(tmp_path / "own.md")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "harness", *asked, *outputs],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        time.sleep(15)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    told = stored.load(tmp_path / "bench.json")
+    assert (process.returncode, told["interrupted"]) == (130, True), err
+    assert told["entries"][0]["repetitions"]
+    for text in (out, *((tmp_path / name).read_text() for name in ("bench.md", "bench.html", "own.md"))):
+        assert "interrupted: these are the repetitions that were finished" in text
+        assert "AGREE" in text
 
 
 @pytest.mark.parametrize(
