@@ -43,7 +43,9 @@ def brief(monkeypatch):
 
 @pytest.fixture(scope="module")
 def made():
-    return measured()
+    with pytest.MonkeyPatch.context() as patched:  # as `beside_others`, which each test has later
+        patched.delenv("PYTEST_XDIST_WORKER", raising=False)
+        return measured()
 
 
 @pytest.fixture
