@@ -1,5 +1,6 @@
 """Shared fixtures: the registry's backends, the seed problem, and problems with more shape to them."""
 
+import gc
 import os
 import tempfile
 from contextlib import nullcontext
@@ -22,6 +23,12 @@ BACKENDS = list(backends.entries())
 
 
 def pytest_configure(config):
+    # With Python's own 700 a fifth of the suite's time went into looking for garbage among what frameworks import.
+    gc.set_threshold(100_000)
+    _keep_programs(config)
+
+
+def _keep_programs(config):
     """XLA compiles each program once a run: most of the suite's time went into compiling the same ones again.
 
     The key is the program itself, so another program is never mistaken for it. One folder a worker process, gone with
