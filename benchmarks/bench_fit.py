@@ -4,9 +4,10 @@ import pytest
 
 import backends
 from backends.errors import DeviceUnavailableError
-from benchmarks.fits import PEERS, least_work, ours
+from backends.protocol import Recording
+from benchmarks.fits import PEERS, ours
 from benchmarks.paired import interleaved, ratio, same
-from benchmarks.problems import PROBLEMS
+from benchmarks.problems import PROBLEMS, least, seed, tall
 
 TRAINERS = [name for name in backends.known() if name != backends.CERTIFIED]
 EAGER = {"jax:eager": 10}
@@ -29,7 +30,7 @@ def bench_fit(benchmark, agreed, stated, quick, name, problem):
     if refusal is not None:
         pytest.skip(refusal.reason)
     benchmark.group = f"fit, {problem}"
-    stated(verdict=agreed(name, trained), epochs=trained.epochs, **least_work(trained))
+    stated(verdict=agreed(name, trained), epochs=trained.epochs, **least(trained))
     train = ours(name, trained)
     train()  # compiles
     benchmark(train)
@@ -48,5 +49,20 @@ def bench_against(benchmark, agreed, stated, quick, rounds, name, peer, problem)
     middle, low, high = ratio(seconds, "ours", "theirs")
     print(f"\n{name} / {peer}, {problem}: {middle:.3f} ({low:.3f} to {high:.3f})")
     benchmark.group = f"against, {problem}"
-    stated(verdict=agreed(name, trained), ratio=middle, quartiles=[low, high], **least_work(trained))
+    stated(verdict=agreed(name, trained), ratio=middle, quartiles=[low, high], **least(trained))
     benchmark.pedantic(pair["ours"], rounds=1)
+
+
+@pytest.mark.parametrize("shape", ["3 parameters", "4,097 parameters"])
+@pytest.mark.parametrize("name", backends.entries())
+def bench_recording(benchmark, agreed, stated, quick, rounds, name, shape):
+    """The ratio of a run that keeps the parameters of every epoch to one that keeps the losses."""
+    epochs = 20 if quick else 1_000
+    trained = seed(epochs) if shape == "3 parameters" else tall(64, 4096, epochs)
+    pair = {"kept": ours(name, trained, Recording(parameters=True)), "losses": ours(name, trained)}
+    same(pair, RTOL[trained.dtype])
+    middle, low, high = ratio(interleaved(pair, rounds), "kept", "losses")
+    print(f"\n{name}, every epoch's {shape} kept / losses alone: {middle:.3f} ({low:.3f} to {high:.3f})")
+    benchmark.group = f"recording, {shape}"
+    stated(verdict=agreed(name, trained), ratio=middle, quartiles=[low, high], **least(trained))
+    benchmark.pedantic(pair["kept"], rounds=1)

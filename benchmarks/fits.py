@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import backends
 from backends.problem import Problem
-from backends.protocol import LOSSES_ONLY
+from backends.protocol import LOSSES_ONLY, Recording
 from benchmarks import by_hand
 
 PEERS = {
@@ -15,23 +15,13 @@ PEERS = {
 """By backend: the loop written by hand in its framework, the notebook's own, and libraries in its place."""
 
 
-def ours(name: str, problem: Problem):
+def ours(name: str, problem: Problem, recording: Recording = LOSSES_ONLY):
     """A backend's `fit`, which gives losses, weights and bias."""
     trainer, batches = backends.load(name).trainer(problem), problem.batches()
 
     def train():
-        trace = trainer.fit(trainer.init(), batches, LOSSES_ONLY)
+        trace = trainer.fit(trainer.init(), batches, recording)
         final = trace.final.parameters
         return trace.losses, final["0.linear/w"], final["0.linear/b"]
 
     return train
-
-
-def least_work(problem: Problem) -> dict[str, int]:
-    """Bytes that every epoch must read, and multiplications with additions that it must do, of least squares."""
-    rows, features = problem.x.shape
-    outputs = problem.y.shape[1]
-    return {
-        "bytes": problem.epochs * rows * (features + outputs) * problem.x.astype(problem.dtype).itemsize,
-        "flops": problem.epochs * rows * outputs * (4 * features + 4),
-    }
