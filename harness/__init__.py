@@ -2,8 +2,8 @@
 
 ``verify`` trains and judges; ``assert_parity`` raises `ParityError` unless everything agrees; ``diagnose`` says where
 two backends first part, and which of them is wrong; ``record`` keeps runs in a file, and ``replay`` compares them with runs
-that are made elsewhere; ``bench`` times those that agree. They are imported on first use, so that importing this package costs
-nothing.
+that are made elsewhere (``record_adopted``, ``replay_adopted``: runs of your own code); ``bench`` times those that agree. They
+are imported on first use, so that importing this package costs nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.adopted_bundle.recording import record_adopted
+    from harness.adopted_bundle.replaying import replay_adopted
     from harness.benchmark.bench import bench
     from harness.benchmark.result import Benchmark
     from harness.diagnosis import Diagnosis, diagnose
@@ -31,7 +33,9 @@ __all__ = [
     "bench",
     "diagnose",
     "record",
+    "record_adopted",
     "replay",
+    "replay_adopted",
     "verify",
 ]
 
@@ -46,7 +50,9 @@ _HOMES = {
     "bench": "harness.benchmark.bench",
     "diagnose": "harness.diagnosis",
     "record": "harness.recording",
+    "record_adopted": "harness.adopted_bundle.recording",
     "replay": "harness.replaying",
+    "replay_adopted": "harness.adopted_bundle.replaying",
     "verify": "harness.parity",
 }
 

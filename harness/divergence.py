@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from backends.problem import Problem
 from harness.compare import INPUTS, LOSS, Comparison, Run
 from harness.diagnosis import Diagnosis, Kind
 from harness.ledger import Ledger, Row
+from harness.trained import Trained
 from harness.verdict import Verdict
 from harness.wording import place_of, values_of
 
 
 def divergence(
-    problem: Problem,
+    problem: Trained,
     runs: tuple[Run, Run],
     whole: Iterable[Comparison],
     after: Mapping[int, Iterable[Comparison]],
@@ -69,7 +69,7 @@ def _moment(row: Row) -> tuple[int, bool]:
 
 
 def _free(
-    problem: Problem,
+    problem: Trained,
     runs: tuple[Run, Run],
     whole: Iterable[Comparison],
     after: Mapping[int, Iterable[Comparison]],
@@ -79,9 +79,14 @@ def _free(
         if one.verdict is Verdict.DIFFER and one.quantity == LOSS and one.first_failing:
             yield _loss(one, runs)
         elif one.verdict is Verdict.DIFFER:
-            yield _worst(one, 0 if one.quantity == INPUTS else problem.steps)
+            yield _worst(one, _inputs_step(one) if one.quantity == INPUTS else problem.steps)
     for steps, rows in after.items():
         yield from (_worst(one, steps) for one in rows if one.verdict is Verdict.DIFFER)
+
+
+def _inputs_step(one: Comparison) -> int:
+    """The start, or the step whose batch is another one, where that is known."""
+    return one.first_failing[0] if one.first_failing else 0
 
 
 def _loss(one: Comparison, runs: tuple[Run, Run]) -> Row:

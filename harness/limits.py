@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-import backends
-from backends.problem import Array, Arrays, Batch, Problem
+from backends.adoption import leaves, mapped
+from backends.problem import Array, Arrays, Batch
 from backends.protocol import Snapshot, Trainer
 from harness.stages import stages_of
+from harness.trained import Trained
 
 Limits = Callable[[Snapshot, Batch], Mapping[str, float]]
 """(state before the step, batch) -> the largest distance that passes, by the name of the stage."""
@@ -33,19 +34,18 @@ SAMPLES = 3
 """Disturbed copies. A scalar's spread is by chance 45 times too small in all three once in 10⁵."""
 
 
-def fixed_limits(problem: Problem, trainer: Trainer | None = None) -> Limits:
-    """Limits from the trainer's own step and a few disturbed ones; by default the reference's."""
-    ours = trainer or backends.load(backends.REFERENCE).trainer(problem)
+def fixed_limits(problem: Trained, trainer: Trainer) -> Limits:
+    """Limits from the trainer's own step and a few disturbed ones."""
     eps = float(np.finfo(problem.dtype).eps)
 
     def limits(snapshot: Snapshot, batch: Batch) -> dict[str, float]:
         with np.errstate(all="ignore"):  # a diverging step is judged by its numbers
-            exact = stages_of(ours, snapshot, batch)
+            exact = stages_of(trainer, snapshot, batch)
             grads = gradients(exact)
             spread: dict[str, float] = dict.fromkeys(exact, 0.0)
             for seed in range(SAMPLES):
                 disturb = disturbance(seed, eps)
-                near = stages_of(ours, snapshot.each(disturb), _dealt(batch, disturb), disturb(grads))
+                near = stages_of(trainer, snapshot.each(disturb), _dealt(batch, disturb), disturb(grads))
                 spread = {name: max(spread[name], _apart(exact[name], near[name])) for name in exact}
             return {
                 name: UNITS * max(eps * _sums(name, batch) * _scale(name, exact), spread[name])
@@ -57,7 +57,8 @@ def fixed_limits(problem: Problem, trainer: Trainer | None = None) -> Limits:
 
 def _sums(name: str, batch: Batch) -> float:
     """By how much the sums behind a stage are longer than those that UNITS cover, as rounding grows."""
-    return max(1.0, math.sqrt(len(batch.x) / TERMS)) if name.partition("/")[0] in SUMMED else 1.0
+    rows = len(np.atleast_1d(next(iter(leaves(batch.x).values()))))
+    return max(1.0, math.sqrt(rows / TERMS)) if name.partition("/")[0] in SUMMED else 1.0
 
 
 def gradients(stages: Arrays) -> dict[str, Array]:
@@ -88,7 +89,9 @@ def _disturbed(value: Array, eps: float, rng: np.random.Generator) -> Array:
 
 
 def _dealt(batch: Batch, disturb: Callable[[Arrays], dict[str, Array]]) -> Batch:
-    return Batch(**disturb({"x": batch.x, "y": batch.y}), masks=batch.masks)
+    """A user's own batch may be trees of arrays."""
+    x, y = (mapped(lambda leaf: disturb({"": leaf})[""], part) for part in (batch.x, batch.y))
+    return Batch(x, y, batch.masks)
 
 
 def _apart(left: Array, right: Array) -> float:

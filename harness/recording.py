@@ -77,7 +77,7 @@ def record(
         runs.append(train(backend, problem, index, moments[problem.name]))
         progress(runs[-1].run)
     kept = tuple(Kept(describe(one), one.replace(dtype=DTYPES[0]) if data else None) for one in chosen)
-    made = Bundle(_environment(runs, machine), kept, tuple(runs))
+    made = Bundle(environment_of(runs, machine), kept, tuple(runs))
     bundle.save(out, made, max_size)
     return made
 
@@ -96,6 +96,7 @@ def _check_support(chosen: Sequence[Backend], problems: Iterable[Problem]) -> No
             )
 
 
-def _environment(runs: Iterable[Recorded], machine: bool) -> dict[str, Any]:
+def environment_of(runs: Iterable[Recorded], machine: bool) -> dict[str, Any]:
+    """Where runs were recorded: versions, and the machine unless that is not wanted."""
     told = {key: value for key, value in manifest().items() if machine or key not in MACHINE}
     return {**told, "backends": {one.run.backend: dict(one.run.environment) for one in runs}}

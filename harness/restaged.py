@@ -19,6 +19,7 @@ from harness.measured import measured_limits
 from harness.run import describe
 from harness.stages import out_of_reach, snapshot_of, stages_of
 from harness.tolerance import Tolerance
+from harness.trained import Trained
 from harness.verdict import Verdict
 from harness.wording import place_of
 from harness.workers import Chosen
@@ -46,7 +47,7 @@ def restaged(problem: Problem, recorded: Recorded, chosen: Chosen, given: Tolera
         return Ledger(tuple(rows))
 
 
-def summaries(ledger: Ledger, problem: Problem, names: tuple[str, str]) -> Iterator[Comparison]:
+def summaries(ledger: Ledger, problem: Trained, names: tuple[str, str]) -> Iterator[Comparison]:
     """One comparison for the stages of each recorded step."""
     for step in ledger.steps:
         one = Ledger(tuple(row for row in ledger.rows if row.step == step))

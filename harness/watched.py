@@ -10,12 +10,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from backends.errors import ProblemError
-from backends.problem import Array, Arrays, Batches, Problem
+from backends.problem import Array, Arrays, Batch, Batches, Problem
 from backends.protocol import Backend, Recording, Snapshot, State, Trace, Trainer
 from harness.bundle import BundleError, Moments, Recorded
 from harness.compare import Fingerprint
 from harness.run import Fit, fit_of, free_run
 from harness.stages import out_of_reach, stages_of
+from harness.trained import Trained
 
 BATCHES = "batches"
 """Among the fingerprints of what was given: that of every batch of the run, in its order."""
@@ -36,15 +37,19 @@ class Watched:
         """The `fit` of this trainer."""
 
         def fit(state: State, batches: Batches, recording: Recording) -> Trace:
-            losses = []
-            for step, batch in enumerate(batches):
-                self._read(trainer, state, step)
-                state, loss = trainer.step(state, batch)
-                losses.append(np.asarray(loss))
-            self._read(trainer, state, len(losses))
-            return Trace(np.stack(losses), trainer.read(state))
+            return self.train(trainer, state, batches)
 
         return fit
+
+    def train(self, trainer: Trainer, state: State, batches: Iterable[Batch]) -> Trace:
+        """One step after the other from a state."""
+        losses = []
+        for step, batch in enumerate(batches):
+            self._read(trainer, state, step)
+            state, loss = trainer.step(state, batch)
+            losses.append(np.asarray(loss))
+        self._read(trainer, state, len(losses))
+        return Trace(np.stack(losses), trainer.read(state))
 
     def _read(self, trainer: Trainer, state: State, step: int) -> None:
         if step in self._moments.parameters:
@@ -53,7 +58,7 @@ class Watched:
             self.states[step] = trainer.read(state)
 
 
-def moments_of(problem: Problem, parameters: Iterable[int | str], stages: Iterable[int | str]) -> Moments:
+def moments_of(problem: Trained, parameters: Iterable[int | str], stages: Iterable[int | str]) -> Moments:
     """The moments that are asked for, of this problem.
 
     Raises:
@@ -65,7 +70,7 @@ def moments_of(problem: Problem, parameters: Iterable[int | str], stages: Iterab
     )
 
 
-def _steps(problem: Problem, wanted: Iterable[int | str], last: int, what: str) -> tuple[int, ...]:
+def _steps(problem: Trained, wanted: Iterable[int | str], last: int, what: str) -> tuple[int, ...]:
     steps = [last if one == LAST else one for one in wanted]
     for one in steps:
         if not isinstance(one, int) or isinstance(one, bool) or not 0 <= one <= last:

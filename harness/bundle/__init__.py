@@ -4,6 +4,7 @@ The file is an archive (`harness.bundle.archive`) of ``bundle.json``, according 
 arrays, one .npy file each:
 
 ``problems/<n>/x``, ``y`` and ``initial/<parameter>``, in float64, unless they were left out;
+``task/batches``, one SHA-256 a step, and ``task/start/<field>`` where a user's own code was trained, which is not in the bundle;
 ``runs/<n>/losses``; ``runs/<n>/final/<field>``, the state after the last step; ``runs/<n>/evaluation`` where the model has two
 modes; ``runs/<n>/parameters/<k>/<parameter>`` after k steps; ``runs/<n>/stages/<k>/<stage>`` of step k, counted from 0, with the
 whole state that it started from. Characters of a name that are not letters, digits or ``_.-~/`` are percent-encoded.
@@ -15,12 +16,12 @@ from pathlib import Path
 
 from backends.errors import LockstepError
 from harness.bundle.archive import LARGEST, BundleError, unpack
-from harness.bundle.content import Bundle, Kept, Moments, Recorded
+from harness.bundle.content import Bundle, Kept, KeptTask, Moments, Recorded
 from harness.bundle.reading import loaded
 from harness.bundle.writing import to_bytes
 from harness.files import write_bytes
 
-__all__ = ["Bundle", "BundleError", "Kept", "Moments", "Recorded", "load", "save", "to_bytes"]
+__all__ = ["Bundle", "BundleError", "Kept", "KeptTask", "Moments", "Recorded", "load", "save", "to_bytes"]
 
 
 def save(path: Path | str, bundle: Bundle, max_size: int = LARGEST) -> int:

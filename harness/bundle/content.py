@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+
 from backends.problem import Array, Arrays, Problem
+from backends.protocol import Snapshot
 from harness.compare import Run
 
 FORMAT = "lockstep bundle"
@@ -27,6 +30,35 @@ class Kept:
 
     document: Mapping[str, Any]
     problem: Problem | None
+
+
+@dataclass(frozen=True)
+class KeptTask:
+    """What a bundle says of the training of a user's own code, of which it holds neither the code nor the batches.
+
+    Attributes:
+        name: what reports call it.
+        dtype: of the parameters.
+        batches: the SHA-256 of each step's batch, (steps, 32) bytes.
+        start: parameters and buffers before the first step; None where only their hashes were kept.
+        generator: whose random numbers its steps drew, and from which seed; empty where they drew none.
+    """
+
+    name: str
+    dtype: str
+    batches: Array
+    start: Snapshot | None
+    generator: str = ""
+
+    @property
+    def steps(self) -> int:
+        """How many were trained."""
+        return len(self.batches)
+
+    def parted(self, batches: Array) -> int | None:
+        """The first step whose batch has another hash; None where all are the same."""
+        odd = np.flatnonzero((self.batches != batches).any(axis=1))
+        return int(odd[0]) if odd.size else None
 
 
 @dataclass(frozen=True)
@@ -52,7 +84,7 @@ class Recorded:
     """What a bundle says of one run.
 
     Attributes:
-        problem: which of the bundle's problems was trained.
+        problem: which of the bundle's problems was trained; 0 where there is a task.
         run: as `verify` makes it; the fingerprints of what was given include ``batches``.
         stepwise: whether it was trained one step after the other, and not by the backend's own `fit`.
         parameters: how many steps -> every parameter after them.
@@ -74,11 +106,13 @@ class Bundle:
         environment: where they were recorded: `harness.manifest`, and under ``backends`` what each says of itself.
         problems: what was trained.
         runs: what came of it.
+        task: what was trained where that was a user's own code; then there are no problems, and one run.
     """
 
     environment: Mapping[str, Any]
     problems: tuple[Kept, ...]
     runs: tuple[Recorded, ...]
+    task: KeptTask | None = None
 
 
 def quoted(name: str) -> str:

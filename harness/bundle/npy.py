@@ -15,8 +15,10 @@ from backends.problem import Array
 from harness.bundle.archive import BundleError
 from harness.problem_document import shortened
 
-DTYPES = frozenset({"float64", "float32", "float16", "int64", "uint16"})
-"""What a .npy file of ours holds."""
+DTYPES = frozenset({"float64", "float32", "float16", "int64", "int32", "int16", "int8"}) | frozenset(
+    {"uint64", "uint32", "uint16", "uint8", "bool"}
+)
+"""What a .npy file of ours holds: floats, counts and bytes, and whatever the optimizer of a user's own code keeps."""
 
 BFLOAT16 = "bfloat16"
 """NumPy has no such dtype and its files no name for it: it is stored as uint16, and the bundle says so."""

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from backends.problem import Array, Arrays, Problem
-from backends.protocol import Trace
+from backends.protocol import Snapshot, Trace
 from harness.bundle import npy
 from harness.bundle.archive import BundleError
-from harness.bundle.content import DOCUMENT, FORMAT, SCHEMA_VERSION, Bundle, Kept, Recorded, quoted, under
+from harness.bundle.content import (
+    DOCUMENT,
+    FORMAT,
+    SCHEMA_VERSION,
+    Bundle,
+    Kept,
+    KeptTask,
+    Recorded,
+    quoted,
+    under,
+)
 from harness.bundle.strict_json import parse
 from harness.compare import Fingerprint, Run
 from harness.problem_document import build, check, describe, shortened
@@ -22,6 +33,10 @@ FLOATS = ("float64", "float32", "float16")
 LARGEST_DOCUMENT = 1 << 20
 """Bytes of JSON that are looked at: what a thousand problems and runs need."""
 
+_COUNTS = re.compile(r"(runs/\d+/(final|stages/\d+(/state|/step)?)|task/start)/count\Z")
+_OPTIMIZER = re.compile(r"runs/\d+/stages/\d+/(state/|step/)?optimizer/")
+_HASHES = "task/batches"
+
 
 def loaded(members: Mapping[str, bytes]) -> Bundle:
     """The bundle of these members.
@@ -31,16 +46,20 @@ def loaded(members: Mapping[str, bytes]) -> Bundle:
     """
     told = _document(members)
     left = _decoded(members, set(told[npy.BFLOAT16]))
+    task = _task(told["task"], _take(left, "task/")) if "task" in told else None
     problems = tuple(
         _kept(one, _take(left, f"problems/{index}/")) for index, one in enumerate(told["problems"])
     )
+    trained = [_Trained(task.name, task.steps)] if task else [_trained(one) for one in problems]
     runs = tuple(
-        _recorded(one, problems, _take(left, f"runs/{index}/")) for index, one in enumerate(told["runs"])
+        _recorded(one, trained, _take(left, f"runs/{index}/")) for index, one in enumerate(told["runs"])
     )
     _nothing_left(left)
     _check_distinct("problems", [one.document["name"] for one in problems])
     _check_distinct("runs", [f"{one.run.problem} {one.run.dtype} {one.run.backend}" for one in runs])
-    return Bundle(told["environment"], problems, runs)
+    if task:
+        _check_of_task(task, runs[0])
+    return Bundle(told["environment"], problems, runs, task)
 
 
 def _check_distinct(what: str, names: Sequence[str]) -> None:
@@ -91,8 +110,11 @@ def _decoded(members: Mapping[str, bytes], bfloat16: set[str]) -> dict[str, Arra
 
 
 def _check_numbers(name: str, array: Array) -> None:
-    """Counts are whole, all else is floating: nothing else is trained, compared or shown."""
-    wanted = ("int64",) if name.endswith("/count") else (*FLOATS, npy.BFLOAT16)
+    """Counts are whole, all else is floating, but for hashes and what an optimizer of a user's own code keeps."""
+    if _OPTIMIZER.match(name):
+        return
+    floats = (*FLOATS, npy.BFLOAT16)
+    wanted = ("int64",) if _COUNTS.match(name) else ("uint8",) if name == _HASHES else floats
     if array.dtype.name not in wanted:
         raise BundleError(
             f"{shortened(name)} is of another kind of number",
@@ -117,6 +139,52 @@ def _kept(told: Mapping[str, Any], arrays: dict[str, Array]) -> Kept:
     return Kept(document, _problem(document, x, y, initial))
 
 
+class _Trained(NamedTuple):
+    """What a run is of, and how many steps it has; None where the bundle does not hold the data."""
+
+    name: str
+    steps: int | None
+
+
+def _trained(kept: Kept) -> _Trained:
+    return _Trained(kept.document["name"], None if kept.problem is None else kept.problem.steps)
+
+
+def _task(told: Mapping[str, Any], arrays: dict[str, Array]) -> KeptTask:
+    batches = _one(arrays, "batches")
+    if batches.shape != (told["steps"], 32):
+        raise BundleError(
+            "the hashes are not those of the batches",
+            f"shape {shortened(batches.shape)}",
+            f"it has {shortened(told['steps'])} steps, and 32 bytes for each",
+        )
+    start = snapshot_of(_take(arrays, "start/")) if told["start"] else None
+    _nothing_left(arrays)
+    return KeptTask(told["name"], told["dtype"], batches, start, told["generator"])
+
+
+def _check_of_task(task: KeptTask, one: Recorded) -> None:
+    """What it began with, what it ended with and what was kept on the way are of the same names, shapes and numbers."""
+    assert one.run.trace is not None
+    ends = one.run.trace.final
+    told = [task.start, *(Snapshot(some, buffers=ends.buffers) for some in one.parameters.values())]
+    for begun in (ends, *(some for some in told if some is not None)):
+        if _forms(begun.parameters) != _forms(ends.parameters) or begun.buffers.keys() != ends.buffers.keys():
+            raise BundleError(
+                "not all its parameters are there at all moments, or not in one shape",
+                shortened(sorted(begun.parameters.keys() ^ ends.parameters.keys()) or "other shapes"),
+                "record it again",
+            )
+    if other := {one.run.dtype, *(str(value.dtype) for value in ends.parameters.values())} - {task.dtype}:
+        raise BundleError(
+            "its run has another dtype than its task", ", ".join(sorted(other)), "record it again"
+        )
+
+
+def _forms(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {name: (value.shape, str(value.dtype)) for name, value in arrays.items()}
+
+
 def _problem(document: Mapping[str, Any], x: Array, y: Array, initial: Arrays) -> Problem:
     """Built, not checked against the schema: that takes a millisecond a layer, and a file may name many."""
     try:
@@ -137,19 +205,15 @@ def _problem(document: Mapping[str, Any], x: Array, y: Array, initial: Arrays) -
     )
 
 
-def _recorded(told: Mapping[str, Any], problems: tuple[Kept, ...], arrays: dict[str, Array]) -> Recorded:
-    if told["problem"] >= len(problems):
+def _recorded(told: Mapping[str, Any], trained: Sequence[_Trained], arrays: dict[str, Array]) -> Recorded:
+    if told["problem"] >= len(trained):
         raise BundleError(
-            "a run is of no problem", str(told["problem"]), f"{len(problems)} problems are there"
+            "a run is of no problem", str(told["problem"]), f"{len(trained)} problems are there"
         )
-    kept = problems[told["problem"]]
+    about = trained[told["problem"]]
     losses = _one(arrays, "losses")
-    if (
-        losses.ndim != 1
-        or not losses.size
-        or (kept.problem is not None and len(losses) != kept.problem.steps)
-    ):
-        wanted = "one for each step" if kept.problem is None else f"{kept.problem.steps} steps"
+    if losses.ndim != 1 or len(losses) != (about.steps or max(1, len(losses))):
+        wanted = "one for each step" if about.steps is None else f"{about.steps} steps"
         raise BundleError("the losses are not those of the run", f"shape {losses.shape}", f"it has {wanted}")
     parameters, stages = (
         {moment: _some(arrays, f"{kind}/{moment}/") for moment in told[f"{kind}_at"]}
@@ -162,7 +226,7 @@ def _recorded(told: Mapping[str, Any], problems: tuple[Kept, ...], arrays: dict[
     for one in stages.values():
         snapshot_of(under("state/", one))
     run = Run(
-        kept.document["name"],
+        about.name,
         told["dtype"],
         told["backend"],
         trace=Trace(losses, snapshot_of(_take(arrays, "final/"))),

@@ -8,7 +8,7 @@ from typing import Any
 
 from backends.problem import Array
 from harness.bundle import archive, npy
-from harness.bundle.content import DOCUMENT, FORMAT, SCHEMA_VERSION, Bundle, Recorded, quoted
+from harness.bundle.content import DOCUMENT, FORMAT, SCHEMA_VERSION, Bundle, KeptTask, Recorded, quoted
 from harness.stages import fields
 
 
@@ -24,6 +24,7 @@ def to_bytes(bundle: Bundle) -> bytes:
         "schema_version": SCHEMA_VERSION,
         "environment": bundle.environment,
         "problems": [{"document": one.document, "data": one.problem is not None} for one in bundle.problems],
+        **({} if bundle.task is None else {"task": _task_document(bundle.task)}),
         "runs": [_run_document(one) for one in bundle.runs],
         npy.BFLOAT16: sorted(name for name, array in arrays.items() if array.dtype.name == npy.BFLOAT16),
     }
@@ -40,6 +41,10 @@ def _arrays(bundle: Bundle) -> dict[str, Array]:
             at = f"problems/{index}"
             found |= {f"{at}/x": kept.problem.x, f"{at}/y": kept.problem.y}
             found |= {f"{at}/initial/{name}": value for name, value in kept.problem.initial.items()}
+    if bundle.task is not None:
+        found |= {"task/batches": bundle.task.batches}
+        start = bundle.task.start
+        found |= {} if start is None else {f"task/start/{name}": one for name, one in fields(start).items()}
     for index, one in enumerate(bundle.runs):
         found |= {f"runs/{index}/{name}": value for name, value in _run_arrays(one).items()}
     return found
@@ -58,6 +63,16 @@ def _run_arrays(one: Recorded) -> dict[str, Array]:
             for name, value in arrays.items()
         }
     return found
+
+
+def _task_document(task: KeptTask) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "dtype": task.dtype,
+        "steps": task.steps,
+        "start": task.start is not None,
+        "generator": task.generator,
+    }
 
 
 def _run_document(one: Recorded) -> dict[str, Any]:

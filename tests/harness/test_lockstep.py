@@ -38,7 +38,7 @@ NOISE = {"gradient/0.linear/b", "step/parameters/0.linear/b"}
 
 
 def against_numpy(problem, trainer, steps=None):
-    limits = fixed_limits(problem)
+    limits = fixed_limits(problem, NumPyTrainer(problem))
     return lockstep_run(problem, NumPyTrainer(problem), trainer, steps or chosen_steps(problem), limits)
 
 
@@ -132,7 +132,13 @@ def test_errors_do_not_accumulate():
 def test_steps_beyond_the_run_are_refused(steps):
     problem = square_problem()
     with pytest.raises(LockstepError, match="not steps of the run"):
-        lockstep_run(problem, NumPyTrainer(problem), NumPyTrainer(problem), steps, fixed_limits(problem))
+        lockstep_run(
+            problem,
+            NumPyTrainer(problem),
+            NumPyTrainer(problem),
+            steps,
+            fixed_limits(problem, NumPyTrainer(problem)),
+        )
 
 
 def test_the_steps_looked_at_are_the_first_the_last_and_both_sides_of_each_boundary():
@@ -188,7 +194,7 @@ def test_a_limit_is_forty_five_units_of_what_is_compared_and_of_an_update_those_
     problem = square_problem()
     trainer, batch = NumPyTrainer(problem), next(iter(problem.batches()))
     snapshot = trainer.read(trainer.init())
-    limits = fixed_limits(problem)(snapshot, batch)
+    limits = fixed_limits(problem, NumPyTrainer(problem))(snapshot, batch)
     stages = stages_of(trainer, snapshot, batch)
     eps = np.finfo(np.float64).eps
     for name, value in stages.items():
