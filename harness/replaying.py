@@ -67,6 +67,12 @@ def replay(
         LockstepError: the bundle is not valid, or a name, a problem or a tolerance is not. Nothing was trained.
     """
     bundle = source if isinstance(source, Bundle) else bundles.load(source)
+    if bundle.task is not None:
+        raise BundleError(
+            "it was recorded of a trainer of somebody's own code, which no bundle holds",
+            ", ".join(shortened(one.run.backend) for one in bundle.runs),
+            "give that trainer with --trainer MODULE:FUNCTION, or to harness.replay_adopted",
+        )
     named = None if backends is None else distinct_backends(backends)
     trained = [_problem(one, given) for one, given in _beside(bundle, problems)]
     grouped: dict[tuple[int, str], list[Recorded]] = {}

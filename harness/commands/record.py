@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from backends.errors import LockstepError
+from harness.commands import trainers
+
+if TYPE_CHECKING:
+    from harness.bundle import Bundle
+    from harness.progress import Progress
+
+OF_PROBLEMS = ("problems", "backend", "dtype", "epochs")
+"""Options that say nothing of a trainer of one's own."""
 
 
 def add(commands: Any) -> None:
     """Adds the command to a parser's."""
     record = commands.add_parser(
         "record",
-        help="train problems and keep what came of it in one file, for `replay` elsewhere",
+        help="train problems, or your own code, and keep what came of it in one file, for `replay` elsewhere",
         description="Train problems and write a bundle: the problems, every loss, the whole last state, what is asked for on "
-        "the way, and the environment. Nothing is written unless everything trained.",
+        "the way, and the environment. With --trainer the same of your own code: hashes of its batches, every loss, parameters "
+        "and buffers at both ends. Nothing is written unless everything trained.",
     )
     record.set_defaults(run=_record)
     record.add_argument("out", metavar="OUT", help="the file to write, as NAME.lockstep.npz")
-    record.add_argument(
+    problems = record.add_argument(
         "problems",
         nargs="+",
+        default=[],
         metavar="NAME|FILE.toml",
-        help="problems of the catalogue (`lockstep list`) or problem files",
+        help="problems of the catalogue (`lockstep list`) or problem files; none beside --trainer",
     )
+    problems.required = False  # "*" would be matched, with nothing, before an option that stands behind OUT
     record.add_argument(
         "--backend", action="append", metavar="NAME", help="a backend to train on; repeat it; default: all"
     )
@@ -29,6 +42,7 @@ def add(commands: Any) -> None:
         "--dtype", action="append", metavar="DTYPE", help="float64 or float32; repeat it; default: both"
     )
     record.add_argument("--epochs", type=int, metavar="N", help="instead of each problem's own")
+    trainers.add_options(record, mapping=False, many="give one; nothing of it but its numbers is kept")
     record.add_argument(
         "--parameters-at",
         default="",
@@ -43,7 +57,9 @@ def add(commands: Any) -> None:
         help="of which steps, counted from 0, every stage is kept, with the state that it started from; `last` is one",
     )
     record.add_argument(
-        "--without-data", action="store_true", help="keep hashes of the data and the initial parameters only"
+        "--without-data",
+        action="store_true",
+        help="keep hashes of the data and the initial parameters only; of a trainer no data are kept in any case",
     )
     record.add_argument(
         "--without-machine", action="store_true", help="say nothing of the machine, only versions"
@@ -58,29 +74,62 @@ def add(commands: Any) -> None:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from backends.problem import DTYPES
     from harness.bundle.size import size_of
     from harness.progress import Progress
-    from harness.recording import record
 
-    with Progress(quiet=options.quiet, doing="recording") as progress:
-        made = record(
-            options.out,
-            options.problems,
-            backends=options.backend,
-            dtypes=options.dtype or DTYPES,
-            epochs=options.epochs,
-            parameters_at=_moments(options.parameters_at),
-            stages_at=_moments(options.stages_at),
-            data=not options.without_data,
-            machine=not options.without_machine,
-            max_size=size_of(options.max_size),
-            progress=progress.finished,
-        )
+    _check(options)
+    kept = {
+        "parameters_at": _moments(options.parameters_at),
+        "stages_at": _moments(options.stages_at),
+        "data": not options.without_data,
+        "machine": not options.without_machine,
+        "max_size": size_of(options.max_size),
+    }
+    if options.trainer:
+        made = trainers.record(options, options.out, **kept)
+    else:
+        with Progress(quiet=options.quiet, doing="recording") as progress:
+            made = _record_problems(options, progress, kept)
     if not options.quiet:
         for one in made.runs:
             print(f"{one.run.problem} {one.run.dtype} {one.run.backend}: {_kept(one)}")
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Either problems or a trainer, and of each only what is said of it."""
+    if options.trainer:
+        if odd := [one for one in OF_PROBLEMS if getattr(options, one)]:
+            raise LockstepError(
+                "a trainer is recorded, and what is of problems is given, too", ", ".join(odd), "leave it out"
+            )
+    elif not options.problems:
+        raise LockstepError(
+            "there is nothing to record",
+            "no problem, no trainer",
+            "name a problem, or --trainer MODULE:FUNCTION",
+        )
+    elif options.steps is not None or options.batches:
+        raise LockstepError(
+            "problems have their own steps and batches",
+            "--steps or --batches",
+            "give --epochs, or leave them out",
+        )
+
+
+def _record_problems(options: argparse.Namespace, progress: Progress, kept: dict[str, Any]) -> Bundle:
+    from backends.problem import DTYPES
+    from harness.recording import record
+
+    return record(
+        options.out,
+        options.problems,
+        backends=options.backend,
+        dtypes=options.dtype or DTYPES,
+        epochs=options.epochs,
+        progress=progress.finished,
+        **kept,
+    )
 
 
 def _moments(text: str) -> list[int | str]:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from backends.errors import LockstepError
+from harness.commands import trainers
 from harness.commands.output import add_outputs, check_outputs, publish
+
+if TYPE_CHECKING:
+    from harness.replaying import Replayed
 
 
 def add(commands: Any) -> None:
@@ -16,7 +21,8 @@ def add(commands: Any) -> None:
         "replay",
         help="train what was recorded, here, and judge whether the same comes of it",
         description="Train what a bundle of `lockstep record` holds, and judge whether every loss, the parameters and the "
-        "recorded stages are those that were recorded; and show in what the environment differs.",
+        "recorded stages are those that were recorded; and show in what the environment differs. A bundle holds no code: where "
+        "it was recorded with --trainer, give one here.",
     )
     replay.set_defaults(run=_replay)
     replay.add_argument("bundle", metavar="BUNDLE", help="the file that `lockstep record` wrote")
@@ -32,6 +38,14 @@ def add(commands: Any) -> None:
         default=[],
         metavar="NAME|FILE.toml",
         help="a problem whose data the bundle does not hold; repeat it",
+    )
+    trainers.add_options(
+        replay, mapping=False, steps=False, many="where one was recorded; the batches come with it"
+    )
+    replay.add_argument(
+        "--map",
+        metavar="FILE",
+        help="which recorded parameter is which of the trainer, from `lockstep map`; by default they have the same names",
     )
     replay.add_argument(
         "--tolerance",
@@ -49,22 +63,10 @@ def add(commands: Any) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     from harness.manifest import manifest
-    from harness.progress import Progress
-    from harness.replaying import replay
     from harness.report import changes, document
 
     check_outputs(options)
-    with Progress(quiet=options.quiet) as progress:
-        result = replay(
-            options.bundle,
-            backends=options.backend,
-            problems=options.problem,
-            tolerance=options.tolerance,
-            rtol=options.rtol,
-            atol=options.atol,
-            progress=progress.finished,
-            say=progress.note,
-        )
+    result = _result(options)
     recorded = {
         "bundle": Path(options.bundle).name,
         "environment": dict(result.recorded),
@@ -75,11 +77,40 @@ def _replay(options: argparse.Namespace) -> int:
     return result.verdict.exit_status
 
 
+def _result(options: argparse.Namespace) -> Replayed:
+    """Of the trainer that is named, or of the bundle's own problems; the bundle is read before any code is imported."""
+    from harness import bundle
+    from harness.progress import Progress
+    from harness.replaying import replay
+
+    held = bundle.load(options.bundle)
+    if options.trainer:
+        if options.backend or options.problem:
+            raise LockstepError(
+                "a trainer is given, and a backend or a problem, too",
+                ", ".join([*(options.backend or ()), *options.problem]),
+                "leave them out: a bundle is of problems or of a trainer",
+            )
+        return trainers.replay(options, held)
+    with Progress(quiet=options.quiet) as progress:
+        return replay(
+            held,
+            backends=options.backend,
+            problems=options.problem,
+            tolerance=options.tolerance,
+            rtol=options.rtol,
+            atol=options.atol,
+            progress=progress.finished,
+            say=progress.note,
+        )
+
+
 def _command(options: argparse.Namespace) -> str:
     """What a shell is told to find the same again; where the report goes is left out."""
     words = ["lockstep", "replay", options.bundle]
     for flag in ("backend", "problem"):
         words += [f"--{flag}={value}" for value in getattr(options, flag) or ()]
+    words += trainers.words(options)
     for flag in ("rtol", "atol"):
         value = getattr(options, flag)
         words += [] if value is None else [f"--{flag}={value}"]

@@ -17,18 +17,23 @@ if TYPE_CHECKING:
 
     from harness.adopted.factories import Made
     from harness.adopted.mapping import Mapping
+    from harness.bundle import Bundle
     from harness.diagnosis import Diagnosis
     from harness.parity import Result
+    from harness.replaying import Replayed
+
+SEVERAL = "give two or more, the first is the reference"
 
 
-def add_options(command: argparse.ArgumentParser, mapping: bool = True) -> None:
+def add_options(
+    command: argparse.ArgumentParser, mapping: bool = True, steps: bool = True, many: str = SEVERAL
+) -> None:
     """The options that name adopted trainers and what they are trained on."""
     command.add_argument(
         "--trainer",
         action="append",
         metavar="MODULE:FUNCTION",
-        help="a function of your own code that returns an adopted trainer (docs/adopt.md); give two or more, the first is "
-        "the reference",
+        help=f"a function of your own code that returns an adopted trainer (docs/adopt.md); {many}",
     )
     command.add_argument(
         "--batches",
@@ -42,6 +47,7 @@ def add_options(command: argparse.ArgumentParser, mapping: bool = True) -> None:
             metavar="FILE",
             help="which parameter is which, from `lockstep map`; one for each trainer after the first; by default found",
         )
+    if steps:
         command.add_argument("--steps", type=int, metavar="N", help="how many steps adopted trainers train")
     command.add_argument(
         "--isolated", action="store_true", help="each adopted trainer in a process of its own"
@@ -64,7 +70,7 @@ def add(commands: Any) -> None:
         "Exit status 3 if a parameter is left over.",
     )
     command.set_defaults(run=_run_map)
-    add_options(command, mapping=False)
+    add_options(command, mapping=False, steps=False)
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the mapping there, as JSON")
 
 
@@ -93,13 +99,40 @@ def diagnose(options: argparse.Namespace) -> Diagnosis:
     return adopted.diagnose(trainers, batches, mapping=_mappings(options.map), steps=options.steps)
 
 
+def record(options: argparse.Namespace, out: str, **kept: Any) -> Bundle:
+    """Record the trainer that was named."""
+    from harness import record_adopted
+
+    (trainer,), batches = _made(options, 1, exactly=True)
+    return record_adopted(out, trainer, batches, steps=options.steps, **kept)
+
+
+def replay(options: argparse.Namespace, source: Bundle) -> Replayed:
+    """Replay a bundle on the trainer that was named."""
+    from harness import replay_adopted
+
+    (trainer,), batches = _made(options, 1, exactly=True)
+    return replay_adopted(
+        source,
+        trainer,
+        batches,
+        mapping=None if options.map is None else _read([options.map])[0],
+        tolerance=options.tolerance,
+        rtol=options.rtol,
+        atol=options.atol,
+    )
+
+
 def words(options: argparse.Namespace) -> list[str]:
     """The options as a shell is told them again."""
-    found = [
-        f"--{flag}={value}" for flag in ("trainer", "map", "python") for value in getattr(options, flag) or ()
+    given = [
+        (flag, getattr(options, flag, None)) for flag in ("trainer", "map", "python", "batches", "steps")
     ]
-    found += [
-        f"--{flag}={value}" for flag in ("batches", "steps") if (value := getattr(options, flag)) is not None
+    found = [
+        f"--{flag}={value}"
+        for flag, values in given
+        for value in (values if isinstance(values, list) else [values])
+        if value is not None
     ]
     return found + (["--isolated"] if options.isolated else [])
 
@@ -129,9 +162,8 @@ def _made(options: argparse.Namespace, fewest: int, exactly: bool = False) -> tu
 
     targets = options.trainer or []
     if len(targets) < fewest or (exactly and len(targets) != fewest):
-        raise LockstepError(
-            "two trainers are needed", f"{len(targets)}", "give --trainer module:function twice"
-        )
+        needed, often = ("two trainers are", "twice") if fewest > 1 else ("one trainer is", "once")
+        raise LockstepError(f"{needed} needed", f"{len(targets)}", f"give --trainer module:function {often}")
     pythons = options.python or []
     if pythons and len(pythons) != len(targets):
         raise LockstepError(
@@ -154,9 +186,13 @@ def _made(options: argparse.Namespace, fewest: int, exactly: bool = False) -> tu
 
 
 def _mappings(files: list[str] | None) -> list[Mapping] | None:
+    return None if files is None else _read(files)
+
+
+def _read(files: list[str]) -> list[Mapping]:
     from harness.adopted.mapping_file import read
 
-    return None if files is None else [read(Path(one)) for one in files]
+    return [read(Path(one)) for one in files]
 
 
 def _table(mapping: Mapping, left: str, right: str) -> RenderableType:
