@@ -25,9 +25,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from backends import numpy_vjp
 from backends.errors import LockstepError
 from backends.problem import Batching, Layer
-from harness import bundle
+from harness import bundle, record_adopted, replay_adopted
 from harness.bundle import BundleError, archive, npy, strict_json
 from harness.bundle.content import DOCUMENT
 from harness.manifest import manifest
@@ -79,6 +80,23 @@ def valid():
         return path.read_bytes()
 
 
+def side():
+    """A trainer of somebody's own, and its batches."""
+    chain = [(numpy_vjp.dot, "w"), (numpy_vjp.add, "b ä")]
+    params = {"w": np.ones((2, 1)), "b ä": np.zeros(1)}
+    trainer = numpy_vjp.adopt(chain, numpy_vjp.mean_squared_loss, numpy_vjp.sgd(0.1), params)
+    return trainer, [(np.full((3, 2), float(one)), np.ones((3, 1))) for one in range(4)]
+
+
+@cache
+def taken():
+    """The bytes of a bundle of that trainer, which has everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "one.lockstep.npz"
+        record_adopted(path, *side(), parameters_at=[0, 2, "last"], stages_at=[1])
+        return path.read_bytes()
+
+
 @pytest.fixture
 def write(tmp_path):
     """Writes bytes to a file and gives its path."""
@@ -97,15 +115,15 @@ def members(content=None):
         return {name: zipped.read(name) for name in zipped.namelist() if name != archive.SUMS}
 
 
-def with_document(change):
+def with_document(change, content=None):
     """The bundle with `change` made of its document, and its hashes made anew."""
-    told = json.loads(members()[DOCUMENT])
+    told = json.loads(members(content)[DOCUMENT])
     change(told)
-    return archive.pack({**members(), DOCUMENT: json.dumps(told).encode()})
+    return archive.pack({**members(content), DOCUMENT: json.dumps(told).encode()})
 
 
-def with_member(name, content):
-    return archive.pack({**members(), name: content})
+def with_member(name, array, content=None):
+    return archive.pack({**members(content), name: array})
 
 
 def zipped(entries, **changes):
@@ -163,7 +181,8 @@ def test_other_tools_read_it(write, tmp_path):
         sums = dict(line.split("  ")[::-1] for line in zipped.read(archive.SUMS).decode().splitlines())
         assert {name: hashlib.sha256(zipped.read(name)).hexdigest() for name in sums} == sums
         assert {*sums, archive.SUMS} == set(zipped.namelist())
-    Draft202012Validator(schema("bundle")).validate(json.loads(members()[DOCUMENT]))
+    for content in (valid(), taken()):
+        Draft202012Validator(schema("bundle")).validate(json.loads(members(content)[DOCUMENT]))
 
 
 @pytest.mark.parametrize("name", catalogue())
@@ -293,6 +312,14 @@ def problem(key, value):
     return lambda: with_document(lambda told: told["problems"][0]["document"].update({key: value}))
 
 
+def task(key, value):
+    return lambda: with_document(lambda told: told["task"].update({key: value}), taken())
+
+
+def of_task(name, array):
+    return lambda: with_member(name, saved(array), taken())
+
+
 def run(key, value):
     return lambda: with_document(lambda told: told["runs"][0].update({key: value}))
 
@@ -306,7 +333,11 @@ def losses(content):
 
 
 def without(name):
-    return lambda: archive.pack({key: value for key, value in members().items() if key != name})
+    return lambda: archive.pack(without_member(valid(), name))
+
+
+def without_member(content, name):
+    return {key: value for key, value in members(content).items() if key != name}
 
 
 NUMBERS = np.arange(6.0).tobytes()
@@ -442,6 +473,45 @@ REFUSED = {
         lambda: with_member("runs/0/%6cosses.npy", saved(np.ones(2))),
         "written in two ways",
     ),
+    # of somebody's own trainer
+    "other batches' hashes": (
+        of_task("task/batches.npy", np.zeros((3, 32), np.uint8)),
+        "the hashes are not those of the batches",
+    ),
+    "hashes of floats": (of_task("task/batches.npy", np.zeros((4, 32))), "another kind of number"),
+    "no hashes": (lambda: archive.pack(without_member(taken(), "task/batches.npy")), "an array is missing"),
+    "a task of another length": (task("steps", 1 << 40), "the hashes are not those of the batches"),
+    "a task of no step": (task("steps", 0), "is not valid"),
+    "a task of another dtype": (task("dtype", "float32"), "its run has another dtype than its task"),
+    "a start that is not there": (
+        lambda: archive.pack(without_member(taken(), "task/start/count.npy")),
+        "lacks its count",
+    ),
+    "a start of another shape": (of_task("task/start/parameters/w.npy", np.ones((3, 1))), "not in one shape"),
+    "a start of another name": (of_task("task/start/parameters/v.npy", np.ones(2)), "not all its parameters"),
+    "a start of half": (of_task("task/start/parameters/w.npy", np.ones((2, 1), "f2")), "not in one shape"),
+    "an end of another dtype": (
+        of_task("runs/0/final/parameters/w.npy", np.ones((2, 1), "f4")),
+        "not in one shape",
+    ),
+    "a moment of another shape": (of_task("runs/0/parameters/2/w.npy", np.ones(2)), "not in one shape"),
+    "a start beside hashes": (task("start", False), "an array of nothing"),
+    "too many losses of a task": (of_task(LOSSES, np.ones(5)), "it has 4 steps"),
+    "a trainer to import": (task("trainer", "os:system"), "does not take trainer"),
+    "a task and a problem": (
+        lambda: with_document(
+            lambda told: told.update(problems=json.loads(members()[DOCUMENT])["problems"]), taken()
+        ),
+        "problems: is not valid",
+    ),
+    "a task and two runs": (
+        lambda: with_document(lambda told: told["runs"].append(told["runs"][0]), taken()),
+        "runs: is not valid",
+    ),
+    "no problem and no task": (
+        lambda: with_document(lambda told: told.pop("task"), taken()),
+        "problems: is not valid",
+    ),
     "bfloat16 of floats": (document("bfloat16", ["runs/0/losses"]), "said to be bfloat16 is not"),
     "bfloat16 of nothing": (document("bfloat16", ["runs/0/gains"]), "bfloat16 is missing"),
     "data that are not finite": (
@@ -562,10 +632,13 @@ VALUES = st.recursive(
 )
 
 
+BASES = st.sampled_from((valid, taken))
+
+
 @st.composite
 def cut_up(draw):
     """The file with some bytes changed, taken out, put in or cut off."""
-    content = bytearray(valid())
+    content = bytearray(draw(BASES)())
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, max(len(content) - 1, 0)))
         what = draw(st.sampled_from(("change", "remove", "insert", "cut", "copy")))
@@ -585,7 +658,8 @@ def cut_up(draw):
 @st.composite
 def other_document(draw):
     """The bundle with another value somewhere in its document, under right hashes."""
-    told = json.loads(members()[DOCUMENT])
+    held = members(draw(BASES)())
+    told = json.loads(held[DOCUMENT])
     place = told
     while True:
         keys = list(place) if isinstance(place, dict) else range(len(place))
@@ -601,7 +675,7 @@ def other_document(draw):
             place[draw(st.text(max_size=8))] = draw(VALUES)
         elif keys:
             place[key] = draw(VALUES)
-        return archive.pack({**members(), DOCUMENT: json.dumps(told).encode("utf-8", "surrogatepass")})
+        return archive.pack({**held, DOCUMENT: json.dumps(told).encode("utf-8", "surrogatepass")})
 
 
 HEADS = st.builds(
@@ -618,7 +692,7 @@ HEADS = st.builds(
 @st.composite
 def other_member(draw):
     """The bundle with another array, under right hashes."""
-    held = members()
+    held = members(draw(BASES)())
     name = draw(st.sampled_from(sorted(held)))
     content = bytearray(held[name])
     what = draw(st.sampled_from(("header", "bytes", "cut", "swap", "remove", "text")))
@@ -698,15 +772,24 @@ def test_json_is_read_as_others_read_it():
 @st.composite
 def misfit(draw):
     """A bundle that can be read, in which arrays are of another shape, dtype or content, or are not there."""
-    held = members()
+    held = members(draw(BASES)())
     for name in draw(st.lists(st.sampled_from(sorted(set(held) - {DOCUMENT})), min_size=1, max_size=4)):
         shape = draw(st.sampled_from([(), (1,), (6,), (3, 3), (0, 2), (3, 2, 1)]))
         dtype = draw(st.sampled_from(["float64", "float32", "float16"]))
         value = draw(st.sampled_from([0.0, 1.5, np.nan, np.inf, 6e4]))
         count = name.endswith("/count.npy")
         array = np.asarray(draw(st.integers(0, 1 << 62))) if count else np.full(shape, value, dtype)
+        if name == "task/batches.npy":
+            array = np.full((4, 32), draw(st.integers(0, 255)), np.uint8)
         held[name] = saved(array)
     return archive.pack(held)
+
+
+def replayed(held):
+    """Here, each kind by what it needs."""
+    if held.task is None:
+        return replay(held, tolerance="fixed", backends=["numpy"])
+    return replay_adopted(held, *side())
 
 
 @settings(max_examples=25, database=None)
@@ -716,7 +799,7 @@ def test_what_can_be_read_can_be_replayed_and_told(tmp_path_factory, content):
     path.write_bytes(content)
     with suppress(LockstepError), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of numbers that are not finite
-        told = report.to_document(replay(path, tolerance="fixed", backends=["numpy"]), manifest())
+        told = report.to_document(replayed(bundle.load(path)), manifest())
         assert report.dumps(told)
         assert markdown.render(told)
         assert junit.render(told)
