@@ -8,21 +8,22 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from backends.problem import Array, Arrays, Problem
-from backends.protocol import Snapshot, Trace
+from backends.protocol import Trace
 from harness.bundle import npy
 from harness.bundle.archive import BundleError
+from harness.bundle.arrays import nothing_left, some, take, taken
 from harness.bundle.content import (
     DOCUMENT,
     FORMAT,
     SCHEMA_VERSION,
     Bundle,
     Kept,
-    KeptTask,
     Recorded,
     quoted,
     under,
 )
 from harness.bundle.strict_json import parse
+from harness.bundle.task import check_run, task_of
 from harness.compare import Fingerprint, Run
 from harness.problem_document import build, check, describe, shortened
 from harness.schema import load as schema
@@ -46,20 +47,40 @@ def loaded(members: Mapping[str, bytes]) -> Bundle:
     """
     told = _document(members)
     left = _decoded(members, set(told[npy.BFLOAT16]))
-    task = _task(told["task"], _take(left, "task/")) if "task" in told else None
+    if any("task" in one for one in told["problems"]):
+        return _of_task(told, left)
     problems = tuple(
-        _kept(one, _take(left, f"problems/{index}/")) for index, one in enumerate(told["problems"])
+        _kept(one, take(left, f"problems/{index}/")) for index, one in enumerate(told["problems"])
     )
-    trained = [_Trained(task.name, task.steps)] if task else [_trained(one) for one in problems]
-    runs = tuple(
-        _recorded(one, trained, _take(left, f"runs/{index}/")) for index, one in enumerate(told["runs"])
-    )
-    _nothing_left(left)
+    runs = _runs(told, [_trained(one) for one in problems], left)
     _check_distinct("problems", [one.document["name"] for one in problems])
     _check_distinct("runs", [f"{one.run.problem} {one.run.dtype} {one.run.backend}" for one in runs])
-    if task:
-        _check_of_task(task, runs[0])
-    return Bundle(told["environment"], problems, runs, task)
+    return Bundle(told["environment"], problems, runs)
+
+
+def _of_task(told: Mapping[str, Any], left: dict[str, Array]) -> Bundle:
+    """One of a user's own code: one task and one run."""
+    if len(told["problems"]) > 1 or len(told["runs"]) > 1:
+        raise BundleError(
+            "it holds more than one task and one run",
+            f"{len(told['problems'])} and {len(told['runs'])}",
+            "record each by itself",
+        )
+    task = task_of(told["problems"][0], take(left, "task/"))
+    runs = _runs(told, [_Trained(task.name, task.steps)], left)
+    check_run(task, runs[0])
+    return Bundle(told["environment"], (), runs, task)
+
+
+def _runs(
+    told: Mapping[str, Any], trained: Sequence[_Trained], left: dict[str, Array]
+) -> tuple[Recorded, ...]:
+    """All runs; no array is left then."""
+    runs = tuple(
+        _recorded(one, trained, take(left, f"runs/{index}/")) for index, one in enumerate(told["runs"])
+    )
+    nothing_left(left)
+    return runs
 
 
 def _check_distinct(what: str, names: Sequence[str]) -> None:
@@ -123,19 +144,14 @@ def _check_numbers(name: str, array: Array) -> None:
         )
 
 
-def _take(left: dict[str, Array], prefix: str) -> dict[str, Array]:
-    """The arrays under a prefix, which are taken out."""
-    return {name.removeprefix(prefix): left.pop(name) for name in [*left] if name.startswith(prefix)}
-
-
 def _kept(told: Mapping[str, Any], arrays: dict[str, Array]) -> Kept:
     document = told["document"]
     if not told["data"]:
-        _nothing_left(arrays)
+        nothing_left(arrays)
         return Kept(document, None)
-    initial = _take(arrays, "initial/")
-    x, y = (_one(arrays, name) for name in ("x", "y"))
-    _nothing_left(arrays)
+    initial = take(arrays, "initial/")
+    x, y = (taken(arrays, name) for name in ("x", "y"))
+    nothing_left(arrays)
     return Kept(document, _problem(document, x, y, initial))
 
 
@@ -148,41 +164,6 @@ class _Trained(NamedTuple):
 
 def _trained(kept: Kept) -> _Trained:
     return _Trained(kept.document["name"], None if kept.problem is None else kept.problem.steps)
-
-
-def _task(told: Mapping[str, Any], arrays: dict[str, Array]) -> KeptTask:
-    batches = _one(arrays, "batches")
-    if batches.shape != (told["steps"], 32):
-        raise BundleError(
-            "the hashes are not those of the batches",
-            f"shape {shortened(batches.shape)}",
-            f"it has {shortened(told['steps'])} steps, and 32 bytes for each",
-        )
-    start = snapshot_of(_take(arrays, "start/")) if told["start"] else None
-    _nothing_left(arrays)
-    return KeptTask(told["name"], told["dtype"], batches, start, told["generator"])
-
-
-def _check_of_task(task: KeptTask, one: Recorded) -> None:
-    """What it began with, what it ended with and what was kept on the way are of the same names, shapes and numbers."""
-    assert one.run.trace is not None
-    ends = one.run.trace.final
-    told = [task.start, *(Snapshot(some, buffers=ends.buffers) for some in one.parameters.values())]
-    for begun in (ends, *(some for some in told if some is not None)):
-        if _forms(begun.parameters) != _forms(ends.parameters) or begun.buffers.keys() != ends.buffers.keys():
-            raise BundleError(
-                "not all its parameters are there at all moments, or not in one shape",
-                shortened(sorted(begun.parameters.keys() ^ ends.parameters.keys()) or "other shapes"),
-                "record it again",
-            )
-    if other := {one.run.dtype, *(str(value.dtype) for value in ends.parameters.values())} - {task.dtype}:
-        raise BundleError(
-            "its run has another dtype than its task", ", ".join(sorted(other)), "record it again"
-        )
-
-
-def _forms(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {name: (value.shape, str(value.dtype)) for name, value in arrays.items()}
 
 
 def _problem(document: Mapping[str, Any], x: Array, y: Array, initial: Arrays) -> Problem:
@@ -211,12 +192,12 @@ def _recorded(told: Mapping[str, Any], trained: Sequence[_Trained], arrays: dict
             "a run is of no problem", str(told["problem"]), f"{len(trained)} problems are there"
         )
     about = trained[told["problem"]]
-    losses = _one(arrays, "losses")
+    losses = taken(arrays, "losses")
     if losses.ndim != 1 or len(losses) != (about.steps or max(1, len(losses))):
         wanted = "one for each step" if about.steps is None else f"{about.steps} steps"
         raise BundleError("the losses are not those of the run", f"shape {losses.shape}", f"it has {wanted}")
     parameters, stages = (
-        {moment: _some(arrays, f"{kind}/{moment}/") for moment in told[f"{kind}_at"]}
+        {moment: some(arrays, f"{kind}/{moment}/") for moment in told[f"{kind}_at"]}
         for kind in ("parameters", "stages")
     )
     if beyond := [one for one in parameters if one > len(losses)] + [
@@ -229,7 +210,7 @@ def _recorded(told: Mapping[str, Any], trained: Sequence[_Trained], arrays: dict
         about.name,
         told["dtype"],
         told["backend"],
-        trace=Trace(losses, snapshot_of(_take(arrays, "final/"))),
+        trace=Trace(losses, snapshot_of(take(arrays, "final/"))),
         given={
             name: Fingerprint(tuple(one["shape"]), one["dtype"], one["sha256"])
             for name, one in told["given"].items()
@@ -237,23 +218,5 @@ def _recorded(told: Mapping[str, Any], trained: Sequence[_Trained], arrays: dict
         environment=told["environment"],
         evaluation=arrays.pop("evaluation", None),
     )
-    _nothing_left(arrays)
+    nothing_left(arrays)
     return Recorded(told["problem"], run, told["stepwise"], parameters, stages)
-
-
-def _one(arrays: dict[str, Array], name: str) -> Array:
-    if name not in arrays:
-        raise BundleError("an array is missing", repr(name), "record it again")
-    return arrays.pop(name)
-
-
-def _some(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
-    found = _take(arrays, prefix)
-    if not found:
-        raise BundleError("arrays are missing", repr(prefix), "record it again")
-    return found
-
-
-def _nothing_left(arrays: Mapping[str, Array]) -> None:
-    if arrays:
-        raise BundleError("it holds an array of nothing", shortened(next(iter(arrays))), "record it again")

@@ -23,8 +23,10 @@ def to_bytes(bundle: Bundle) -> bytes:
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         "environment": bundle.environment,
-        "problems": [{"document": one.document, "data": one.problem is not None} for one in bundle.problems],
-        **({} if bundle.task is None else {"task": _task_document(bundle.task)}),
+        "problems": [
+            *({"document": one.document, "data": one.problem is not None} for one in bundle.problems),
+            *([] if bundle.task is None else [_task_document(bundle.task)]),
+        ],
         "runs": [_run_document(one) for one in bundle.runs],
         npy.BFLOAT16: sorted(name for name, array in arrays.items() if array.dtype.name == npy.BFLOAT16),
     }
@@ -66,13 +68,8 @@ def _run_arrays(one: Recorded) -> dict[str, Array]:
 
 
 def _task_document(task: KeptTask) -> dict[str, Any]:
-    return {
-        "name": task.name,
-        "dtype": task.dtype,
-        "steps": task.steps,
-        "start": task.start is not None,
-        "generator": task.generator,
-    }
+    told = {"name": task.name, "dtype": task.dtype, "steps": task.steps, "generator": task.generator}
+    return {"task": told, "data": task.start is not None}
 
 
 def _run_document(one: Recorded) -> dict[str, Any]:

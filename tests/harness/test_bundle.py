@@ -313,7 +313,7 @@ def problem(key, value):
 
 
 def task(key, value):
-    return lambda: with_document(lambda told: told["task"].update({key: value}), taken())
+    return lambda: with_document(lambda told: told["problems"][0]["task"].update({key: value}), taken())
 
 
 def of_task(name, array):
@@ -495,21 +495,24 @@ REFUSED = {
         "not in one shape",
     ),
     "a moment of another shape": (of_task("runs/0/parameters/2/w.npy", np.ones(2)), "not in one shape"),
-    "a start beside hashes": (task("start", False), "an array of nothing"),
+    "a start beside hashes": (
+        lambda: with_document(lambda told: told["problems"][0].update(data=False), taken()),
+        "an array of nothing",
+    ),
     "too many losses of a task": (of_task(LOSSES, np.ones(5)), "it has 4 steps"),
     "a trainer to import": (task("trainer", "os:system"), "does not take trainer"),
     "a task and a problem": (
         lambda: with_document(
-            lambda told: told.update(problems=json.loads(members()[DOCUMENT])["problems"]), taken()
+            lambda told: told["problems"].extend(json.loads(members()[DOCUMENT])["problems"]), taken()
         ),
-        "problems: is not valid",
+        "more than one task and one run",
     ),
     "a task and two runs": (
         lambda: with_document(lambda told: told["runs"].append(told["runs"][0]), taken()),
-        "runs: is not valid",
+        "more than one task and one run",
     ),
     "no problem and no task": (
-        lambda: with_document(lambda told: told.pop("task"), taken()),
+        lambda: with_document(lambda told: told["problems"].clear(), taken()),
         "problems: is not valid",
     ),
     "bfloat16 of floats": (document("bfloat16", ["runs/0/losses"]), "said to be bfloat16 is not"),

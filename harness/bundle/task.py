@@ -1,0 +1,58 @@
+"""What a bundle says of the training of a user's own code: everything is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from backends.problem import Array
+from backends.protocol import Snapshot
+from harness.bundle.archive import BundleError
+from harness.bundle.arrays import nothing_left, take, taken
+from harness.bundle.content import KeptTask, Recorded
+from harness.problem_document import shortened
+from harness.stages import snapshot_of
+
+
+def task_of(kept: Mapping[str, Any], arrays: dict[str, Array]) -> KeptTask:
+    """The task, of which the document says `kept`; no array is left then."""
+    told = kept["task"]
+    batches = taken(arrays, "batches")
+    if batches.shape != (told["steps"], 32):
+        raise BundleError(
+            "the hashes are not those of the batches",
+            f"shape {shortened(batches.shape)}",
+            f"it has {shortened(told['steps'])} steps, and 32 bytes for each",
+        )
+    start = snapshot_of(take(arrays, "start/")) if kept["data"] else None
+    nothing_left(arrays)
+    return KeptTask(told["name"], told["dtype"], batches, start, told["generator"])
+
+
+def check_run(task: KeptTask, one: Recorded) -> None:
+    """What it began with, what it ended with and what was kept on the way are of the same names, shapes and numbers."""
+    assert one.run.trace is not None
+    ends = one.run.trace.final
+    others = [] if task.start is None else [task.start]
+    others += [Snapshot(some, buffers=ends.buffers) for some in one.parameters.values()]
+    for other in others:
+        if _forms(other) != _forms(ends):
+            raise BundleError(
+                "not all its parameters are there at all moments, or not in one shape",
+                shortened(sorted(_forms(other).keys() ^ _forms(ends).keys()) or "other shapes"),
+                "record it again",
+            )
+    if odd := {one.run.dtype, *(str(value.dtype) for value in ends.parameters.values())} - {task.dtype}:
+        raise BundleError(
+            "its run has another dtype than its task", ", ".join(sorted(odd)), "record it again"
+        )
+
+
+def _forms(state: Snapshot) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Of parameters and buffers."""
+    kinds = {"parameters": state.parameters, "buffers": state.buffers}
+    return {
+        f"{kind}/{name}": (value.shape, str(value.dtype))
+        for kind, arrays in kinds.items()
+        for name, value in arrays.items()
+    }
