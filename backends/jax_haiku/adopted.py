@@ -255,12 +255,16 @@ def _haiku(model: hk.Transformed | hk.TransformedWithState) -> Apply:
 
 
 def _keeping(seen: dict[str, Any]) -> Callable[..., Any]:
-    """An interceptor that keeps what each Haiku module gives; of one that is called again, under ``name#1``."""
+    """An interceptor that keeps what each Haiku module gives; of one that is called again, under ``name#1``.
+
+    What a module gives inside a scan or a loop of JAX is a tracer, which has no numbers.
+    """
 
     def keep(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         output = method(*args, **kwargs)
         first = output[0] if isinstance(output, tuple) and output else output
-        if context.method_name == "__call__" and isinstance(first, jax.Array):
+        known = isinstance(first, jax.Array) and not isinstance(first, jax.core.Tracer)
+        if context.method_name == "__call__" and known:
             name = context.module.module_name
             calls = sum(one.partition("#")[0] == name for one in seen)
             seen[f"{name}#{calls}" if calls else name] = first

@@ -1,8 +1,9 @@
-"""An LSTM: torch, and a scan in plain JAX whose gates stand in Haiku's order.
+"""An LSTM: torch, and Haiku, whose gates stand in another order.
 
-The mistake: Haiku, Keras and TensorFlow add 1 to the forget gate; torch does not.
+The mistake: Haiku, as Keras and TensorFlow, adds 1 to the forget gate; torch does not.
 """
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +27,31 @@ class TorchLstm(torch.nn.Module):
         return self.head(self.lstm(x)[0][:, -1])
 
 
+class Lstm(hk.Module):
+    """The hidden states of all moments: `hk.LSTM`, whose gates are i, g, f, o, with two weights and two biases, as torch has."""
+
+    def __init__(self, forget_bias):
+        super().__init__(name="lstm")
+        self.forget_bias = forget_bias
+
+    def __call__(self, x):
+        def own(name, *shape):
+            return hk.get_parameter(name, (*shape, 4 * HIDDEN), x.dtype, hk.initializers.RandomNormal())
+
+        w_i, w_h, b_i, b_h = own("w_i", FEATURES), own("w_h", HIDDEN), own("b_i"), own("b_h")
+
+        def step(carry, x):
+            hidden, memory = carry
+            i, g, f, o = jnp.split(x @ w_i + b_i + hidden @ w_h + b_h, 4, axis=-1)
+            memory = jax.nn.sigmoid(f + self.forget_bias) * memory + jax.nn.sigmoid(i) * jnp.tanh(g)
+            hidden = jax.nn.sigmoid(o) * jnp.tanh(memory)
+            return (hidden, memory), hidden
+
+        zeros = jnp.zeros((len(x), HIDDEN), x.dtype)
+        _, outputs = jax.lax.scan(step, (zeros, zeros), jnp.swapaxes(x, 0, 1))
+        return jnp.swapaxes(outputs, 0, 1)
+
+
 def original():
     torch.manual_seed(0)
     model = TorchLstm().double()
@@ -35,38 +61,14 @@ def original():
 
 
 def _port(forget_bias, name):
-    def unrolled(params, x):
-        cell = params["lstm"]
+    def model(x):
+        return hk.Linear(1, name="head")(Lstm(forget_bias)(x)[:, -1])
 
-        def step(carry, x):
-            hidden, memory = carry
-            gates = x @ cell["w_i"] + cell["b_i"] + hidden @ cell["w_h"] + cell["b_h"]
-            i, g, f, o = jnp.split(gates, 4, axis=-1)
-            memory = jax.nn.sigmoid(f + forget_bias) * memory + jax.nn.sigmoid(i) * jnp.tanh(g)
-            hidden = jax.nn.sigmoid(o) * jnp.tanh(memory)
-            return (hidden, memory), hidden
-
-        zeros = jnp.zeros((len(x), HIDDEN), x.dtype)
-        _, outputs = jax.lax.scan(step, (zeros, zeros), jnp.swapaxes(x, 0, 1))
-        return jnp.swapaxes(outputs, 0, 1)
-
-    def model(params, x):
-        return unrolled(params, x)[:, -1] @ params["head"]["w"] + params["head"]["b"]
-
-    def stages(params, x):
-        return {"lstm": unrolled(params, x), "head": model(params, x)}
-
-    rng = np.random.default_rng(1)
-    shapes = {
-        "lstm": {"w_i": (FEATURES, 4 * HIDDEN), "w_h": (HIDDEN, 4 * HIDDEN), "b_i": (4 * HIDDEN,), "b_h": (4 * HIDDEN,)},
-        "head": {"w": (HIDDEN, 1), "b": (1,)},
-    }  # fmt: skip
-    params = {
-        part: {key: rng.standard_normal(shape) for key, shape in leaves.items()}
-        for part, leaves in shapes.items()
-    }
+    with jax.enable_x64(True):
+        transformed = hk.without_apply_rng(hk.transform(model))
+        params = transformed.init(jax.random.key(0), jnp.zeros((1, 2, FEATURES), jnp.float64))
     optimizer = optax.rmsprop(1e-3, decay=0.99, eps=1e-8, eps_in_sqrt=False)  # torch's
-    return jax_haiku.adopt(model, _mean_squared, optimizer, params, stages=stages, name=name)
+    return jax_haiku.adopt(transformed, _mean_squared, optimizer, params, name=name)
 
 
 def _mean_squared(output, y):
@@ -74,11 +76,11 @@ def _mean_squared(output, y):
 
 
 def port():
-    return _port(0.0, "jax")
+    return _port(0.0, "haiku")
 
 
 def wrong_port():
-    return _port(1.0, "jax, forget bias")
+    return _port(1.0, "haiku, its forget bias")
 
 
 def batches():

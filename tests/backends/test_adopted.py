@@ -234,6 +234,18 @@ def test_a_module_that_is_called_twice_has_two_stages():
     assert "forward/layer#1" in side.observe(side.init(), BATCHES[0], ("forward",))
 
 
+def test_a_module_inside_a_scan_has_no_stage_and_those_outside_have():
+    def forward(x):
+        outputs, _ = hk.dynamic_unroll(hk.VanillaRNN(3), x[:, None], jnp.zeros((1, 3)))
+        return hk.Linear(1)(outputs[:, 0])
+
+    model = hk.without_apply_rng(hk.transform(forward))
+    params = model.init(jax.random.PRNGKey(0), jnp.zeros((2, 4)))
+    side = backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params)
+    batch = Batch(*(one.astype("float32") for one in BATCHES[0][:2]), {})
+    assert list(side.observe(side.init(), batch, ("forward",))) == ["forward/linear", "forward/output"]
+
+
 def test_a_model_may_give_the_loss_itself_and_take_trees():
     def loss(params, pair):
         x, y = pair
