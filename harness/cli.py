@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             options = parser().parse_args(arguments)
-            status: int = options.run(options)
+            status = _run(options)
         finally:  # --help and --version leave by SystemExit
             print(end="", flush=True)
     except LockstepError as error:
@@ -57,6 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:  # Python's own exit status would be 1, which means that something differs
         traceback.print_exc()
         _abandon_output()
+        return Verdict.ERROR.exit_status
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
+    """The command's status; code of the user's that ends the process does not choose it."""
+    try:
+        status: int = options.run(options)
+    except SystemExit as error:
+        print(
+            f"error: code that was to be run ended the process\n  got: sys.exit({error.code!r})\n"
+            "  fix: name a function that returns, and guard a script's own run by `if __name__ == '__main__'`",
+            file=sys.stderr,
+        )
         return Verdict.ERROR.exit_status
     return status
 

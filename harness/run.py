@@ -14,6 +14,9 @@ from backends.protocol import LOSSES_ONLY, Backend, Recording, State, Trace, Tra
 from harness.compare import Fingerprint, Run
 from harness.verdict import Verdict
 
+RAISED = (Exception, SystemExit)
+"""What code that is examined may raise: a ``sys.exit`` in it ends neither a command, with its status, nor a test suite."""
+
 Fit = Callable[[State, Batches, Recording], Trace]
 """The whole run from a state, as `Trainer.fit` makes it."""
 
@@ -43,9 +46,7 @@ def free_run(
         return _train(backend, problem, recording, fit)
     except UndecidedError as error:
         return Run(problem.name, problem.dtype, backend.name, Verdict.INCONCLUSIVE, describe(error))
-    except (
-        Exception
-    ) as error:  # whatever a backend raises is a finding about that backend, not the harness' end
+    except RAISED as error:  # whatever a backend raises is a finding about that backend, not the harness' end
         return Run(problem.name, problem.dtype, backend.name, Verdict.ERROR, describe(error))
 
 

@@ -16,7 +16,7 @@ from backends.problem import Problem
 from backends.protocol import Backend, Trainer
 from harness.compare import Run
 from harness.processes import ahead
-from harness.run import Fit, describe, fit_of, free_run
+from harness.run import RAISED, Fit, describe, fit_of, free_run
 from harness.verdict import Verdict
 
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ def run_one(backend: Chosen, problem: Problem, fit: Callable[[Trainer], Fit] = f
         loaded = backends.load(backend) if isinstance(backend, str) else backend
     except BackendUnavailableError as error:
         return Run(problem.name, problem.dtype, name_of(backend), Verdict.SKIPPED, error.got, error.fix)
-    except Exception as error:  # a third party's constructor may raise anything
+    except RAISED as error:  # a third party's constructor may raise anything
         return Run(problem.name, problem.dtype, name_of(backend), Verdict.ERROR, describe(error))
     return free_run(loaded, problem, fit=fit)
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from backends.protocol import Backend
     from harness.conformance import Check
 
+LONGEST = 1_000_000
+"""Seconds; a thread cannot wait for ever."""
+
 
 def add(commands: Any) -> None:
     """Adds the command's parser."""
@@ -36,19 +39,33 @@ def add(commands: Any) -> None:
         "--list", action="store_true", help="list the checks with their reasons, and check nothing"
     )
     conform.add_argument(
+        "--limit",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="what one check on one problem may take, before it is said to hang and the command ends; default: 300",
+    )
+    conform.add_argument(
         "--json", metavar="FILE|-", help="write what was found as JSON; - is stdout, without the table"
     )
 
 
 def _run(options: argparse.Namespace) -> int:
     from harness.conformance import check_backend, document, table
+    from harness.conformance.watch import Watch
 
     checks = _checks(options.check)
     if options.list:
         show(table.rules(checks))
         return 0
     check_target(options.json)
-    report = check_backend(_backend(options.backend), checks)
+    if not 0 < options.limit < LONGEST:
+        raise LockstepError(
+            "--limit is no time that a check may take", f"{options.limit}", f"give seconds, below {LONGEST}"
+        )
+    with Watch(options.limit) as watch:
+        watch("the backend's own module")
+        report = check_backend(_backend(options.backend), checks, watch)
     write(options.json, json.dumps(document.to_document(report), indent=1, ensure_ascii=False) + "\n")
     if options.json != "-":
         show(table.render(report))
@@ -76,12 +93,13 @@ def _backend(name: str | None) -> Backend:
     if name in backends.known() or not _is_target(name):
         return backends.load(name)
     from harness.adopted.factories import imported
+    from harness.run import RAISED
 
     try:
         made: Backend = imported(name)()
     except LockstepError:
         raise
-    except Exception as error:  # whatever the user's class raises
+    except RAISED as error:  # whatever the user's class raises
         raise LockstepError(
             "the backend cannot be made",
             f"{name}: {type(error).__name__}: {error}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from backends.errors import LockstepError
@@ -13,7 +13,7 @@ from harness.conformance.checks import CHECKS
 from harness.conformance.outcome import Outcome, Report
 from harness.conformance.problems import PROBLEMS
 from harness.conformance.subject import Subject
-from harness.run import describe
+from harness.run import RAISED, describe
 from harness.verdict import Verdict
 
 
@@ -52,7 +52,7 @@ class Case:
             return
         except BrokenRule as broken:
             found, expected = broken.found, broken.expected
-        except Exception as error:  # whatever a backend raises is a finding about it
+        except RAISED as error:  # whatever a backend raises is a finding about it
             found = describe(error)
         raise Nonconformity(f"{where}: expected {expected}", found, self.check.mend)
 
@@ -69,12 +69,15 @@ def cases(backend: Backend, checks: Iterable[Check] = CHECKS) -> Iterator[Case]:
         yield from (Case(check, one) for one in wanted(check, subjects, backend))
 
 
-def check_backend(backend: Backend, checks: Iterable[Check] = CHECKS) -> Report:
+def check_backend(
+    backend: Backend, checks: Iterable[Check] = CHECKS, watch: Callable[[str], None] = lambda what: None
+) -> Report:
     """Hold a backend to the protocol.
 
     Args:
         backend: as its class is constructed; it need not be registered.
         checks: all by default.
+        watch: told what begins, before it does.
 
     Raises:
         LockstepError: there is nothing that could be called a backend.
@@ -86,12 +89,13 @@ def check_backend(backend: Backend, checks: Iterable[Check] = CHECKS) -> Report:
                 repr(backend),
                 "give an object with the methods of backends.protocol.Backend, made, not its class",
             )
+    watch("`supports` and `trainer`")
     subjects = list(trained(backend))
     capabilities = {name for one in subjects for name in one.capabilities}
     return Report(
         str(getattr(backend, "name", "")),
         tuple(sorted(capabilities)),
-        tuple(_outcome(check, subjects, backend) for check in checks),
+        tuple(_outcome(check, subjects, backend, watch) for check in checks),
         tuple(label(one.problem) for one in subjects),
         tuple(_refused(backend)),
     )
@@ -112,7 +116,7 @@ def _refusal(backend: Backend, problem: Problem) -> str | None:
     """Why it does not train a problem; what `supports` itself does wrong is found by a check of its own."""
     try:
         refused = backend.supports(problem)
-    except Exception as error:
+    except RAISED as error:
         return f"`supports` raises {describe(error)}"
     return None if refused is None else str(getattr(refused, "reason", refused))
 
@@ -131,7 +135,9 @@ def wanted(check: Check, subjects: list[Subject], backend: Backend) -> list[Subj
     return [one for one in subjects if one.problem.name in about and check.needs <= one.capabilities]
 
 
-def _outcome(check: Check, subjects: list[Subject], backend: Backend) -> Outcome:
+def _outcome(
+    check: Check, subjects: list[Subject], backend: Backend, watch: Callable[[str], None]
+) -> Outcome:
     found = [Case(check, one) for one in wanted(check, subjects, backend)]
     if not found:
         lacking = check.needs - {name for one in subjects for name in one.capabilities}
@@ -141,6 +147,7 @@ def _outcome(check: Check, subjects: list[Subject], backend: Backend) -> Outcome
         return Outcome(check, Verdict.SKIPPED, skipped=told)
     failures = []
     for case in found:
+        watch(f"check {check.name!r} on {case.where}")
         try:
             case.run()
         except Nonconformity as error:

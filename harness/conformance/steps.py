@@ -66,6 +66,9 @@ def short_batch(subject: Subject) -> None:
     fresh = subject.fresh()
     alone, _ = fresh.step(fresh.write(fresh.init(), snapshot), short)
     near_state("a short batch after a full one", trainer.read(state), fresh.read(alone), subject.close)
+    longer, _ = trainer.step(state, batch)
+    whole, _ = fresh.step(alone, batch)  # whose first batch was the short one
+    near_state("a full batch after a short one", fresh.read(whole), trainer.read(longer), subject.close)
 
 
 def deterministic(subject: Subject) -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 import backends
 from backends.problem import Batch, Problem
 from backends.protocol import Backend, State, Trainer
+from harness.run import RAISED
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Subject:
         """What the trainer claims; nothing where it cannot be asked, which a check of its own finds."""
         try:
             return frozenset(self.trainer.capabilities)
-        except Exception:  # whatever a backend raises
+        except RAISED:  # whatever a backend raises
             return frozenset()
 
     def fresh(self) -> Trainer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.conformance.optimizers.courses import Make
 from harness.conformance.optimizers.pair import Found, Pair, Raised
-from harness.run import describe
+from harness.run import RAISED, describe
 from harness.verdict import Verdict
 
 
@@ -35,7 +35,7 @@ class OptimizerCheck:
             return self.ask(pair, dtype)
         except Raised as raised:
             return raised.found
-        except Exception as error:  # whatever an optimizer raises
+        except RAISED as error:  # whatever an optimizer raises
             return Found(Verdict.DIFFER, describe(error))
 
 

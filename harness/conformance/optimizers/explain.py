@@ -23,6 +23,7 @@ from harness.conformance.optimizers.sides import side_of
 from harness.conformance.problems import square
 from harness.explain import Confirmed
 from harness.explanations import EXPLANATIONS, variants_of
+from harness.run import RAISED
 
 SINGLE = "single precision"
 
@@ -68,7 +69,7 @@ def _holds(test: Callable[[], bool]) -> bool:
     """Whether a test passes; what cannot be run explains nothing."""
     try:
         return test()
-    except Exception:  # whatever an optimizer raises, or an alteration that is about something else
+    except RAISED:  # whatever an optimizer raises, or an alteration that is about something else
         return False
 
 

@@ -14,7 +14,7 @@ from harness.conformance.optimizers.room import Apart, apart, measured
 from harness.conformance.optimizers.running import Alteration, Path, path
 from harness.conformance.optimizers.sides import side_of
 from harness.explain import Confirmed
-from harness.run import describe
+from harness.run import RAISED, describe
 from harness.verdict import Verdict
 
 
@@ -93,7 +93,7 @@ class Pair:
         if key not in self._paths:
             try:
                 self._paths[key] = path(self.sides[index], self.course(make, dtype))
-            except Exception as error:  # whatever an optimizer raises
+            except RAISED as error:  # whatever an optimizer raises
                 verdict = Verdict.ERROR if index else Verdict.DIFFER
                 raise Raised(verdict, f"{self.names[index]} raises {describe(error)}") from error
         return self._paths[key]

@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
-from backends.problem import UNAVERAGED, UNCLIPPED
+from backends.problem import UNAVERAGED, UNCLIPPED, Batch
 from backends.protocol import NOTHING, Unsupported
 
 KEPT = {}
@@ -90,6 +90,13 @@ def one_shape(self, state, batch):
     rows = self.__dict__.setdefault("rows", len(batch.x))
     state, loss, grads = NumPyTrainer.gradients(self, state, batch)
     return state, loss, nudged(grads, len(batch.x) / rows - 1)
+
+
+def no_longer(self, state, batch):
+    """Buffers of the first batch's length: what a longer one has beyond it is not looked at."""
+    rows = self.__dict__.setdefault("rows", len(batch.x))
+    masks = {name: mask[:rows] for name, mask in batch.masks.items()}
+    return NumPyTrainer.gradients(self, state, Batch(batch.x[:rows], batch.y[:rows], masks))
 
 
 def drawn(self, state, grads):
@@ -231,6 +238,7 @@ FAULTS = {
     "counts too early": ("gradients update nothing", lambda: trainer(gradients=eager)),
     "forgets moments": ("continues", lambda: trainer(write=forgetful)),
     "remembers a shape": ("short batch", lambda: trainer(gradients=one_shape)),
+    "allocates for the first batch": ("short batch", lambda: trainer(gradients=no_longer)),
     "draws": ("deterministic", lambda: trainer(apply=drawn, capabilities=frozenset())),
     "changes the batch": ("inputs unchanged", lambda: trainer(gradients=normalises)),
     "shares": ("takes copies", lambda: trainer(write=shares)),

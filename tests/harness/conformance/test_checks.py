@@ -1,5 +1,7 @@
 """The kit: every check is passed by what keeps its rule and failed, with words, by what does not."""
 
+import sys
+
 import pytest
 
 from backends.errors import LockstepError
@@ -54,6 +56,18 @@ def test_what_a_backend_raises_is_a_finding():
     found = check_backend(trainer(step=broken), [BY_NAME["halves"]])
     assert found.failed == ("halves",)
     assert "RuntimeError: the device is gone" in found.census()
+
+
+def test_code_that_ends_the_process_is_a_finding():
+    def broken(self, state, batch):
+        sys.exit(0)
+
+    found = check_backend(trainer(step=broken), [BY_NAME["halves"]])
+    assert found.failed == ("halves",)
+    assert "SystemExit: 0" in found.census()
+    (case, *_) = cases(trainer(step=broken), [BY_NAME["halves"]])
+    with pytest.raises(Nonconformity, match="SystemExit"):
+        case.run()
 
 
 def test_a_supports_that_raises_is_a_finding():

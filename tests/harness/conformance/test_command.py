@@ -1,11 +1,14 @@
 """``lockstep conform``: exit status, what is told, and bad input."""
 
 import json
+import sys
+from threading import Event
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from harness import cli
+from harness.conformance import watch
 from harness.schema import load
 
 FAULTY = "tests.harness.conformance.test_command"
@@ -25,6 +28,18 @@ def hostile():
 
 def raising():
     raise OSError("no device")
+
+
+def ending():
+    sys.exit(0)
+
+
+def hanging():
+    from tests.harness.conformance.faults import trainer
+
+    ended = Event()
+    watch.os._exit = lambda status: ended.set()  # undone by the test
+    return trainer(step=lambda self, state, batch: [ended.wait(60), 1 / 0])
 
 
 @pytest.fixture
@@ -74,6 +89,23 @@ def test_hostile_words_stay_words(run):
     assert "ZeroDivisionError" in out
 
 
+def test_a_check_that_never_returns_is_named(run, monkeypatch):
+    monkeypatch.setattr(watch.os, "_exit", None)
+    arguments = ["conform", f"{FAULTY}:hanging", "--check", "halves", "--limit", "0.5"]
+    _, _, err = run(*arguments)
+    assert "does not come back from check 'halves' on seed float64" in err
+    assert "fix: see what it waits for" in err
+
+
+def test_code_that_ends_the_process_does_not_choose_the_status(run, monkeypatch):
+    status, _, err = run("conform", f"{FAULTY}:ending")
+    assert (status, "SystemExit: 0" in err) == (2, True)
+    monkeypatch.setattr("harness.commands.doctor._run", lambda options: sys.exit(0))
+    status, _, err = run("doctor")
+    assert status == 3
+    assert "error: code that was to be run ended the process" in err
+
+
 def test_the_checks_are_listed(run):
     status, out, _ = run("conform", "--list", "--check", "twins")
     assert status == 0
@@ -94,6 +126,8 @@ def test_the_checks_are_listed(run):
         ([f"{FAULTY}:json"], "it is no function"),
         ([f"{FAULTY}:test_the_checks_are_listed"], "cannot be made"),
         (["builtins:dict"], "no object with a method 'supports'"),
+        (["numpy", "--limit", "0"], "no time that a check may take"),
+        (["numpy", "--limit", "inf"], "no time that a check may take"),
         (["numpy", "--json", "README.md/below.json"], "cannot be written"),
     ],
 )
