@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from backends.adoption import AdoptionError, OptimizerSide
-from backends.problem import Arrays
+from backends.problem import Arrays, Optimizer
 from backends.protocol import Snapshot
 from backends.pytorch.arrays import as_array
+from backends.pytorch.stated import formula_of
 
 Grads = dict[str, torch.Tensor]
 Make = Callable[[list[nn.Parameter]], Any]
@@ -36,6 +37,11 @@ class TorchOptimizer:
 
     def __init__(self, make: Make, name: str) -> None:
         self._make, self.name = make, name
+
+    def formula(self) -> Optimizer | None:
+        """The catalogue's, where one of torch's own classes states it and nothing schedules it."""
+        made, scheduler = _both(self._make([nn.Parameter(torch.zeros(2, 2))]))
+        return formula_of(made) if scheduler is None else None
 
     def begin(self, parameters: Arrays) -> State:
         held = {name: nn.Parameter(torch.tensor(value)) for name, value in sorted(parameters.items())}

@@ -1,14 +1,15 @@
 """What one side does otherwise: hypotheses, each tested by making the other side do it, on every course.
 
 Of one of the catalogue the formula is known, and all that is known to go wrong with it is tried (`harness.explanations`).
-Of any two, what can be read off their updates.
+What one of the frameworks' own states by its class and arguments is such a formula, if it is found to follow it. Of any two,
+what can be read off their updates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from harness.conformance.optimizers.checks import COURSES
 from harness.conformance.optimizers.guesses import guesses
 from harness.conformance.optimizers.pair import Pair
 from harness.conformance.optimizers.room import apart, measured
-from harness.conformance.optimizers.running import Alteration
+from harness.conformance.optimizers.running import PLAIN, Alteration
 from harness.conformance.optimizers.sides import side_of
 from harness.conformance.problems import square
 from harness.explain import Confirmed
@@ -29,6 +30,14 @@ SINGLE = "single precision"
 
 VISIBLE = 1e-4
 """Of how far a parameter came: what is further apart is nothing that single precision does."""
+
+
+@runtime_checkable
+class Stated(Protocol):
+    """A side that may know which formula of the catalogue it is."""
+
+    def formula(self) -> Optimizer | None:
+        """That formula, as far as its arguments say; None where none is stated."""
 
 
 class Hypothesis(NamedTuple):
@@ -79,12 +88,33 @@ def _runs(pair: Pair, dtype: str) -> bool:
 
 
 def _hypotheses(pair: Pair, dtype: str) -> Iterator[Hypothesis]:
-    for seen, given in ((0, pair.given[1]), (1, pair.given[0])):
-        optimizer, schedule = given if isinstance(given, tuple) and len(given) == 2 else (given, CONSTANT)
-        if isinstance(optimizer, Optimizer) and isinstance(schedule, Schedule):
-            yield from _known(seen, optimizer, schedule, pair.updates)
+    for seen in (0, 1):
+        if formula := _given(pair.given[1 - seen]):
+            yield from _known(seen, *formula, pair.updates)
     for swapped, alteration in guesses(pair, dtype):
         yield Hypothesis(int(swapped), pair.sides[1 - swapped], alteration)
+    for seen in (0, 1):
+        # Of a formula that was given it is known what it says, and so what the other does otherwise.
+        stated = None if _given(pair.given[seen]) else _stated(pair, 1 - seen, dtype)
+        if stated:
+            yield from _known(seen, stated, CONSTANT, pair.updates)
+
+
+def _given(given: object) -> tuple[Optimizer, Schedule] | None:
+    """What was given as one of the catalogue."""
+    optimizer, schedule = given if isinstance(given, tuple) and len(given) == 2 else (given, CONSTANT)
+    if isinstance(optimizer, Optimizer) and isinstance(schedule, Schedule):
+        return optimizer, schedule
+    return None
+
+
+def _stated(pair: Pair, index: int, dtype: str) -> Optimizer | None:
+    """The formula that a side says it is, if it does what that does."""
+    side = pair.sides[index]
+    stated = side.formula() if isinstance(side, Stated) else None
+    if stated and _holds(partial(pair.explained, index, side_of(stated), PLAIN, dtype, COURSES)):
+        return stated
+    return None
 
 
 def _known(seen: int, optimizer: Optimizer, schedule: Schedule, updates: int) -> Iterator[Hypothesis]:
