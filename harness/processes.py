@@ -70,7 +70,7 @@ def _serve(pipe: Connection, backend: Chosen) -> None:
     """What a process does."""
     gc.set_threshold(UNCOLLECTED)
     if isinstance(backend, str):
-        with suppress(Exception):  # it is told when the backend is loaded for its first problem
+        with suppress(Exception, SystemExit):  # it is told when the backend is loaded for its first problem
             backends.load(backend)
     from harness.workers import serve
 
