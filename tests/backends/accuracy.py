@@ -61,8 +61,8 @@ class Owed(NamedTuple):
         largest = np.maximum(_floats(self.largest), beyond)
         unbounded, largest = np.isinf(largest), np.clip(largest, float(info.tiny), top)
         n_u = self.count * float(info.eps) / 2
-        # Below the smallest normal number: absolutely.
-        flushed = float(info.tiny) * np.clip(_floats(self.factor), 1, None)
+        # Below the smallest normal number: absolutely. Of a sum each term may have been flushed.
+        flushed = float(info.tiny) * np.clip(_floats(self.factor), 1, None) * max(1, self.count)
         with np.errstate(over="ignore"):
             return (
                 np.where(unbounded, np.inf, 8 * np.spacing(largest.astype(dtype)).astype(float))

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from backends.protocol import Recording
-from backends.pytorch import backend
+from backends.pytorch import arrays, backend
 from backends.pytorch.backend import TorchTrainer
 
 DEVICE = "meta"
@@ -56,7 +56,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
         return np.zeros(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
 
     with monkeypatch.context() as patch, Watched() as watched:
-        patch.setattr(backend, "_array", array)
+        for module in (arrays, backend):  # each has its own name for it
+            patch.setattr(module, "as_array", array)
         yield watched
 
 

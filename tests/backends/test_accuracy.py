@@ -283,9 +283,18 @@ def numbers(label, dtype):
 @settings(max_examples=5, phases=[Phase.generate])
 @given(data=st.data())
 def test_functions_are_accurate_at_drawn_points(label, dtype, data):
-    drawn = data.draw(st.lists(numbers(label, dtype), min_size=4, max_size=24))
+    assert_accurate_at(label, dtype, data.draw(st.lists(numbers(label, dtype), min_size=4, max_size=24)))
+
+
+def test_a_sum_may_have_lost_terms_that_were_flushed():
+    """Drawn once: of the gradient's two terms, both within twice the smallest normal number, JAX takes one for 0."""
+    tiny = float(np.finfo("float64").tiny)
+    assert_accurate_at("scale", "float64", [tiny / 2, -16.0, -7.0, 708.0, -tiny, 19.0])
+
+
+def assert_accurate_at(label, dtype, points):
     x = np.full((EXAMPLES, *ROWS[label].shape), 1 if ROWS[label].positive else 0, dtype)
-    x.flat[: len(drawn)] = drawn
+    x.flat[: len(points)] = points
     u = bench("numpy", label, dtype).cotangent
     assert_accurate(label, x, 0.0, owed_at(label, x, u), u)
 
