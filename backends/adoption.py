@@ -6,13 +6,14 @@ other. It is a `Trainer` without ``fit``, ``inject`` and ``twins``: the harness 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from backends.errors import LockstepError
-from backends.problem import DTYPES, Array, Arrays, Batches
+from backends.problem import DTYPES, Array, Arrays, Batch, Batches
 from backends.protocol import Backend, Grads, Recording, Snapshot, State, Trace, Trainer
 
 Tree = Any
@@ -23,11 +24,27 @@ class AdoptionError(LockstepError):
     """A user's training code cannot be adopted as it is."""
 
 
+@dataclass(frozen=True)
+class Draw:
+    """A mask that the user's code draws: one Bernoulli trial for each element, as dropout makes them.
+
+    Attributes:
+        place: where it is drawn, for the reader.
+        rate: how probable 0 is.
+        shape: of the mask.
+    """
+
+    place: str
+    rate: float
+    shape: tuple[int, ...]
+
+
 class Adopted(Trainer, Protocol):
     """A trainer made of a user's own code.
 
-    A batch's `x` and `y` may be trees of arrays. ``forward/<module>`` among the stages of `observe` has the name of the
-    user's own module, ``forward/output`` is what the model gives.
+    A batch's `x` and `y` may be trees of arrays; its masks ``0``, ``1``, ... take the place of the `draws` of a step, in order.
+    ``forward/<module>`` among the stages of `observe` has the name of the user's own module, ``forward/output`` is what
+    the model gives.
     """
 
     @property
@@ -44,6 +61,9 @@ class Adopted(Trainer, Protocol):
 
     def environment(self) -> Mapping[str, str | int | bool]:
         """As `backends.protocol.Backend.environment`."""
+
+    def draws(self, batch: Batch) -> tuple[Draw, ...]:
+        """The masks that a step on this batch draws where they can be given instead, in the order in which it does."""
 
     def redrawn(self) -> Adopted | None:
         """The same trainer with other random numbers; None where it was given none."""
@@ -108,11 +128,45 @@ class AdoptedTrainer:
     def given(self) -> Arrays:
         return {f"initial/{name}": value for name, value in self.read(self.init()).parameters.items()}
 
+    def draws(self, batch: Batch) -> tuple[Draw, ...]:
+        return ()
+
     def clipped(self, state: State, grads: Grads) -> Arrays:
         return {}
 
     def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
         raise NotImplementedError("it has no capability 'fit'")
+
+
+class Given:
+    """The masks of one step, handed out in order, each where one of its shape is drawn."""
+
+    def __init__(self, name: str, masks: Arrays) -> None:
+        self._name, self._count = name, len(masks)
+        self._left: Iterator[Array] = iter([masks[key] for key in sorted(masks, key=int)])
+
+    def next(self, shape: tuple[int, ...]) -> Array:
+        """The next mask.
+
+        Raises:
+            AdoptionError: there is none, or it has another shape.
+        """
+        mask = next(self._left, None)
+        if mask is None or mask.shape != shape:
+            raise self._other(f"one of shape {shape}, where {'none' if mask is None else mask.shape} was")
+        return mask
+
+    def end(self) -> None:
+        """Raise an AdoptionError unless all were handed out."""
+        if next(self._left, None) is not None:
+            raise self._other(f"fewer than {self._count}")
+
+    def _other(self, got: str) -> AdoptionError:
+        return AdoptionError(
+            f"{self._name}: a step draws other masks than the same code drew on a batch of these shapes",
+            got,
+            "let each step draw as many masks as any other; what decides otherwise, layer drop say, set to 0",
+        )
 
 
 def mapped(change: Callable[[Any], Any], tree: Tree) -> Tree:

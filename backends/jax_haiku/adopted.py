@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from backends.adoption import AdoptedTrainer, AdoptionError, Tree, called, check_names, common_dtype
-from backends.jax_haiku import devices
+from backends.adoption import AdoptedTrainer, AdoptionError, Draw, Tree, called, check_names, common_dtype
+from backends.jax_haiku import devices, draws
 from backends.problem import Array, Arrays, Batch
 from backends.protocol import NOTHING, Scalar, Snapshot, select
 
@@ -76,6 +76,13 @@ class JaxAdopted(AdoptedTrainer):
             self.name,
         )
 
+    def draws(self, batch: Batch) -> tuple[Draw, ...]:
+        state = self.init()
+        with self._precision():
+            key = self._drawn(0)
+            x = jax.tree.map(jnp.asarray, self._taken(batch.x, batch.y))
+            return draws.seen(self._call, state.params, state.buffers, key, x)
+
     def environment(self) -> Mapping[str, str | int | bool]:
         return {
             "version": jax.__version__,
@@ -92,14 +99,21 @@ class JaxAdopted(AdoptedTrainer):
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         with self._precision():
             params, optimizer, buffers, loss = self._step(
-                state.params, state.optimizer, state.buffers, self._drawn(state.step), batch.x, batch.y
+                state.params,
+                state.optimizer,
+                state.buffers,
+                self._drawn(state.step),
+                batch.x,
+                batch.y,
+                dict(batch.masks),
             )
             return State(params, optimizer, state.step + 1, buffers), loss
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Tree]:
         with self._precision():
             key = self._drawn(state.step)
-            (loss, buffers), grads = self._grads(state.params, state.buffers, key, batch.x, batch.y)
+            masks = dict(batch.masks)
+            (loss, buffers), grads = self._grads(state.params, state.buffers, key, batch.x, batch.y, masks)
             return state._replace(buffers=buffers), loss, grads
 
     def apply(self, state: State, grads: Tree) -> State:
@@ -111,13 +125,14 @@ class JaxAdopted(AdoptedTrainer):
         self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
     ) -> Arrays:
         with self._precision():
-            seen: dict[str, Any] = {}
             x, y = jax.tree.map(jnp.asarray, (batch.x, batch.y))
-            with hk.intercept_methods(_keeping(seen)):
-                loss, output, _ = self._forward(state.params, state.buffers, self._drawn(state.step), x, y)
+            call = draws.given(self.name, self._watched, batch.masks)
+            key = self._drawn(state.step)
+            (output, _), seen = call(state.params, state.buffers, key, self._taken(x, y))
+            loss = output if self._loss is None else self._loss(output, y)
             if self._stages is not None:
                 seen |= self._stages(state.params, x)
-            if isinstance(output, jax.Array):
+            if self._loss is not None and isinstance(output, jax.Array):
                 seen["output"] = output
             found = {f"forward/{name}": np.array(value) for name, value in seen.items()}
             return select({**found, "loss": np.array(loss)}, wanted)
@@ -154,18 +169,24 @@ class JaxAdopted(AdoptedTrainer):
         with self._precision():
             return _written(self._params, arrays)
 
-    def _forward(self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree) -> tuple[Any, Any, Tree]:
-        """Loss, output (None where the model gives the loss itself) and buffers."""
-        if self._loss is None:
-            loss, moved = self._call(params, buffers, key, (x, y))
-            return loss, None, moved
-        output, moved = self._call(params, buffers, key, x)
-        return self._loss(output, y), output, moved
+    def _watched(self, params: Tree, buffers: Tree, key: Any, x: Any) -> tuple[Any, dict[str, Any]]:
+        """What the model gives, and what each Haiku module gives."""
+        seen: dict[str, Any] = {}
+        with hk.intercept_methods(_keeping(seen)):
+            return self._call(params, buffers, key, x), seen
 
-    def _loss_and_grads(self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree) -> Any:
+    def _taken(self, x: Tree, y: Tree) -> Any:
+        """What the model takes of a batch."""
+        return (x, y) if self._loss is None else x
+
+    def _loss_and_grads(
+        self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: dict[str, Any]
+    ) -> Any:
+        call = draws.given(self.name, self._call, masks)
+
         def loss_of(params: Tree) -> tuple[Any, Tree]:
-            loss, _, moved = self._forward(params, buffers, key, x, y)
-            return loss, moved
+            output, moved = call(params, buffers, key, self._taken(x, y))
+            return output if self._loss is None else self._loss(output, y), moved
 
         return jax.value_and_grad(loss_of, has_aux=True)(params)
 
@@ -174,9 +195,16 @@ class JaxAdopted(AdoptedTrainer):
         return optax.apply_updates(params, updates), optimizer
 
     def _one_step(
-        self, params: Tree, optimizer: optax.OptState, buffers: Tree, key: Any, x: Tree, y: Tree
+        self,
+        params: Tree,
+        optimizer: optax.OptState,
+        buffers: Tree,
+        key: Any,
+        x: Tree,
+        y: Tree,
+        masks: dict[str, Any],
     ) -> tuple[Tree, optax.OptState, Tree, jax.Array]:
-        (loss, buffers), grads = self._loss_and_grads(params, buffers, key, x, y)
+        (loss, buffers), grads = self._loss_and_grads(params, buffers, key, x, y, masks)
         params, optimizer = self._update(params, optimizer, grads)
         return params, optimizer, buffers, loss
 

@@ -16,6 +16,7 @@ from torch import nn
 from backends.adoption import (
     AdoptedTrainer,
     AdoptionError,
+    Draw,
     Tree,
     called,
     check_names,
@@ -25,7 +26,7 @@ from backends.adoption import (
 )
 from backends.problem import Array, Arrays, Batch
 from backends.protocol import NOTHING, Scalar, Snapshot, select
-from backends.pytorch import devices
+from backends.pytorch import devices, draws
 
 Grads = dict[str, torch.Tensor | None]
 """By parameter; None where the loss does not depend on it, which torch's optimizers pass over."""
@@ -74,6 +75,14 @@ class TorchAdopted(AdoptedTrainer):
         return TorchAdopted(
             self._start, self._loss, self._forward, self._before_update, self._seed + 1, self.name
         )
+
+    def draws(self, batch: Batch) -> tuple[Draw, ...]:
+        module = self.init().module
+        x, y = self._held(batch)
+        # Beside the run: what is drawn here leaves the user's generator as it was.
+        with torch.random.fork_rng(), torch.no_grad(), draws.seen(module) as found:
+            self._loss(self._forward(module, x), y)
+        return tuple(found)
 
     def environment(self) -> Mapping[str, str | int | bool]:
         return {
@@ -134,7 +143,7 @@ class TorchAdopted(AdoptedTrainer):
             if name:
                 part.register_forward_hook(_keeping(name, seen))
         x, y = self._held(batch)
-        with self._seeded(state.step):
+        with self._seeded(state.step), draws.given(self.name, batch.masks):
             output = self._forward(module, x)
             loss = self._loss(output, y)
         if isinstance(output, torch.Tensor):
@@ -216,7 +225,8 @@ class TorchAdopted(AdoptedTrainer):
 
     def _loss_of(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         x, y = self._held(batch, copied=not self._shares)
-        loss = self._loss(self._forward(module, x), y)
+        with draws.given(self.name, batch.masks):
+            loss = self._loss(self._forward(module, x), y)
         changed = any(one._version for tree in (x, y) for one in leaves(tree).values())
         if self._shares is None:
             self._shares = not changed and self._device.type == "cpu"

@@ -64,13 +64,14 @@ def explains(
 
 def remapped(left: Side, right: Side, mapping: Mapping) -> Side:
     """The other side at the reference's start under another mapping."""
-    return sides_of((left.name, right.name), (left.trainer, right.trainer), (mapping,))[1]
+    other = sides_of((left.name, right.name), (left.trainer, right.trainer), (mapping,))[1]
+    return dataclasses.replace(other, masks=right.masks)
 
 
 def _altered(one: Alteration, side: Side, task: Task) -> dict[str, Array]:
     """Losses and what the run ends with, under the reference's names."""
     trainer, state, losses = side.trainer, side.begin(), []
-    for batch in task.batches:
+    for batch in side.batches(task):
         before = trainer.read(state)
         state, loss, grads = trainer.gradients(state, batch)
         losses.append(one.loss * np.asarray(loss, dtype=np.float64).reshape(()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -115,12 +116,13 @@ def _continued(side: Side, task: Task) -> list[Row]:
     """A step of the uninterrupted run, and the same from what was read before it: state that a snapshot does not hold."""
     last = min(2, task.steps - 1)
     trainer, state = side.trainer, side.begin()
-    for batch in task.batches[:last]:
-        state, _ = trainer.step(state, batch)
+    *batches, batch = itertools.islice(side.batches(task), last + 1)
+    for one in batches:
+        state, _ = trainer.step(state, one)
     before = trainer.read(state)
     ends = []
     for begun in (state, trainer.write(trainer.init(), before)):
-        after, loss = trainer.step(begun, task.batches[last])
+        after, loss = trainer.step(begun, batch)
         read = trainer.read(after)
         ends.append({"loss": np.asarray(loss).reshape(()), **held(read)})
     left, right = ({f"continued/{name}": value for name, value in one.items()} for one in ends)

@@ -12,7 +12,7 @@ from typing import Any
 from backends.adoption import Adopted, AdoptionError
 from backends.errors import LockstepError, did_you_mean
 
-NEEDED = ("name", "dtype", "init", "step", "gradients", "apply", "read", "write")
+NEEDED = ("name", "dtype", "init", "step", "gradients", "apply", "read", "write", "draws", "redrawn")
 """What is asked of a trainer, among others."""
 
 

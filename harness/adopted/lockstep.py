@@ -59,7 +59,7 @@ def lockstep_run(task: Task, left: Side, right: Side, modules: Modules) -> Locks
     rows: list[Row] = []
     ours, theirs = left.begin(), right.begin()
     with np.errstate(all="ignore"):  # a diverging run is judged by its numbers
-        for step, batch in enumerate(task.batches[:MOST_STEPS]):
+        for step in range(min(task.steps, MOST_STEPS)):
             before = left.trainer.read(ours)
             if not all(np.isfinite(value).all() for value in before.parameters.values()):
                 lost = f"the reference diverged: its parameters are not finite before step {step}"
@@ -67,12 +67,13 @@ def lockstep_run(task: Task, left: Side, right: Side, modules: Modules) -> Locks
                 break
             try:
                 theirs = _written(right, theirs, before)
-                ours, theirs, seen = _step(step, left, right, ours, theirs, before, batch, modules)
+                batches = left.batch(task, step), right.batch(task, step)
+                ours, theirs, seen = _step(step, left, right, ours, theirs, before, batches, modules)
             except Exception as error:  # what the user's code raises is a finding about it
                 rows.append(Row(step, "step", Verdict.ERROR, describe(error)))
                 break
             compared = compare_stages(
-                step, seen.left, seen.right, _limits(task.dtype, left, seen, batch, modules)
+                step, seen.left, seen.right, _limits(task.dtype, left, seen, batches[0], modules)
             )
             rows += compared
             if any(row.blamed for row in compared):
@@ -100,19 +101,19 @@ def _step(
     ours: State,
     theirs: State,
     before: Snapshot,
-    batch: Batch,
+    batches: tuple[Batch, Batch],
     modules: Modules,
 ) -> tuple[State, State, Seen]:
     """One step of both, the reference's gradients into both optimizers."""
     written = right.canonical(right.trainer.read(theirs).parameters)
     seen_left = {f"state/{name}": value for name, value in before.parameters.items()}
     seen_right = {f"state/{name}": value for name, value in written.items()}
-    forward = _forward(left.trainer, ours, batch), _forward(right.trainer, theirs, batch)
+    forward = _forward(left.trainer, ours, batches[0]), _forward(right.trainer, theirs, batches[1])
     paired = modules.paired(*forward)
     seen_left |= {name: pair[0] for name, pair in paired.items()}
     seen_right |= {name: pair[1] for name, pair in paired.items()}
-    ours, loss, grads = left.trainer.gradients(ours, batch)
-    theirs, their_loss, their_grads = right.trainer.gradients(theirs, batch)
+    ours, loss, grads = left.trainer.gradients(ours, batches[0])
+    theirs, their_loss, their_grads = right.trainer.gradients(theirs, batches[1])
     own = left.trainer.read_grads(grads)
     canonical = right.canonical(right.trainer.read_grads(their_grads))
     moved = left.trainer.read(ours), right.trainer.read(theirs)

@@ -15,6 +15,7 @@ from harness.adopted import evidence
 from harness.adopted.fills import Fill
 from harness.adopted.fused import split
 from harness.adopted.mapping import OPTIONAL, Link, Mapping
+from harness.adopted.masks import both_kept
 from harness.adopted.pieces import Piece
 from harness.adopted.search import NEAR, Search
 from harness.adopted.task import task_of
@@ -37,22 +38,23 @@ def find_mapping(left: Adopted, right: Adopted, batches: Iterable[Any]) -> Mappi
     Raises:
         AdoptionError: the dtypes differ, there is no batch, or a side draws random numbers.
     """
-    batch = task_of([left, right], itertools.islice(batches, 1), None, "mapping").batches[0]
-    for one in (left, right):
-        refuse_random(one, batch)
+    (batch,) = task_of([left, right], itertools.islice(batches, 1), None, "mapping").batches
+    seen = both_kept(left, right, batch)
+    for one, its in zip((left, right), seen, strict=True):
+        refuse_random(one, its)
     with np.errstate(all="ignore"):
-        by_name = _Found(left, right, batch, by_name=True)
+        by_name = _Found(left, right, seen, by_name=True)
         if by_name.confirmed:
             return by_name.mapping()
-        by_function = _Found(left, right, batch, by_name=False)
+        by_function = _Found(left, right, seen, by_name=False)
         return (by_function if by_function.confirmed else by_name).mapping()
 
 
 class _Found:
     """What a search found, and the distance of every link now that all is filled that could be linked."""
 
-    def __init__(self, left: Adopted, right: Adopted, batch: Batch, by_name: bool) -> None:
-        self.search = Search(left, right, batch)
+    def __init__(self, left: Adopted, right: Adopted, batches: tuple[Batch, Batch], by_name: bool) -> None:
+        self.search = Search(left, right, batches)
         _run(self.search, by_name)
         self.search.loose = []
         self.search.last = self.search.look(FILLS[0], seed=1_000)

@@ -101,7 +101,7 @@ def _run(side: Side, task: Task, seed: int | None) -> dict[str, Array]:
     """Losses and what the run ends with; disturbed anew before every step unless there is no seed."""
     trainer, losses = side.trainer, []
     state, eps = side.begin(), float(np.finfo(task.dtype).eps)
-    for step, batch in enumerate(task.batches):
+    for step, batch in enumerate(side.batches(task)):
         if seed is None:
             state, loss = trainer.step(state, batch)
         else:
@@ -135,7 +135,7 @@ def disturbed(snapshot: Snapshot, seed: Iterable[int], eps: float) -> Snapshot:
 def disturbed_batch(batch: Batch, seed: Iterable[int], eps: float) -> Batch:
     """A batch whose floats are off by one eps; ids and class numbers stay."""
     disturb = disturbance(_one(seed) + 1, eps)
-    return Batch(_each(batch.x, disturb), _each(batch.y, disturb), {})
+    return Batch(_each(batch.x, disturb), _each(batch.y, disturb), batch.masks)
 
 
 def _each(tree: Tree, disturb: object) -> Tree:

@@ -6,8 +6,6 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 
-import numpy as np
-
 from harness.adopted.alteration import Alteration, remapped
 from harness.adopted.layouts import layouts
 from harness.adopted.mapping import Link, Mapping
@@ -31,8 +29,7 @@ def remappings(task: Task, left: Side, right: Side, near: float) -> Iterator[Alt
 
 
 def _loss(side: Side, task: Task) -> float:
-    _, loss, _ = side.trainer.gradients(side.begin(), task.batches[0])
-    return float(np.asarray(loss))
+    return side.loss(next(side.batches(task)))
 
 
 def _others(mapping: Mapping, left: Side, right: Side) -> Iterator[Alteration]:

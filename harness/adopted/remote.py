@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from backends.adoption import Adopted, AdoptionError
+from backends.adoption import Adopted, AdoptionError, Draw
 from backends.problem import Array, Arrays, Batch, Batches
 from backends.protocol import NOTHING, Grads, Recording, Scalar, Snapshot, State, Trace
 from harness.adopted.factories import Made
@@ -97,6 +97,10 @@ class Remote:
     def redrawn(self) -> Adopted | None:
         number = self._ask("redrawn")
         return None if number is None else Remote(self._process, number)
+
+    def draws(self, batch: Batch) -> tuple[Draw, ...]:
+        found: tuple[Draw, ...] = self._ask("draws", batch)
+        return found
 
     def environment(self) -> Mapping[str, str | int | bool]:
         found: Mapping[str, str | int | bool] = self._ask("environment")

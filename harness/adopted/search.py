@@ -28,7 +28,8 @@ class Search:
     """One search, on the left (0) and on the right (1) side.
 
     Attributes:
-        left, right, batch: what is searched.
+        left, right: what is searched.
+        batches: what each side sees.
         shapes, buffers: of both sides, by name.
         links: what is linked.
         open: pieces of both sides that are not.
@@ -38,8 +39,8 @@ class Search:
 
     last: Signals
 
-    def __init__(self, left: Adopted, right: Adopted, batch: Batch) -> None:
-        self.left, self.right, self.batch = left, right, batch
+    def __init__(self, left: Adopted, right: Adopted, batches: tuple[Batch, Batch]) -> None:
+        self.left, self.right, self.batches = left, right, batches
         snapshots = left.read(left.init()), right.read(right.init())
         self.shapes, self.buffers = (
             tuple({name: one.shape for name, one in arrays.items()} for arrays in both)
@@ -58,7 +59,7 @@ class Search:
         links = [*self.links, *extra]
         taken = [pair_of(one) for one in extra]
         known = [[one] for one in links] + [one for one in self.loose if pair_of(one[0]) not in taken]
-        return signals(self.left, self.right, known, self.batch, len(links) if seed is None else seed, fill)
+        return signals(self.left, self.right, known, self.batches, len(links) if seed is None else seed, fill)
 
     def take(self, links: Iterable[Link]) -> bool:
         """Link what was found, if anything was; the pieces are no longer open."""

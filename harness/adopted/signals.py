@@ -74,14 +74,19 @@ class Signals:
 
 
 def signals(
-    left: Adopted, right: Adopted, known: Sequence[Sequence[Link]], batch: Batch, seed: int, fill: Fill
+    left: Adopted,
+    right: Adopted,
+    known: Sequence[Sequence[Link]],
+    batches: tuple[Batch, Batch],
+    seed: int,
+    fill: Fill,
 ) -> Signals:
     """Both sides' gradients.
 
     Args:
         left, right: whose.
         known: by pair, the layouts that it may have.
-        batch: what the step sees.
+        batches: what each side sees.
         seed: of the random numbers.
         fill: what everything else is filled with.
     """
@@ -90,7 +95,7 @@ def signals(
     for trial in range(TRIALS):
         filled = fills(left, right, known, [seed, trial], fill)
         (loss, ours, moved), (other, theirs, their_moved) = (
-            _gradients(one, held, batch) for one, held in zip((left, right), filled, strict=True)
+            _gradients(*one) for one in zip((left, right), filled, batches, strict=True)
         )
         # A loss that is summed where the other is averaged is a finding for `verify`, not for the mapping.
         ratio = loss / other if other and abs(loss / other - 1) > 0.05 else 1.0

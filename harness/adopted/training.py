@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ class Side:
         start: the reference's parameters and buffers, in this side's names, its own optimizer's state.
         mapping: from the reference's names to its own; of the reference itself None.
         shapes: of the reference's parameters and buffers.
+        masks: (step, batch) -> the batch with the masks that its code is given; None where it draws none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Side:
     start: Snapshot
     mapping: Mapping | None
     shapes: Shapes
+    masks: Callable[[int, Batch], Batch] | None = None
 
     def canonical(self, arrays: Arrays) -> Arrays:
         """Its arrays under the reference's names and in its layouts."""
@@ -48,6 +50,20 @@ class Side:
     def begin(self) -> State:
         """A fresh state at the start."""
         return self.trainer.write(self.trainer.init(), self.start)
+
+    def batch(self, task: Task, step: int) -> Batch:
+        """What its code sees at a step."""
+        batch = task.batches[step]
+        return batch if self.masks is None else self.masks(step, batch)
+
+    def batches(self, task: Task) -> Iterator[Batch]:
+        """What its code sees, step by step."""
+        return (self.batch(task, step) for step in range(task.steps))
+
+    def loss(self, batch: Batch) -> float:
+        """That of a batch, at the start."""
+        _, loss, _ = self.trainer.gradients(self.begin(), batch)
+        return float(np.asarray(loss))
 
 
 def shapes_of(arrays: Arrays) -> dict[str, tuple[int, ...]]:
@@ -89,10 +105,10 @@ def train(side: Side, task: Task) -> tuple[Trace, float]:
     Raises:
         AdoptionError: the same step gives other numbers the second time.
     """
-    before = _first_step(side.trainer, side.start, task.batches[0])
+    before = _first_step(side.trainer, side.start, side.batch(task, 0))
     started = time.perf_counter()
     state, losses = side.begin(), []
-    for index, batch in enumerate(task.batches):
+    for index, batch in enumerate(side.batches(task)):
         state, loss = side.trainer.step(state, batch)
         losses.append(loss)
         if index == 0:
@@ -123,8 +139,9 @@ def _refuse_if_parted(name: str, one: First, two: First, dtype: str) -> None:
         raise AdoptionError(
             f"{name} draws random numbers: the same step from the same state gives other numbers",
             f"{odd[0]}{f' and {len(odd) - 1} others' if odd[1:] else ''} differ",
-            "put dropout into evaluation mode or its rate to 0, pass the masks with the batch, or, where all sides draw "
-            "from the same generator, give each adopt() the same seed or key",
+            "masks are given to dropout and to torch.bernoulli by themselves, to nothing else; put the rest into evaluation "
+            "mode or its rate to 0, pass its numbers with the batch, or, where all sides draw from the same generator, give "
+            "each adopt() the same seed or key",
         )
 
 
@@ -143,13 +160,15 @@ def refuse_other_draws(sides: Sequence[Side], task: Task) -> None:
         other = side.trainer.redrawn()
         if other is None:
             continue
-        one, two = (_first_step(trainer, side.start, task.batches[0]) for trainer in (side.trainer, other))
+        batch = side.batch(task, 0)
+        one, two = (_first_step(trainer, side.start, batch) for trainer in (side.trainer, other))
         if _parted(one, two, task.dtype):
             told = ", ".join(f"{name}: {one or 'none'}" for name, one in generators.items())
             raise AdoptionError(
                 f"{side.name} draws random numbers that the others do not draw",
                 told,
-                "put dropout into evaluation mode or its rate to 0, or pass the masks with the batch",
+                "masks are given to dropout by themselves, to nothing else; put the rest into evaluation mode or its rate to 0, "
+                "or pass its numbers with the batch",
             )
 
 

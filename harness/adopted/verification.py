@@ -14,6 +14,7 @@ from backends.problem import Arrays
 from backends.protocol import Trace
 from harness.adopted.diagnosis import diagnose_sides
 from harness.adopted.mapping import Mapping
+from harness.adopted.masks import masked
 from harness.adopted.matching import find_mapping
 from harness.adopted.measured import measure
 from harness.adopted.task import Task, task_of
@@ -116,7 +117,7 @@ def prepared(
             "there is nothing to compare with", f"{len(trainers)} trainers", "give two or more"
         )
     task = task_of(trainers, batches, steps, name)
-    sides = sides_of(_names(trainers), trainers, _mappings(trainers, task, mapping))
+    sides = masked(sides_of(_names(trainers), trainers, _mappings(trainers, task, mapping)), task)
     refuse_other_draws(sides, task)
     return task, sides
 
@@ -159,7 +160,9 @@ def _run(side: Side, task: Task) -> Run:
         raise
     except Exception as error:
         return dataclasses.replace(blank, verdict=Verdict.ERROR, reason=describe(error))
-    environment = side.trainer.environment()
+    environment = dict(side.trainer.environment())
+    if side.masks is not None:
+        environment["masks"] = "drawn by Lockstep, the same for all sides"
     return dataclasses.replace(blank, trace=trace, given=given, environment=environment, seconds=seconds)
 
 

@@ -2,7 +2,6 @@
 
 import json
 
-import haiku as hk
 import jax
 import jax.numpy as jnp
 import jsonschema
@@ -177,53 +176,6 @@ def test_assert_parity_raises_with_the_census():
     with pytest.raises(ParityError, match="beyond tolerance"):
         adopted.assert_parity([models.torch_side(), models.jax_side(rate=0.2)], BATCHES, mapping=models.NAMES)
     adopted.assert_parity([models.torch_side(), models.jax_side()], BATCHES, mapping=models.NAMES)
-
-
-def test_dropout_is_refused_with_the_remedy():
-    module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 1)).double()
-    names = {
-        "0.weight": {"to": "w0", "transpose": [1, 0]},
-        "0.bias": "b0",
-        "2.weight": {"to": "w1", "transpose": [1, 0]},
-        "2.bias": "b1",
-    }
-    params = {
-        name: np.zeros(shape) for name, shape in (("w0", (4, 4)), ("b0", (4,)), ("w1", (4, 1)), ("b1", (1,)))
-    }
-    with jax.enable_x64(True):
-        right = backends.jax_haiku.adopt(
-            lambda p, x: (x @ p["w0"] + p["b0"]) @ p["w1"] + p["b1"], models.squared, optax.sgd(0.1), params
-        )
-    for mapping in (names, None):
-        with pytest.raises(AdoptionError, match=r"torch draws random numbers(.|\n)*evaluation mode"):
-            adopted.verify([models.torch_side(module=module), right], BATCHES, mapping=mapping)
-    with pytest.raises(AdoptionError, match="random numbers that the others do not draw"):
-        adopted.verify([models.torch_side(module=module, seed=0), right], BATCHES, mapping=names)
-    result = adopted.verify([models.torch_side(module=module.eval()), right], BATCHES, mapping=names)
-    assert result.verdict is Verdict.AGREE, result.census()
-
-
-def test_two_that_draw_alike_are_compared():
-    module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 1)).double()
-    sides = [models.torch_side(module=module, seed=0) for _ in range(2)]
-    same = {name: name for name, _ in module.named_parameters()}
-    assert adopted.verify(sides, BATCHES, mapping=same).verdict is Verdict.AGREE
-    other = models.torch_side(module=module, seed=1)
-    with pytest.raises(AdoptionError, match="random numbers that the others do not draw"):
-        adopted.verify([sides[0], other], BATCHES, mapping=same)
-
-
-def test_haiku_dropout_with_a_key_is_refused_beside_one_without():
-    model = hk.transform(lambda x: hk.Linear(1)(hk.dropout(hk.next_rng_key(), 0.5, x)))
-    params = {"linear": {"w": np.ones((4, 1), "float32"), "b": np.zeros(1, "float32")}}
-    left, right = (
-        backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, key=jax.random.PRNGKey(one))
-        for one in (0, 1)
-    )
-    same = {"linear/w": "linear/w", "linear/b": "linear/b"}
-    with pytest.raises(AdoptionError, match="do not draw"):
-        adopted.verify([left, right], BATCHES, mapping=same)
-    assert adopted.verify([left, left], BATCHES, mapping=same).verdict is Verdict.AGREE
 
 
 class Forgetful:
