@@ -7,6 +7,7 @@ other. It is a `Trainer` without ``fit``, ``inject`` and ``twins``: the harness 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -195,6 +196,25 @@ def leaves(tree: Tree, name: str = "") -> dict[str, Any]:
     }
 
 
+@contextmanager
+def failing(what: str, fix: str) -> Iterator[None]:
+    """Tell what the user's code raises meanwhile as an AdoptionError; our own errors pass."""
+    try:
+        yield
+    except LockstepError:
+        raise
+    except Exception as error:
+        raise AdoptionError(what, f"{type(error).__name__}: {str(error)[:500]}", fix) from error
+
+
+def check_kind(name: str, what: str, given: object, good: bool, fix: str) -> None:
+    """Raise an AdoptionError unless what `adopt` was given is `good`."""
+    if not good:
+        raise AdoptionError(
+            f"{name}: {what} is not valid", f"{type(given).__name__}: {str(given)[:100]}", fix
+        )
+
+
 def called(model: Callable[..., Any], x: Tree) -> Any:
     """``model(x)``; a tuple is given as arguments, a dict by name."""
     if isinstance(x, Mapping):
@@ -216,8 +236,9 @@ def common_dtype(name: str, dtypes: Mapping[str, str]) -> str:
     if len(found) != 1 or found[0] not in DTYPES:
         raise AdoptionError(
             f"{name}: its parameters are not all of one dtype that can be compared",
-            ", ".join(found) or "no parameters",
-            "adopt a model whose parameters are all float64, or all float32",
+            ", ".join(f"{one} ({next(key for key in dtypes if dtypes[key] == one)})" for one in found)
+            or "no parameters",
+            "adopt a model whose parameters are all float64, or all float32; what is not trained is no parameter",
         )
     return found[0]
 

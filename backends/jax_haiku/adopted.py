@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from backends.adoption import AdoptedTrainer, AdoptionError, Draw, Tree, called, check_names, common_dtype
+from backends.adoption import (
+    AdoptedTrainer,
+    AdoptionError,
+    Draw,
+    Tree,
+    called,
+    check_kind,
+    check_names,
+    common_dtype,
+)
 from backends.jax_haiku import devices, draws
 from backends.problem import Array, Arrays, Batch
 from backends.protocol import NOTHING, Scalar, Snapshot, select
@@ -245,6 +254,12 @@ def adopt(
     Raises:
         AdoptionError: a leaf of `params` is no array, or the dtypes are not one.
     """
+    is_model = callable(model) or isinstance(model, (hk.Transformed, hk.TransformedWithState))
+    check_kind(name, "the model", model, is_model, "give a Haiku transform, or a function apply(params, x)")
+    is_loss = loss is None or callable(loss)
+    check_kind(name, "the loss", loss, is_loss, "give a function (output, y) -> a scalar, or None")
+    is_optimizer = isinstance(optimizer, optax.GradientTransformation)
+    check_kind(name, "the optimizer", optimizer, is_optimizer, "give an Optax transform: optax.adam(0.001)")
     odd = [one for one, leaf in _named(params).items() if not hasattr(leaf, "dtype")]
     if odd:
         raise AdoptionError(

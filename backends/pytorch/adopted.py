@@ -19,8 +19,10 @@ from backends.adoption import (
     Draw,
     Tree,
     called,
+    check_kind,
     check_names,
     common_dtype,
+    failing,
     leaves,
     mapped,
 )
@@ -286,7 +288,23 @@ def adopt(
     Raises:
         AdoptionError: the optimizer holds other parameters, needs a closure, or the dtypes are not one.
     """
-    made = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(module.parameters())
+    is_module = isinstance(module, nn.Module)
+    check_kind(name, "the module", module, is_module, "give a torch.nn.Module")
+    check_kind(name, "the loss", loss, callable(loss), "give a function (output, y) -> a scalar tensor")
+    made: Any = optimizer
+    if callable(optimizer):
+        with failing(
+            f"{name}: what makes its optimizer failed", "give a function of parameters, or the optimizer"
+        ):
+            made = optimizer(module.parameters())
+    is_optimizer = isinstance(made, torch.optim.Optimizer)
+    check_kind(
+        name,
+        "the optimizer",
+        made,
+        is_optimizer,
+        "give a torch.optim.Optimizer, or a function that makes one",
+    )
     return TorchAdopted(State(module, made, scheduler), loss, forward or called, before_update, seed, name)
 
 

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.adopted.diagnosis import diagnose
-    from harness.adopted.mapping import Link, Mapping, MappingError
+    from harness.adopted.link import Link, MappingError
+    from harness.adopted.mapping import Mapping
     from harness.adopted.matching import find_mapping
     from harness.adopted.verification import assert_parity, verify
 
 __all__ = ["Link", "Mapping", "MappingError", "assert_parity", "diagnose", "find_mapping", "verify"]
 
 _HOMES = {
-    "Link": "mapping",
+    "Link": "link",
     "Mapping": "mapping",
-    "MappingError": "mapping",
+    "MappingError": "link",
     "assert_parity": "verification",
     "diagnose": "diagnosis",
     "find_mapping": "matching",

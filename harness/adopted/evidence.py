@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.adopted import names
 from harness.adopted.fills import Fill
-from harness.adopted.mapping import Link
+from harness.adopted.link import Link
 from harness.adopted.pieces import Piece, pair_of
 from harness.adopted.search import NEAR, Search
 

@@ -45,11 +45,15 @@ def imported(target: str) -> Callable[[], Any]:
         sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:  # the user's own module may raise anything
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # the user's own module may raise anything, and exit where it is a script
         raise AdoptionError(
             f"{target}: the module cannot be imported",
             f"{type(error).__name__}: {error}",
-            "run in the folder that holds it, or in an environment in which it is installed",
+            "run in the folder that holds it, or in an environment in which it is installed; what a script does when it is "
+            'run must stand under `if __name__ == "__main__":`',
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -73,27 +77,22 @@ def made(target: str) -> Made:
     Raises:
         AdoptionError: it cannot be imported or called, or gives something else.
     """
-    factory = imported(target)
-    try:
-        given = factory()
-    except LockstepError:
-        raise
-    except Exception as error:
-        raise AdoptionError(
-            f"{target}: it failed",
-            f"{type(error).__name__}: {error}",
-            "a factory is called without arguments",
-        ) from error
+    given = _called(target)
     trainer, batches = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    check_trainer(target, trainer)
+    return Made(trainer, batches)
+
+
+def check_trainer(what: str, trainer: object) -> None:
+    """Raise an AdoptionError unless it has what a trainer has."""
     missing = [name for name in NEEDED if not hasattr(trainer, name)]
     if missing:
         raise AdoptionError(
-            f"{target}: what it gives is no trainer",
+            f"{what}: this is no trainer",
             f"{type(trainer).__name__}, without {', '.join(missing)}",
-            "return what backends.pytorch.adopt, backends.jax_haiku.adopt or backends.numpy_vjp.adopt gives, or that "
-            "and the batches",
+            "give what backends.pytorch.adopt, backends.jax_haiku.adopt or backends.numpy_vjp.adopt gives; a factory "
+            "returns that, or that and the batches",
         )
-    return Made(trainer, batches)
 
 
 def made_batches(target: str) -> Iterable[Any]:
@@ -102,11 +101,27 @@ def made_batches(target: str) -> Iterable[Any]:
     Raises:
         AdoptionError: it cannot be imported or called.
     """
-    factory = imported(target)
-    try:
-        batches: Iterable[Any] = factory()
-    except Exception as error:
+    batches = _called(target)
+    if not isinstance(batches, Iterable):
         raise AdoptionError(
-            f"{target}: it failed", f"{type(error).__name__}: {error}", "give a function without arguments"
-        ) from error
+            f"{target}: what it gives are no batches",
+            type(batches).__name__,
+            "return a list of pairs (x, y), or a generator",
+        )
     return batches
+
+
+def _called(target: str) -> Any:
+    """What a factory gives."""
+    factory = imported(target)
+    module, _, function = target.partition(":")
+    try:
+        return factory()
+    except LockstepError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise AdoptionError(
+            f"{target}: it failed",
+            f"{type(error).__name__}: {str(error)[:500]}",
+            f"a factory is called without arguments; to see where: python -c 'import {module}; {module}.{function}()'",
+        ) from error

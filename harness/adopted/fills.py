@@ -15,7 +15,7 @@ import numpy as np
 from backends.adoption import Adopted
 from backends.problem import Array
 from harness.adopted.layouts import orbits
-from harness.adopted.mapping import Link
+from harness.adopted.link import Link
 from harness.adopted.names import kind
 
 

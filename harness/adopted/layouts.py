@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from backends.problem import Array
-from harness.adopted.mapping import Link
+from harness.adopted.link import Link
 
 Shape = tuple[int, ...]
 

@@ -3,79 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from backends.errors import LockstepError, did_you_mean
+from backends.errors import did_you_mean
 from backends.problem import Array, Arrays
-
-Slices = tuple[tuple[int, int], ...]
-"""(start, stop) of the first axes; axes that are not named are whole."""
+from harness.adopted.given import links
+from harness.adopted.link import Link, MappingError, Slices, sliced
 
 Shapes = AnyMapping[str, tuple[int, ...]]
 
 
 OPTIONAL = "a buffer, or frozen; it need not be linked"
 """Why what is left over may be."""
-
-
-class MappingError(LockstepError):
-    """A mapping does not fit the parameters, or could not be found."""
-
-
-@dataclass(frozen=True)
-class Link:
-    """One array of the left side, or a piece of it, and the array or piece of the right side that holds the same numbers.
-
-    right = left.reshape(reshape).transpose(transpose), in the shape of the right piece.
-
-    Attributes:
-        left, right: names.
-        left_slice, right_slice: which piece; empty: all of it.
-        reshape: of the left piece, before it is transposed; None: as it is.
-        transpose: the order of axes; None: as they are.
-        by: how the pair was matched.
-        distance: how far apart both sides' gradients are through this link; None where that was not looked at.
-    """
-
-    left: str
-    right: str
-    left_slice: Slices = ()
-    right_slice: Slices = ()
-    reshape: tuple[int, ...] | None = None
-    transpose: tuple[int, ...] | None = None
-    by: str = "given"
-    distance: float | None = None
-
-    def to_right(self, piece: Array, shape: tuple[int, ...]) -> Array:
-        """The left piece in the layout of the right one, which has `shape`."""
-        shaped = piece if self.reshape is None else piece.reshape(self.reshape)
-        axes = range(shaped.ndim) if self.transpose is None else self.transpose
-        return np.ascontiguousarray(shaped.transpose(axes)).reshape(shape)
-
-    def to_left(self, piece: Array, shape: tuple[int, ...]) -> Array:
-        """The right piece in the layout of the left one, which has `shape`."""
-        between = shape if self.reshape is None else self.reshape
-        axes = range(len(between)) if self.transpose is None else self.transpose
-        turned = piece.reshape([between[axis] for axis in axes])
-        return np.ascontiguousarray(turned.transpose(np.argsort(axes))).reshape(shape)
-
-    @property
-    def layout(self) -> str:
-        """What is done, in words; empty where nothing is."""
-        words = [
-            f"left {_sliced(self.left_slice)}" if self.left_slice else "",
-            f"reshape {list(self.reshape)}" if self.reshape is not None else "",
-            f"transpose {list(self.transpose)}" if self.transpose is not None else "",
-            f"right {_sliced(self.right_slice)}" if self.right_slice else "",
-        ]
-        return ", ".join(word for word in words if word)
 
 
 @dataclass(frozen=True)
@@ -102,7 +47,7 @@ class Mapping:
             return given
         if not isinstance(given, AnyMapping):
             raise MappingError("this is no mapping", type(given).__name__, "give a dict from names to names")
-        return cls(tuple(_expanded(given)))
+        return cls(tuple(links(given)))
 
     def check(self, left: Shapes, right: Shapes, optional: Collection[str] = ()) -> None:
         """Raise a MappingError unless every name is known, and every element stands in exactly one link.
@@ -128,7 +73,7 @@ class Mapping:
             if not _inside(shape, slices):
                 raise MappingError(
                     f"{link.left} and {link.right}: a slice is not within its array",
-                    f"{_sliced(slices)} of {shape}",
+                    f"{sliced(slices)} of {shape}",
                     "give 0 <= start < stop <= length for each axis",
                 )
         shapes = (
@@ -164,10 +109,12 @@ class Mapping:
                     else "is linked twice"
                 )
                 candidates = self.left_over.get(f"{side}:{name}", ())
+                other = "right" if side == "left" else "left"
+                told = f"candidates: {', '.join(candidates)}" if candidates else "no link that fits"
                 raise MappingError(
                     f"{name}, of the {side} side, {what}",
-                    f"candidates: {', '.join(candidates)}" if candidates else "no link that fits",
-                    "add it to the mapping (`lockstep map` writes a file to begin with)",
+                    f"links to {', '.join(getattr(one, other) for one in links)}" if links else told,
+                    "link each of its numbers once (`lockstep map` writes a file to begin with)",
                 )
 
     def to_right(self, arrays: Arrays, shapes: Shapes) -> dict[str, Array]:
@@ -205,54 +152,7 @@ class Mapping:
         return dataclasses.replace(self, links=tuple(new if one == old else one for one in self.links))
 
 
-def _expanded(given: AnyMapping[Any, Any]) -> Iterator[Link]:
-    """The links of a dict; several names on one side are the pieces along ``axis`` of the one on the other."""
-    for left, told in given.items():
-        for one in (
-            told if isinstance(told, list) and all(isinstance(part, dict) for part in told) else [told]
-        ):
-            fields = dict(one) if isinstance(one, AnyMapping) else {"right": one}
-            yield from _links(left, fields)
-
-
-def _links(left: Any, fields: dict[str, Any]) -> Iterator[Link]:
-    right = fields.pop("right", fields.pop("to", None))
-    known = {one.name for one in dataclasses.fields(Link)} | {"axis", "sizes"}
-    if right is None or set(fields) - known:
-        raise MappingError(
-            f"the mapping of {left!r} is not valid",
-            ", ".join(sorted(set(fields) - known)) or "no name to map to",
-            f"give a name, or a dict with `right` and some of {', '.join(sorted(known - {'left', 'right'}))}",
-        )
-    pair = tuple(_names(one) for one in (left, right))
-    axis, sizes = fields.pop("axis", 0), fields.pop("sizes", None)
-    settings = {key: _tuples(value) for key, value in fields.items() if value is not None}
-    if len(pair[0]) == len(pair[1]) == 1:
-        yield Link(pair[0][0], pair[1][0], **settings)
-        return
-    many, side = (pair[1], "left") if len(pair[0]) == 1 else (pair[0], "right")
-    if not isinstance(sizes, (list, tuple)) or len(sizes) != len(many):
-        raise MappingError(
-            f"the mapping of {left!r} joins several arrays, but does not say how long each is",
-            repr(sizes),
-            f"give `sizes`, {len(many)} numbers along `axis`",
-        )
-    ends = list(itertools.accumulate(sizes, initial=0))
-    whole = ((0, None),) * axis
-    for name, (start, stop) in zip(many, itertools.pairwise(ends), strict=True):
-        names = {"left": pair[0][0], "right": name} if side == "left" else {"left": name, "right": pair[1][0]}
-        yield Link(**names, **{**settings, f"{side}_slice": (*whole, (start, stop))})  # type: ignore[arg-type]
-
-
-def _names(given: Any) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(one) for one in value) if isinstance(value, (list, tuple)) else value
-
-
-def _index(slices: Iterable[tuple[int, int]]) -> tuple[slice, ...]:
+def _index(slices: Slices) -> tuple[slice, ...]:
     return tuple(slice(start, stop) for start, stop in slices)
 
 
@@ -269,7 +169,3 @@ def _without_ones(shape: Iterable[int]) -> tuple[int, ...]:
 
 def _piece_shape(shape: tuple[int, ...], slices: Slices) -> tuple[int, ...]:
     return np.empty(shape, dtype=bool)[_index(slices)].shape
-
-
-def _sliced(slices: Slices) -> str:
-    return "[" + ", ".join(f"{start}:{'' if stop is None else stop}" for start, stop in slices) + "]"

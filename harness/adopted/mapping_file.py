@@ -10,7 +10,8 @@ from typing import Any
 
 import jsonschema
 
-from harness.adopted.mapping import Link, Mapping, MappingError
+from harness.adopted.link import Link, MappingError
+from harness.adopted.mapping import Mapping
 from harness.files import write_text
 from harness.schema import load as load_schema
 

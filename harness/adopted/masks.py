@@ -18,7 +18,7 @@ from backends.adoption import Adopted, AdoptionError, Draw, leaves
 from backends.errors import LockstepError
 from backends.problem import Array, Batch
 from harness.adopted.layouts import layouts
-from harness.adopted.mapping import Link
+from harness.adopted.link import Link
 from harness.adopted.search import FLOOR
 from harness.adopted.task import Task
 from harness.adopted.training import Side

@@ -14,7 +14,8 @@ from backends.problem import Batch
 from harness.adopted import evidence
 from harness.adopted.fills import Fill
 from harness.adopted.fused import split
-from harness.adopted.mapping import OPTIONAL, Link, Mapping
+from harness.adopted.link import Link
+from harness.adopted.mapping import OPTIONAL, Mapping
 from harness.adopted.masks import both_kept
 from harness.adopted.pieces import Piece
 from harness.adopted.search import NEAR, Search

@@ -16,7 +16,7 @@ from backends.adoption import Tree, mapped
 from backends.problem import Array, Arrays, Batch
 from backends.protocol import Snapshot
 from harness.adopted.task import Task
-from harness.adopted.training import Side, held
+from harness.adopted.training import Side, held, step_of
 from harness.budget import BLIND, MULTIPLE, NEGLIGIBLE, deviation
 from harness.compare import LOSS
 from harness.limits import disturbance
@@ -79,7 +79,10 @@ class MeasuredTolerance:
 def measure(sides: Sequence[Side], task: Task) -> MeasuredTolerance:
     """The tolerance of a task, from TWINS disturbed runs of every side."""
     with np.errstate(all="ignore"):  # twins that diverge are judged by their numbers
-        found = [_spreads(side, task) for side in sides]
+        found = []
+        for side in sides:
+            with step_of(side.trainer):
+                found.append(_spreads(side, task))
     spreads = {name: np.max([one[name] for one in found if name in one], axis=0) for name in found[0]}
     parameters = sides[0].start.parameters
     largest = max(float(np.abs(value).max(initial=0.0)) for value in parameters.values())

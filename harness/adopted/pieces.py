@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.problem import Array
-from harness.adopted.mapping import Link, Slices
+from harness.adopted.link import Link, Slices
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from harness.adopted.alteration import Alteration, remapped
 from harness.adopted.layouts import layouts
-from harness.adopted.mapping import Link, Mapping
+from harness.adopted.link import Link
+from harness.adopted.mapping import Mapping
 from harness.adopted.task import Task
 from harness.adopted.training import Side, shapes_of
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Process:
         self._target, self._freed = target, list[int]()
         try:
             self._process = subprocess.Popen(
-                [python, "-m", "harness.adopted.worker", target],
+                [python, "-m", "harness.adopted.apart", target],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": path},
@@ -73,10 +74,14 @@ class Process:
         return answer
 
     def _gone(self) -> AdoptionError:
+        try:
+            status = f"exit status {self._process.wait(timeout=5)}"
+        except subprocess.TimeoutExpired:
+            status = "it no longer answers"
         return AdoptionError(
             f"{self._target}: its process ended",
-            f"exit status {self._process.poll()}",
-            "see what it printed; it may lack NumPy, or memory",
+            status,
+            "see what it printed above; it may lack NumPy, or memory",
         )
 
 
@@ -166,7 +171,23 @@ def isolated(target: str, python: str | None = None) -> Made:
         AdoptionError: it cannot be started, or the factory fails there.
     """
     process = Process(target, python or sys.executable)
-    return Made(Remote(process), process.ask("batches", 0))
+    return Made(Remote(process), _Batches(process) if process.ask("has_batches", 0) else None)
+
+
+class _Batches:
+    """Those of a worker, fetched one after the other: they need not end."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._read = process, list[Any]()
+
+    def __iter__(self) -> Iterator[Any]:
+        for at in itertools.count():
+            if at == len(self._read):
+                found = self._process.ask("next_batch", 0)
+                if found is None:
+                    return
+                self._read += found
+            yield self._read[at]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

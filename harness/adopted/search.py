@@ -10,7 +10,7 @@ from backends.adoption import Adopted
 from backends.problem import Batch
 from harness.adopted.fills import Fill
 from harness.adopted.layouts import layouts
-from harness.adopted.mapping import Link
+from harness.adopted.link import Link
 from harness.adopted.pieces import Piece, pair_of
 from harness.adopted.signals import Signals, signals
 

@@ -15,8 +15,9 @@ import numpy as np
 from backends.adoption import Adopted
 from backends.problem import Array, Batch
 from harness.adopted.fills import Fill, fills
-from harness.adopted.mapping import Link
+from harness.adopted.link import Link
 from harness.adopted.pieces import Piece, pair_of
+from harness.adopted.training import step_of
 
 TRIALS = 2
 """Fills that are looked at together."""
@@ -113,9 +114,10 @@ def _gradients(
     trainer: Adopted, fill: dict[str, Array], batch: Batch
 ) -> tuple[float, dict[str, Array], dict[str, Array]]:
     """Loss, gradients, and by how much the buffers move."""
-    start = trainer.read(trainer.init())
-    state = trainer.write(trainer.init(), dataclasses.replace(start, parameters=fill))
-    state, loss, grads = trainer.gradients(state, batch)
+    with step_of(trainer):
+        start = trainer.read(trainer.init())
+        state = trainer.write(trainer.init(), dataclasses.replace(start, parameters=fill))
+        state, loss, grads = trainer.gradients(state, batch)
     buffers = {name: value - start.buffers[name] for name, value in trainer.read(state).buffers.items()}
     return float(np.asarray(loss)), dict(trainer.read_grads(grads)), buffers
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from backends.adoption import Adopted, AdoptionError, leaves, mapped
+from backends.adoption import Adopted, AdoptionError, failing, leaves, mapped
 from backends.problem import Array, Batch
+
+MOST_BATCHES = 10_000
+"""Batches that are read where nobody says how many: all are held at once, so that all sides see the same."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +67,35 @@ def task_of(trainers: Sequence[Adopted], batches: Iterable[Any], steps: int | No
             "make all of them float64 (torch: module.double(); JAX: JAX_ENABLE_X64=1), or all float32",
         )
     dtype = trainers[0].dtype
-    read = [_batch(one, dtype) for one in (batches if steps is None else itertools.islice(batches, steps))]
-    if not read or (steps is not None and steps < 1):
-        got = "0 batches" if not read else f"{steps} steps"
-        raise AdoptionError("there is nothing to train on", got, "give pairs (x, y), one a step")
+    fix = "give pairs (x, y), one a step"
+    if steps is not None and not (isinstance(steps, int) and steps >= 1):
+        raise AdoptionError(
+            "there is nothing to train on: steps is no number of them", repr(steps), "give 1 or more"
+        )
+    with failing("the batches cannot be read", fix):
+        read = [_batch(one, dtype) for one in _bounded(batches, steps)]
+    if not read:
+        raise AdoptionError("there is nothing to train on", "0 batches", fix)
     return Task(name, dtype, tuple(itertools.islice(itertools.cycle(read), steps or len(read))))
 
 
+def _bounded(batches: Iterable[Any], steps: int | None) -> Iterator[Any]:
+    """The first `steps`; all of them, unless they do not end."""
+    for count, one in enumerate(itertools.islice(batches, steps)):
+        if steps is None and count == MOST_BATCHES:
+            fix = "give steps= (on the command line --steps): how many to train"
+            raise AdoptionError("the batches do not end", f"more than {MOST_BATCHES}", fix)
+        yield one
+
+
 def _batch(given: Any, dtype: str) -> Batch:
-    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-        raise AdoptionError(
-            "a batch is no pair (x, y)", type(given).__name__, "give pairs of arrays, or of trees of them"
-        )
+    if not isinstance(given, (tuple, list)) or len(given) != (3 if isinstance(given, Batch) else 2):
+        got = f"{type(given).__name__} of {len(given)}" if hasattr(given, "__len__") else type(given).__name__
+        fix = "give pairs of arrays, or of trees of them: ((x, weights), y) where there are more"
+        raise AdoptionError("a batch is no pair (x, y)", got, fix)
     x, y = (mapped(lambda leaf: _array(leaf, dtype), part) for part in given[:2])
+    if not leaves(x):
+        raise AdoptionError("a batch is empty: its x has no array", repr(x), "give at least one")
     return Batch(x, y, {})
 
 
@@ -84,7 +103,8 @@ def _array(leaf: Any, dtype: str) -> Array:
     """A leaf as NumPy, floats in the parameters' dtype; a tensor of a framework gives its numbers by itself."""
     array = np.array(leaf)
     if array.dtype.kind not in "fiub":
-        raise AdoptionError("a batch holds no numbers", str(array.dtype), "give arrays of numbers")
+        fix = "give arrays of numbers; of bfloat16, cast them to float32"
+        raise AdoptionError("a batch holds no numbers", str(array.dtype), fix)
     return array.astype(dtype, copy=False) if array.dtype.kind == "f" else array
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 
-from backends.adoption import Adopted, AdoptionError
+from backends.adoption import Adopted, AdoptionError, failing
 from backends.problem import Array, Arrays, Batch
 from backends.protocol import Snapshot, State, Trace
 from harness.adopted.mapping import Mapping, Shapes
@@ -62,8 +63,9 @@ class Side:
 
     def loss(self, batch: Batch) -> float:
         """That of a batch, at the start."""
-        _, loss, _ = self.trainer.gradients(self.begin(), batch)
-        return float(np.asarray(loss))
+        with step_of(self.trainer):
+            _, loss, _ = self.trainer.gradients(self.begin(), batch)
+            return float(np.asarray(loss))
 
 
 def shapes_of(arrays: Arrays) -> dict[str, tuple[int, ...]]:
@@ -126,10 +128,24 @@ def _first_step(trainer: Adopted, start: Snapshot, batch: Batch) -> First:
     return np.asarray(loss), trainer.read(state)
 
 
+def step_of(trainer: Adopted) -> AbstractContextManager[None]:
+    """Tell what a step raises outside of a run, where it is not the run's verdict."""
+    return failing(
+        f"{trainer.name}: a step of it fails", "run its loss alone on the first batch to see where"
+    )
+
+
 def refuse_random(trainer: Adopted, batch: Batch) -> None:
-    """Raise an AdoptionError where the same step from the same state gives other numbers the second time."""
-    start = trainer.read(trainer.init())
-    one, two = (_first_step(trainer, start, batch) for _ in range(2))
+    """Raise an AdoptionError where the same step from the same state gives other numbers the second time, or no number."""
+    with step_of(trainer):
+        start = trainer.read(trainer.init())
+        one, two = (_first_step(trainer, start, batch) for _ in range(2))
+    if not np.isfinite(one[0]).all():
+        raise AdoptionError(
+            f"{trainer.name}: the loss of its first step is not finite: nothing tells which parameter is which",
+            str(one[0]),
+            "give a first batch without NaN, or a mapping",
+        )
     _refuse_if_parted(trainer.name, one, two, trainer.dtype)
 
 
@@ -161,7 +177,8 @@ def refuse_other_draws(sides: Sequence[Side], task: Task) -> None:
         if other is None:
             continue
         batch = side.batch(task, 0)
-        one, two = (_first_step(trainer, side.start, batch) for trainer in (side.trainer, other))
+        with step_of(side.trainer):
+            one, two = (_first_step(trainer, side.start, batch) for trainer in (side.trainer, other))
         if _parted(one, two, task.dtype):
             told = ", ".join(f"{name}: {one or 'none'}" for name, one in generators.items())
             raise AdoptionError(

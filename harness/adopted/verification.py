@@ -13,6 +13,7 @@ from backends.adoption import Adopted, AdoptionError
 from backends.problem import Arrays
 from backends.protocol import Trace
 from harness.adopted.diagnosis import diagnose_sides
+from harness.adopted.factories import check_trainer
 from harness.adopted.mapping import Mapping
 from harness.adopted.masks import masked
 from harness.adopted.matching import find_mapping
@@ -112,10 +113,13 @@ def prepared(
     Raises:
         LockstepError: as of `verify`.
     """
+    trainers = trainers if isinstance(trainers, Sequence) else (trainers,)
     if len(trainers) < 2:
         raise AdoptionError(
-            "there is nothing to compare with", f"{len(trainers)} trainers", "give two or more"
+            "there is nothing to compare with", f"{len(trainers)} trainers", "give a list of two or more"
         )
+    for one in trainers:
+        check_trainer("what is to be compared", one)
     task = task_of(trainers, batches, steps, name)
     sides = masked(sides_of(_names(trainers), trainers, _mappings(trainers, task, mapping)), task)
     refuse_other_draws(sides, task)

@@ -1,6 +1,6 @@
 """The process of one adopted trainer, whose framework may not share an environment with the other's.
 
-``python -m harness.adopted.worker module:function`` answers requests on its standard input, one after the other; what the
+``python -m harness.adopted.apart module:function`` answers requests on its standard input, one after the other; what the
 user's code prints goes to standard error. Both ends run the same Lockstep, so pickle is spoken between them.
 """
 
@@ -14,8 +14,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from backends.adoption import mapped
 from backends.errors import LockstepError
 from harness.adopted.factories import Made, made
+
+MOST_BYTES = 1 << 40
+"""A message of more is none: something else writes there."""
 
 FACTS = ("name", "dtype", "generator", "capabilities")
 """What the other end asks once."""
@@ -25,7 +29,8 @@ class Worker:
     """A trainer, and the states and gradients that the other end holds handles of."""
 
     def __init__(self, given: Made) -> None:
-        self._given, self._trainers = given, {0: given.trainer}
+        self._trainers = {0: given.trainer}
+        self._batches = None if given.batches is None else iter(given.batches)
         self._kept: dict[int, Any] = {}
         self._next = 1
 
@@ -35,8 +40,11 @@ class Worker:
             self._kept.pop(one, None)
         if method == "facts":
             return {name: getattr(self._trainers[trainer], name) for name in FACTS}
-        if method == "batches":
-            return None if self._given.batches is None else list(self._given.batches)
+        if method == "has_batches":
+            return self._batches is not None
+        if method == "next_batch":
+            # As NumPy: the other end need not have the framework.
+            return next(([mapped(np.asarray, one)] for one in self._batches or ()), None)
         bound = getattr(self._trainers[trainer], method)
         result = bound(*(self._kept[one.number] if isinstance(one, Handle) else one for one in args))
         if method == "redrawn":
@@ -77,12 +85,14 @@ def receive(stream: IO[bytes]) -> Any:
     """The next message.
 
     Raises:
-        EOFError: the other end is gone.
+        EOFError: the other end is gone, or is no worker.
     """
     head = stream.read(8)
     if len(head) < 8:
         raise EOFError
     (length,) = struct.unpack("!Q", head)
+    if length > MOST_BYTES:
+        raise EOFError
     data = stream.read(length)
     if len(data) < length:
         raise EOFError
@@ -116,9 +126,9 @@ def serve(target: str, requests: IO[bytes], answers: IO[bytes]) -> None:
         send(answers, answer)
 
 
-if __name__ == "__main__":
-    from harness.adopted import worker  # under its own name, by which pickle finds `Handle`
-
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the user's code prints is no answer
-    worker.serve(sys.argv[1], sys.stdin.buffer, answers)
+def main() -> None:
+    """Serve on the standard streams: what the user's code reads is no request, and what it prints is no answer."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    serve(sys.argv[1], requests, answers)

@@ -51,6 +51,7 @@ def _run(options: argparse.Namespace) -> int:
 def _diagnosed(options: argparse.Namespace) -> Diagnosis:
     from harness.diagnosis import diagnose
 
+    trainers.refuse_alone(options)
     if options.problem is None or options.backend is None:
         raise LockstepError(
             "there is nothing to diagnose", "no problem, or no --backend", "give both, or --trainer twice"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from harness.commands.output import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     from rich.console import RenderableType
 
@@ -78,25 +80,56 @@ def verify(options: argparse.Namespace) -> Result:
     """Verify the trainers that were named."""
     from harness import adopted
 
-    trainers, batches = _made(options, 2)
-    return adopted.verify(
-        trainers,
-        batches,
-        mapping=_mappings(options.map),
-        steps=options.steps,
-        tolerance=options.tolerance,
-        rtol=options.rtol,
-        atol=options.atol,
-        diagnose=options.diagnose,
-    )
+    _refuse_beside(options, "problems", "backend", "dtype", "epochs", "certify", "core", "all")
+    with _own_output():
+        trainers, batches = _made(options, 2)
+        return adopted.verify(
+            trainers,
+            batches,
+            mapping=_mappings(options.map),
+            steps=options.steps,
+            tolerance=options.tolerance,
+            rtol=options.rtol,
+            atol=options.atol,
+            diagnose=options.diagnose,
+        )
 
 
 def diagnose(options: argparse.Namespace) -> Diagnosis:
     """Diagnose the two trainers that were named."""
     from harness import adopted
 
-    trainers, batches = _made(options, 2)
-    return adopted.diagnose(trainers, batches, mapping=_mappings(options.map), steps=options.steps)
+    _refuse_beside(options, "problem", "backend", "dtype", "epochs")
+    with _own_output():
+        trainers, batches = _made(options, 2)
+        return adopted.diagnose(trainers, batches, mapping=_mappings(options.map), steps=options.steps)
+
+
+def refuse_alone(options: argparse.Namespace) -> None:
+    """Raise a LockstepError where what only adopted trainers heed was given without any."""
+    given = [name for name in ("batches", "map", "steps", "isolated", "python") if getattr(options, name)]
+    if given:
+        raise LockstepError(
+            "options of adopted trainers, but no trainer",
+            ", ".join(f"--{name}" for name in given),
+            "give --trainer module:function twice, or leave them out",
+        )
+
+
+def _refuse_beside(options: argparse.Namespace, *names: str) -> None:
+    """Raise a LockstepError where something was asked for that trainers do not heed."""
+    given = [name for name in names if getattr(options, name)]
+    if given:
+        raise LockstepError(
+            "adopted trainers have no problem of the catalogue, and what goes with one",
+            ", ".join(given),
+            "leave it out, or leave out --trainer",
+        )
+
+
+def _own_output() -> AbstractContextManager[object]:
+    """What the user's code prints goes to standard error: ours alone is data."""
+    return redirect_stdout(sys.stderr)
 
 
 def record(options: argparse.Namespace, out: str, **kept: Any) -> Bundle:
@@ -145,8 +178,9 @@ def _run_map(options: argparse.Namespace) -> int:
 
     if options.output is not None:
         writable_folder(options.output.absolute().parent)
-    trainers, batches = _made(options, 2, exactly=True)
-    mapping = find_mapping(trainers[0], trainers[1], batches)
+    with _own_output():
+        trainers, batches = _made(options, 2, exactly=True)
+        mapping = find_mapping(trainers[0], trainers[1], batches)
     names = [f"{one.name} ({target})" for one, target in zip(trainers, options.trainer, strict=True)]
     show(_table(mapping, names[0], names[1]))
     if options.output is not None:
@@ -174,8 +208,8 @@ def _made(options: argparse.Namespace, fewest: int, exactly: bool = False) -> tu
         isolated(target, pythons[index] if pythons else None) if apart else made(target)
         for index, target in enumerate(targets)
     ]
-    batches = made_batches(options.batches) if options.batches else None
-    batches = batches or next((one.batches for one in found if one.batches is not None), None)
+    given = [made_batches(options.batches)] if options.batches else [one.batches for one in found]
+    batches = next((one for one in given if one is not None), None)
     if batches is None:
         raise LockstepError(
             "there are no batches",

@@ -117,7 +117,8 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _verified(options: argparse.Namespace, problems: Sequence[str]) -> Result:
-    with processes.ahead(_backends(options)) as trainers:
+    trainers.refuse_alone(options)
+    with processes.ahead(_backends(options)) as waiting:
         from backends.problem import DTYPES
         from harness.parity import verify
         from harness.progress import Progress
@@ -133,7 +134,7 @@ def _verified(options: argparse.Namespace, problems: Sequence[str]) -> Result:
                 atol=options.atol,
                 certify=options.certify,
                 diagnose=options.diagnose,
-                trainers=trainers,
+                trainers=waiting,
                 progress=progress.finished,
                 say=progress.note,
             )

@@ -267,7 +267,23 @@ def test_trees():
 @pytest.mark.parametrize(
     ("adopt", "match"),
     [
-        (lambda: models.torch_side(module=models.perceptron(torch.bfloat16)), "not all of one dtype"),
+        (
+            lambda: models.torch_side(module=models.perceptron(torch.bfloat16)),
+            r"of one dtype(.|\n)*bfloat16 \(0.bias\)",
+        ),
+        (lambda: models.torch_side(module=3), "the module is not valid"),
+        (lambda: models.torch_side(loss="mse"), "the loss is not valid"),
+        (
+            lambda: backends.pytorch.adopt(models.perceptron(), nn.functional.mse_loss, optax.sgd(0.1)),
+            "the optimizer is not valid",
+        ),
+        (
+            lambda: backends.pytorch.adopt(models.perceptron(), nn.functional.mse_loss, lambda: 3),
+            "makes its optimizer failed",
+        ),
+        (lambda: models.jax_side(model=3), "the model is not valid"),
+        (lambda: models.jax_side(loss="mse"), "the loss is not valid"),
+        (lambda: models.jax_side(transform=torch.optim.SGD), "the optimizer is not valid"),
         (
             lambda: backends.pytorch.adopt(
                 models.perceptron(),

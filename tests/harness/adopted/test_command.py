@@ -1,10 +1,13 @@
 """Adopted trainers on the command line: found, judged, in processes of their own, and refused with a reason."""
 
+import itertools
 import json
+import runpy
 
 import numpy as np
 import pytest
 
+from backends.adoption import AdoptionError
 from harness import adopted
 from harness.adopted.mapping_file import read
 from harness.adopted.remote import isolated
@@ -29,10 +32,33 @@ def wrong():
 def fails():
     raise RuntimeError("no data here")
 
+def leaves():
+    raise SystemExit(2)
+
+def none():
+    return []
+
 nothing = 3
 
 def other():
     return 3
+"""
+
+ALONE = """
+import itertools
+from harness.adopted.factories import NEEDED
+
+class Trainer:
+    capabilities, generator = frozenset(), ""
+
+for name in NEEDED:
+    setattr(Trainer, name, "float64")
+
+def endless():
+    return Trainer(), (([at], 1) for at in itertools.count())
+
+def asks():
+    input()
 """
 
 
@@ -64,6 +90,30 @@ def test_a_difference_has_its_exit_status_and_its_sentence(mine, capsys):
     assert "update of" in capsys.readouterr().out
 
 
+def test_what_the_user_prints_is_no_data(mine, capsys):
+    pair = ["--trainer", "mine:left", "--trainer", "mine:right"]
+    assert main(["verify", *pair, "--quiet", "--json", "-", "--steps", "1"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["verdict"] == "AGREE"
+    assert "the user prints" in told.err
+
+
+def test_what_another_process_reads_and_yields(mine):
+    """Batches need not end; what the user's code reads is no request of ours."""
+    (mine / "alone.py").write_text(ALONE)
+    made = isolated("alone:endless")
+    for _ in range(2):
+        assert list(itertools.islice(made.batches, 3)) == [([0], 1), ([1], 1), ([2], 1)]
+    with pytest.raises(AdoptionError, match="EOF when reading"):
+        isolated("alone:asks")
+
+
+def test_an_interpreter_that_cannot_be_one_says_so(monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "harness.adopted.worker", None)
+    with pytest.raises(SystemExit, match="cannot run a trainer: ModuleNotFoundError"):
+        runpy.run_module("harness.adopted.apart", run_name="__main__")
+
+
 def test_a_process_of_its_own_gives_the_same_bits(mine):
     from tests.harness.adopted import models
 
@@ -86,12 +136,22 @@ def test_a_process_of_its_own_gives_the_same_bits(mine):
         (["--trainer", "mine:nothing", "--trainer", "mine:right"], "it is no function"),
         (["--trainer", "mine:other", "--trainer", "mine:right"], "is no trainer"),
         (["--trainer", "mine:fails", "--trainer", "mine:right"], "no data here"),
+        (["--trainer", "mine:leaves", "--trainer", "mine:right"], "SystemExit: 2"),
         (["--trainer", "mine:right", "--trainer", "mine:right"], "there are no batches"),
+        (["--trainer", "mine:left", "--trainer", "mine:right", "--batches", "mine:none"], "0 batches"),
+        (["--trainer", "mine:left", "--trainer", "mine:right", "--batches", "mine:other"], "are no batches"),
+        (["seed", "--trainer", "mine:left", "--trainer", "mine:right"], "no problem of the catalogue"),
+        (["--trainer", "mine:left", "--trainer", "mine:right", "--epochs", "3"], "epochs"),
+        (["seed", "--steps", "3"], "but no trainer"),
         (["--trainer", "mine:left", "--trainer", "mine:fails", "--isolated"], "no data here"),
         (["--trainer", "mine:left", "--trainer", "mine:right", "--python", "x"], "as many interpreters"),
         (
             ["--trainer", "mine:left", "--trainer", "mine:right", "--python", "/no/py", "--python", "x"],
             "cannot be started",
+        ),
+        (
+            ["--trainer", "mine:left", "--trainer", "mine:right", "--python", "echo", "--python", "echo"],
+            "its process ended",
         ),
         (["--trainer", "mine:left", "--trainer", "mine:right", "--map", "none.json"], "cannot be read"),
     ],

@@ -101,6 +101,24 @@ def test_orbits_are_what_several_layouts_do_not_tell_apart(shape, many, seed):
         ({"a": {"to": "b", "left_slice": [[0, 9]]}}, "not within its array"),
         ({"a": {"to": "b", "colour": 1}}, "is not valid"),
         ({"a": ["b", "b"]}, "does not say how long"),
+        *(
+            ({"a": one}, "is not valid")
+            for one in (
+                3,
+                None,
+                ["b", 3],
+                {"to": "b", "transpose": "x"},
+                {"to": "b", "transpose": [0.0, 1.0]},
+                {"to": "b", "reshape": 4},
+                {"to": "b", "left_slice": [0, 4]},
+                {"to": "b", "left_slice": [["0", "4"]]},
+                {"to": "b", "right_slice": [[None, None]]},
+                {"to": ["b", "b"], "sizes": [1, "x"]},
+                {"to": ["b", "b"], "sizes": [1, 1], "axis": -1},
+                {"to": "b", "distance": "near"},
+            )
+        ),
+        ({3: "b"}, "is not valid"),
         ({}, "is not linked"),
         ({"a": [{"to": "b", "transpose": [1, 0]}, {"to": "b", "transpose": [1, 0]}]}, "is linked twice"),
         (

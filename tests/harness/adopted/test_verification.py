@@ -1,5 +1,6 @@
 """Pairs of adopted trainers: those that train the same agree, a planted fault differs and is named."""
 
+import itertools
 import json
 
 import jax
@@ -211,6 +212,28 @@ def test_what_the_code_raises_is_an_error_of_that_side():
     assert found.verdict is Verdict.ERROR
 
 
+@pytest.mark.parametrize("mapping", [None, models.NAMES])
+def test_what_fails_before_the_run_is_told_in_three_parts(mapping):
+    """A mapping that is to be found takes steps: without one, and without a number, there is none."""
+
+    def loss(output, y):
+        raise RuntimeError("no such target")
+
+    sides = [models.torch_side(), models.jax_side(loss=loss)]
+    if mapping is None:
+        with pytest.raises(AdoptionError, match=r"jax: a step of it fails(.|\n)*no such target(.|\n)*fix"):
+            adopted.verify(sides, BATCHES)
+    else:
+        assert adopted.verify(sides, BATCHES, mapping=mapping).verdict is Verdict.ERROR
+    spoilt = [(np.full_like(BATCHES[0][0], np.nan), BATCHES[0][1]), *BATCHES[1:]]
+    sides = [models.torch_side(), models.jax_side()]
+    if mapping is None:
+        with pytest.raises(AdoptionError, match="is not finite"):
+            adopted.verify(sides, spoilt)
+    else:
+        assert adopted.verify(sides, spoilt, mapping=mapping).verdict is Verdict.ERROR
+
+
 def test_a_report_is_according_to_the_schema():
     result, _ = told(models.torch_side(), models.jax_side(rate=0.2))
     told_again = json.loads(dumps(to_document(result, manifest())))
@@ -258,6 +281,19 @@ def test_a_report_is_according_to_the_schema():
             AdoptionError,
             "unknown cases",
         ),
+        *(
+            (lambda: [models.torch_side(), models.jax_side()], settings, AdoptionError, match)
+            for settings, match in (
+                ({"steps": "3"}, "no number of them"),
+                ({"batches": None}, "batches cannot be read"),
+                ({"batches": [(*BATCHES[0], BATCHES[0][1])]}, r"no pair(.|\n)*tuple of 3"),
+                ({"batches": [({}, BATCHES[0][1])]}, "x has no array"),
+                ({"batches": [(["a"], ["b"])]}, "holds no numbers"),
+                ({"batches": itertools.cycle(BATCHES)}, r"do not end(.|\n)*--steps"),
+            )
+        ),
+        (lambda: [models.torch_side(), 3], {}, AdoptionError, "this is no trainer"),
+        (lambda: models.torch_side(), {}, AdoptionError, "nothing to compare with"),
     ],
 )
 def test_bad_input_is_refused(make, settings, error, match):
