@@ -258,7 +258,9 @@ def adopt(
     check_kind(name, "the model", model, is_model, "give a Haiku transform, or a function apply(params, x)")
     is_loss = loss is None or callable(loss)
     check_kind(name, "the loss", loss, is_loss, "give a function (output, y) -> a scalar, or None")
-    is_optimizer = isinstance(optimizer, optax.GradientTransformation)
+    is_optimizer = all(
+        callable(getattr(optimizer, one, None)) for one in ("init", "update")
+    )  # MultiSteps too
     check_kind(name, "the optimizer", optimizer, is_optimizer, "give an Optax transform: optax.adam(0.001)")
     odd = [one for one, leaf in _named(params).items() if not hasattr(leaf, "dtype")]
     if odd:

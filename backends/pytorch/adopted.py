@@ -62,6 +62,7 @@ class TorchAdopted(AdoptedTrainer):
         self._seed = seed
         # Whether a batch's own memory may be given, as a bare loop does; not before one was seen to be left alone.
         self._shares: bool | None = None
+        self._sparse: set[str] = set()
         parameters = _trained(start.module)
         self.dtype = common_dtype(name, {key: _dtype(one) for key, one in parameters.items()})
         self._device = next(iter(parameters.values())).device
@@ -116,6 +117,7 @@ class TorchAdopted(AdoptedTrainer):
             loss = self._loss_of(state.module, batch)
             loss.backward()  # type: ignore[no-untyped-call]
         grads = {name: one.grad for name, one in _trained(state.module).items()}
+        self._sparse |= {name for name, one in grads.items() if one is not None and one.is_sparse}
         state.optimizer.zero_grad(set_to_none=True)
         return state, loss.detach(), grads
 
@@ -161,12 +163,12 @@ class TorchAdopted(AdoptedTrainer):
     def read(self, state: State) -> Snapshot:
         return Snapshot(
             {name: _array(one) for name, one in _trained(state.module).items()},
-            {
-                f"{key}/{name}": _array(value)
+            dict(
+                _told(key, name, value)
                 for name, kept in self._kept(state).items()
                 for key, value in sorted(kept.items())
-                if isinstance(value, torch.Tensor)
-            },
+                if isinstance(value, (torch.Tensor, int, float))
+            ),
             state.step,
             {name: _array(one) for name, one in _untrained(state.module).items()},
         )
@@ -203,6 +205,10 @@ class TorchAdopted(AdoptedTrainer):
         for key, value in optimizer.items():
             slot, _, name = key.partition("/")
             kept = state.optimizer.state[named[name]]
+            slot, _, kind = slot.partition(":")
+            if kind:
+                kept[slot] = value.item()
+                continue
             tensor = torch.tensor(value)
             # A count stands on the CPU, as torch keeps it, unless the optimizer is capturable.
             kept[slot] = tensor if slot == "step" else tensor.to(self._device)
@@ -223,7 +229,9 @@ class TorchAdopted(AdoptedTrainer):
 
     def write_grads(self, arrays: Arrays) -> Grads:
         check_names(self.name, arrays, _trained(self._start.module))
-        return {name: self._tensor(value) for name, value in arrays.items()}
+        tensors = {name: self._tensor(value) for name, value in arrays.items()}
+        # Rows, as an embedding gives them.
+        return {name: one.to_sparse(1) if name in self._sparse else one for name, one in tensors.items()}
 
     def _loss_of(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         x, y = self._held(batch, copied=not self._shares)
@@ -315,6 +323,18 @@ def _check_optimizer(name: str, start: State) -> None:
             "LBFGS",
             "adopt one whose step takes no closure",
         )
+    if isinstance(start.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise AdoptionError(
+            f"{name}: its scheduler is stepped with a metric",
+            "ReduceLROnPlateau",
+            "adopt one whose step takes nothing, or none",
+        )
+    if getattr(start.scheduler, "optimizer", start.optimizer) is not start.optimizer:
+        raise AdoptionError(
+            f"{name}: its scheduler was made with another optimizer, and would change nothing",
+            type(start.scheduler).__name__,
+            "give the optimizer itself that the scheduler was made with",
+        )
     own = {id(one) for one in start.module.parameters()}
     foreign = sum(id(one) not in own for group in start.optimizer.param_groups for one in group["params"])
     if foreign:
@@ -351,9 +371,16 @@ def _keeping(name: str, seen: dict[str, torch.Tensor]) -> Callable[[Any, Any, An
     return hook
 
 
+def _told(slot: str, name: str, value: Any) -> tuple[str, Array]:
+    """A slot of an optimizer's state under the name that a snapshot gives it: a number of Python's own has its kind in it."""
+    if isinstance(value, torch.Tensor):
+        return f"{slot}/{name}", _array(value)
+    return f"{slot}:{type(value).__name__}/{name}", np.array(value)
+
+
 def _array(tensor: torch.Tensor) -> Array:
-    """A copy: .numpy() would alias the live tensor."""
-    return tensor.detach().cpu().numpy().copy()
+    """A copy: .numpy() would alias the live tensor. The gradient of a sparse embedding is told in full."""
+    return tensor.detach().to_dense().cpu().numpy().copy()
 
 
 def _dtype(tensor: torch.Tensor) -> str:

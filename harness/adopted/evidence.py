@@ -16,6 +16,9 @@ from harness.adopted.search import NEAR, Search
 MOST_LAYOUTS = 24
 """Layouts of one pair that are tried out."""
 
+MOST_TRIED = 400
+"""Links of buffers that are tried out."""
+
 Pair = tuple[Piece, Piece]
 
 
@@ -130,7 +133,8 @@ def _tried(search: Search, links: Sequence[Link], fill: Fill) -> Link | None:
 def _strain(search: Search, link: Link, fill: Fill) -> float:
     """How far apart losses and linked gradients are if this link is taken."""
     tried = search.look(fill, [link])
-    return max([tried.loss_apart, *(tried.distance(one) or 0.0 for one in (*search.links, link))])
+    trained = [one for one in (*search.links, link) if one.left in tried.left and one.right in tried.right]
+    return max([tried.loss_apart, *(tried.distance(one) or 0.0 for one in trained)])
 
 
 def by_loss(search: Search, by_name: bool, fill: Fill) -> list[Link]:
@@ -173,11 +177,14 @@ def _silent_and_alone(search: Search) -> Iterator[Pair]:
 
 def buffers(search: Search) -> list[Link]:
     """Buffers of one shape that move by the same, and no other does."""
-    moved = search.last.left_buffers, search.last.right_buffers
+    ours, theirs = (
+        {name: one for name, one in side.items() if one.any()}
+        for side in (search.last.left_buffers, search.last.right_buffers)
+    )
     distances = {
         (one, two): float(np.abs(a - b).max() / max(np.abs(a).max(), np.abs(b).max(), 1e-300))
-        for one, a in moved[0].items()
-        for two, b in moved[1].items()
+        for one, a in ours.items()
+        for two, b in theirs.items()
         if a.shape == b.shape and a.size
     }
     found = []
@@ -190,3 +197,34 @@ def buffers(search: Search) -> list[Link]:
         if distance <= NEAR and search.far(rivals, distance):
             found.append(Link(*pair, by="function", distance=distance))
     return found
+
+
+def frozen(search: Search, fill: Fill) -> list[Link]:
+    """Buffers that no step moves, where one pair in one layout, and none beside it, lets both sides compute the same."""
+    found: list[Link] = []
+    while True:
+        good = [
+            one
+            for one in _still_open(search, found)[:MOST_TRIED]
+            if search.same_loss(_strain(search, one, fill), 0.0)
+        ]
+        alone = [
+            one for one in good if sum(_share_a_piece(pair_of(one), pair_of(other)) for other in good) == 1
+        ]
+        if not alone:
+            return found
+        found += alone
+        search.links += alone
+
+
+def _still_open(search: Search, found: Sequence[Link]) -> list[Link]:
+    """Every layout of every pair that may be: where names leave no choice, of those alone."""
+    taken = [name for one in found for name in (one.left, one.right)]
+    left, right = ([one for one in side if one not in taken] for side in search.still)
+    pairs = names.matched(left, right) or dict.fromkeys(itertools.product(left, right), "function")
+    return [
+        link
+        for (one, two), by in pairs.items()
+        if search.size(Piece(one), 0) == search.size(Piece(two), 1)
+        for link in search.layouts(Piece(one), Piece(two), by)
+    ]

@@ -13,7 +13,7 @@ from harness.adopted.alteration import Alteration, explains
 from harness.adopted.lockstep import Seen
 from harness.adopted.remapping import remappings
 from harness.adopted.task import Task, rows_of
-from harness.adopted.training import Side
+from harness.adopted.training import Side, held
 from harness.explain import Confirmed
 from harness.tolerance import Judge
 
@@ -93,7 +93,7 @@ def _rearranged(
 
 def _updates(right: Side, parted: Seen, near: float) -> Iterator[Alteration]:
     left, other = _kind("update", parted.left), _kind("update", parted.right)
-    before = parted.before.parameters
+    before = held(parted.before)
     ratios = _differing(left, other, 1e3 * near)
     if not ratios:
         return

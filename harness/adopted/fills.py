@@ -7,7 +7,7 @@ is the same in every layout, order and split. So the two sides compute the same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,18 +33,28 @@ class Fill:
 
 
 def fills(
-    left: Adopted, right: Adopted, known: Sequence[Sequence[Link]], seed: Sequence[int], fill: Fill
+    left: Adopted,
+    right: Adopted,
+    known: Sequence[Sequence[Link]],
+    still: tuple[Collection[str], Collection[str]],
+    seed: Sequence[int],
+    fill: Fill,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Both sides' parameters.
+    """Both sides' parameters, and the buffers that are filled.
 
     Args:
         left, right: whose.
         known: by pair, the layouts that it may have; one where it is known.
+        still: buffers of both sides that are filled as parameters are.
         seed: of the random numbers; the last is the trial.
         fill: what everything else is filled with.
     """
-    initial, theirs = (one.read(one.init()).parameters for one in (left, right))
-    typical = float(np.sqrt(np.mean([np.sqrt(one.size) for one in initial.values()])))
+    snapshots = [one.read(one.init()) for one in (left, right)]
+    typical = float(np.sqrt(np.mean([np.sqrt(one.size) for one in snapshots[0].parameters.values()])))
+    initial, theirs = (
+        {**one.parameters, **{name: one.buffers[name] for name in names}}
+        for one, names in zip(snapshots, still, strict=True)
+    )
     level = fill.level * (1 + 0.3 * seed[-1]) / typical
     rng = np.random.default_rng(seed)
     random = {name: _random(value, level, rng) for name, value in initial.items()}

@@ -19,7 +19,7 @@ from backends.protocol import Snapshot, State
 from harness.adopted.measured import UPDATE, disturbed, disturbed_batch, spread_of
 from harness.adopted.modules import Modules
 from harness.adopted.task import Task, rows_of
-from harness.adopted.training import Side
+from harness.adopted.training import Side, held
 from harness.budget import MULTIPLE
 from harness.ledger import Ledger, Row, compare_stages
 from harness.limits import SAMPLES, TERMS, UNITS
@@ -88,8 +88,9 @@ def _written(side: Side, state: State, reference: Snapshot) -> State:
         state,
         dataclasses.replace(
             own,
-            parameters=side.own(reference.parameters, own.parameters),
-            buffers=side.own(reference.buffers, own.buffers),
+            # What is frozen on one side alone is a parameter there and a buffer here.
+            parameters=side.own(held(reference), own.parameters),
+            buffers=side.own(held(reference), own.buffers),
         ),
     )
 
@@ -105,9 +106,12 @@ def _step(
     modules: Modules,
 ) -> tuple[State, State, Seen]:
     """One step of both, the reference's gradients into both optimizers."""
-    written = right.canonical(right.trainer.read(theirs).parameters)
-    seen_left = {f"state/{name}": value for name, value in before.parameters.items()}
-    seen_right = {f"state/{name}": value for name, value in written.items()}
+    own_start = right.trainer.read(theirs)
+    written = right.canonical(held(own_start))
+    trained = before.parameters.keys() | right.canonical(own_start.parameters).keys()
+    start = {name: value for name, value in held(before).items() if name in trained}
+    seen_left = {f"state/{name}": value for name, value in start.items()}
+    seen_right = {f"state/{name}": written[name] for name in start if name in written}
     forward = _forward(left.trainer, ours, batches[0]), _forward(right.trainer, theirs, batches[1])
     paired = modules.paired(*forward)
     seen_left |= {name: pair[0] for name, pair in paired.items()}
@@ -115,18 +119,19 @@ def _step(
     ours, loss, grads = left.trainer.gradients(ours, batches[0])
     theirs, their_loss, their_grads = right.trainer.gradients(theirs, batches[1])
     own = left.trainer.read_grads(grads)
-    canonical = right.canonical(right.trainer.read_grads(their_grads))
+    theirs_own = right.trainer.read_grads(their_grads)
+    canonical = right.canonical(theirs_own)
     moved = left.trainer.read(ours), right.trainer.read(theirs)
     ours = left.trainer.apply(ours, grads)
-    theirs = right.trainer.apply(theirs, right.trainer.write_grads(right.own(own, moved[1].parameters)))
+    theirs = right.trainer.apply(theirs, right.trainer.write_grads(right.own(own, theirs_own)))
     after = left.trainer.read(ours), right.trainer.read(theirs)
-    seen_left |= _computed(loss, own, moved[0].buffers, before.parameters, after[0].parameters)
+    seen_left |= _computed(loss, own, moved[0].buffers, start, held(after[0]))
     seen_right |= _computed(
         their_loss,
         canonical,
         right.canonical(moved[1].buffers),
-        written,
-        right.canonical(after[1].parameters),
+        {name: value for name, value in written.items() if name in trained},
+        right.canonical(held(after[1])),
     )
     shared = seen_left.keys() & seen_right.keys()  # a buffer that is not linked is on one side only
     kept = [{name: value for name, value in one.items() if name in shared} for one in (seen_left, seen_right)]
@@ -144,7 +149,7 @@ def _computed(
         "loss": np.asarray(loss).reshape(()),
         **{f"gradient/{name}": value for name, value in grads.items()},
         **{f"buffers/{name}": value for name, value in buffers.items()},
-        **{f"update/{name}": value.astype(np.float64) - before[name] for name, value in after.items()},
+        **{f"update/{name}": after[name].astype(np.float64) - value for name, value in before.items()},
     }
 
 
@@ -167,7 +172,7 @@ def _limits(dtype: str, side: Side, seen: Seen, batch: Batch, modules: Modules) 
             limits[name] = max(limits[name], eps * largest)
         if name.startswith("update/"):
             # The update is a difference of parameters, and its size comes from hyperparameters.
-            part = float(np.abs(seen.before.parameters[name.removeprefix("update/")]).max(initial=0.0))
+            part = float(np.abs(held(seen.before)[name.removeprefix("update/")]).max(initial=0.0))
             limits[name] = max(limits[name], UNITS * eps * part, MULTIPLE * UPDATE * eps * scale)
     return limits
 

@@ -58,8 +58,10 @@ class _Found:
         self.search = Search(left, right, batches)
         _run(self.search, by_name)
         self.search.loose = []
+        trained = list(self.search.links)
+        self.frozen = evidence.frozen(self.search, FILLS[0])
         self.search.last = self.search.look(FILLS[0], seed=1_000)
-        self.distances = {link: self.search.last.distance(link) for link in self.search.links}
+        self.distances = {link: self.search.last.distance(link) for link in trained}
 
     @property
     def confirmed(self) -> bool:
@@ -77,7 +79,7 @@ class _Found:
             for one, distance in self.distances.items()
             if one not in dropped
         ]
-        links += evidence.buffers(self.search)
+        links += [*self.frozen, *evidence.buffers(self.search)]
         linked = {(side, getattr(one, side)) for one in links for side in ("left", "right")}
         over: dict[str, tuple[str, ...]] = {}
         for index, side in enumerate(("left", "right")):

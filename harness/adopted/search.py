@@ -12,7 +12,7 @@ from harness.adopted.fills import Fill
 from harness.adopted.layouts import layouts
 from harness.adopted.link import Link
 from harness.adopted.pieces import Piece, pair_of
-from harness.adopted.signals import Signals, signals
+from harness.adopted.signals import Signals, one_step, signals
 
 NEAR = 0.05
 """Gradients of counterparts may be so far apart, of their size: room for a port that is not right, not for a guess."""
@@ -31,6 +31,7 @@ class Search:
         left, right: what is searched.
         batches: what each side sees.
         shapes, buffers: of both sides, by name.
+        still: buffers of both sides that no step moves, frozen parameters say, of which the other side has one of that size.
         links: what is linked.
         open: pieces of both sides that are not.
         loose: pairs that have no rival in several layouts that are as near; they are open.
@@ -46,6 +47,7 @@ class Search:
             tuple({name: one.shape for name, one in arrays.items()} for arrays in both)
             for both in zip(*((one.parameters, one.buffers) for one in snapshots), strict=True)
         )
+        self.still = self._still()
         self.links: list[Link] = []
         self.open = tuple([Piece(name) for name in shapes] for shapes in self.shapes)
         self.loose: list[list[Link]] = []
@@ -54,12 +56,25 @@ class Search:
             {length for shapes in self.shapes for shape in shapes.values() for length in shape}
         )
 
+    def _still(self) -> tuple[list[str], list[str]]:
+        moved = [
+            one_step(side, {}, batch)[2]
+            for side, batch in zip((self.left, self.right), self.batches, strict=True)
+        ]
+        sizes = [{one.size for one in side.values() if not one.any()} for side in moved]
+        left, right = (
+            [name for name, one in side.items() if not one.any() and one.size in sizes[0] & sizes[1]]
+            for side in moved
+        )
+        return left, right
+
     def look(self, fill: Fill, extra: Sequence[Link] = (), seed: int | None = None) -> Signals:
         """The gradients under a fill, if `extra` were linked too; the seed is by default the number of links."""
         links = [*self.links, *extra]
         taken = [pair_of(one) for one in extra]
         known = [[one] for one in links] + [one for one in self.loose if pair_of(one[0]) not in taken]
-        return signals(self.left, self.right, known, self.batches, len(links) if seed is None else seed, fill)
+        seed = len(links) if seed is None else seed
+        return signals(self.left, self.right, known, self.batches, self.still, seed, fill)
 
     def take(self, links: Iterable[Link]) -> bool:
         """Link what was found, if anything was; the pieces are no longer open."""
@@ -80,7 +95,8 @@ class Search:
 
     def shape(self, piece: Piece, side: int) -> tuple[int, ...]:
         """Of a piece."""
-        return piece.of(np.empty(self.shapes[side][piece.name], dtype=bool)).shape
+        held = {**self.buffers[side], **self.shapes[side]}
+        return piece.of(np.empty(held[piece.name], dtype=bool)).shape
 
     def size(self, piece: Piece, side: int) -> int:
         """How many numbers a piece holds."""

@@ -7,7 +7,7 @@ numbers in two layouts.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,7 @@ def signals(
     right: Adopted,
     known: Sequence[Sequence[Link]],
     batches: tuple[Batch, Batch],
+    still: tuple[Collection[str], Collection[str]],
     seed: int,
     fill: Fill,
 ) -> Signals:
@@ -88,15 +89,16 @@ def signals(
         left, right: whose.
         known: by pair, the layouts that it may have.
         batches: what each side sees.
+        still: buffers of both sides that are filled as parameters are.
         seed: of the random numbers.
         fill: what everything else is filled with.
     """
     found: list[tuple[dict[str, Array], ...]] = []
     losses = []
     for trial in range(TRIALS):
-        filled = fills(left, right, known, [seed, trial], fill)
+        filled = fills(left, right, known, still, [seed, trial], fill)
         (loss, ours, moved), (other, theirs, their_moved) = (
-            _gradients(*one) for one in zip((left, right), filled, batches, strict=True)
+            one_step(*one) for one in zip((left, right), filled, batches, strict=True)
         )
         # A loss that is summed where the other is averaged is a finding for `verify`, not for the mapping.
         ratio = loss / other if other and abs(loss / other - 1) > 0.05 else 1.0
@@ -110,16 +112,22 @@ def _stacked(trials: Sequence[dict[str, Array]]) -> dict[str, Array]:
     return {name: np.stack([one[name] for one in trials]).astype(np.float64) for name in trials[0]}
 
 
-def _gradients(
-    trainer: Adopted, fill: dict[str, Array], batch: Batch
+def one_step(
+    trainer: Adopted, fill: Mapping[str, Array], batch: Batch
 ) -> tuple[float, dict[str, Array], dict[str, Array]]:
     """Loss, gradients, and by how much the buffers move."""
     with step_of(trainer):
         start = trainer.read(trainer.init())
-        state = trainer.write(trainer.init(), dataclasses.replace(start, parameters=fill))
+        parameters, buffers = (
+            {name: fill.get(name, value) for name, value in one.items()}
+            for one in (start.parameters, start.buffers)
+        )
+        state = trainer.write(
+            trainer.init(), dataclasses.replace(start, parameters=parameters, buffers=buffers)
+        )
         state, loss, grads = trainer.gradients(state, batch)
-    buffers = {name: value - start.buffers[name] for name, value in trainer.read(state).buffers.items()}
-    return float(np.asarray(loss)), dict(trainer.read_grads(grads)), buffers
+        moved = {name: value - buffers[name] for name, value in trainer.read(state).buffers.items()}
+        return float(np.asarray(loss)), dict(trainer.read_grads(grads)), moved
 
 
 def _apart(left: Array, right: Array, least: float) -> float | None:

@@ -313,6 +313,60 @@ def test_what_cannot_be_adopted_is_refused(adopt, match):
         adopt()
 
 
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (
+            lambda own, other: torch.optim.lr_scheduler.ExponentialLR(other, 0.5),
+            "made with another optimizer",
+        ),
+        (lambda own, other: torch.optim.lr_scheduler.ReduceLROnPlateau(own), "stepped with a metric"),
+    ],
+)
+def test_a_scheduler_that_would_do_nothing_is_refused(make, match):
+    module = models.perceptron()
+    own, other = (torch.optim.SGD(module.parameters(), lr=0.1) for _ in range(2))
+    with pytest.raises(AdoptionError, match=match):
+        backends.pytorch.adopt(module, nn.functional.mse_loss, own, scheduler=make(own, other))
+
+
+def test_what_accumulates_gradients_is_an_optimizer_too():
+    side = models.jax_side(transform=optax.MultiSteps(optax.sgd(0.1), 2))
+    start, one, two = (
+        run(side, BATCHES[:count])[1].parameters["b0"] if count else side.read(side.init()).parameters["b0"]
+        for count in range(3)
+    )
+    assert np.array_equal(start, one)
+    assert not np.array_equal(one, two)
+
+
+class Embedding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.last = nn.Embedding(7, 3, sparse=True), nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.last(self.table(x).mean(1))
+
+
+def test_sparse_gradients_and_numbers_in_an_optimizers_state():
+    """SparseAdam takes no dense gradient, and counts its steps in a number of Python's own."""
+    module = Embedding().double()
+    made = torch.optim.SparseAdam([module.table.weight], lr=0.1)
+    side = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    rng = np.random.default_rng(0)
+    batches = [Batch(rng.integers(0, 7, (6, 4)), rng.standard_normal((6, 1)), {}) for _ in range(4)]
+    _, end = run(side, batches)
+    assert end.optimizer["step:int/table.weight"] == 4
+    state = side.init()
+    for batch in batches:
+        state, _, grads = side.gradients(side.write(side.init(), side.read(state)), batch)
+        assert side.read_grads(grads)["table.weight"].shape == (7, 3)
+        state = side.apply(state, side.write_grads(side.read_grads(grads)))
+    for name, value in side.read(state).parameters.items():  # a row's gradients are added in another order
+        np.testing.assert_allclose(value, end.parameters[name], rtol=1e-12)
+
+
 def test_what_cannot_be_copied_is_refused():
     module = models.perceptron()
     module.lock = __import__("threading").Lock()

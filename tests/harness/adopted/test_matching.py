@@ -207,3 +207,24 @@ def test_fused_biases_that_do_the_same_are_told_by_their_weights_names_or_not_at
     assert left_over == (set() if told else {*ours[2:], *names[2:]})
     halves = {one.left_slice[-1]: one.right_slice[-1] for one in found.links if one.left != "head"}
     assert halves == {(0, 5): (5, 10), (5, 10): (0, 5)}
+
+
+def test_frozen_weights_are_laid_out_by_function():
+    """No gradient tells a square one from its transpose, and two of one shape apart: the loss does."""
+    module = models.perceptron()
+    for one in (module[0].weight, module[2].weight):
+        one.requires_grad_(False)
+    made = torch.optim.SGD([one for one in module.parameters() if one.requires_grad], lr=0.1)
+    left = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    params = models.plain_params()
+    state = {"second": params.pop("w0"), "first": params.pop("w1")}
+
+    def model(params, state, x):
+        return models.plain({**params, "w0": state["first"], "w1": state["second"]}, x), state
+
+    with jax.enable_x64(True):
+        right = backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, state=state)
+    found = adopted.find_mapping(left, right, models.batches())
+    links = {(one.left, one.right, one.transpose) for one in found.links}
+    assert links >= {("0.weight", "first", (1, 0)), ("2.weight", "second", (1, 0))}
+    assert found.left_over == {}

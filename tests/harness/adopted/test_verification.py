@@ -162,6 +162,28 @@ def test_a_fault_of_the_optimizers_state_shows_at_the_second_step():
     assert (found.first.step, found.first.kind) == (1, "update")
 
 
+@pytest.mark.parametrize("stopped", [True, False])
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_is_frozen_on_one_side_alone(stopped, turned):
+    """A parameter here and a buffer there: it is given to both, and its update is compared."""
+    module = models.perceptron()
+    module[0].bias.requires_grad_(False)
+    made = torch.optim.SGD([one for one in module.parameters() if one.requires_grad], lr=0.1)
+    left = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    frozen = lambda p, x: models.plain({**p, "b0": jax.lax.stop_gradient(p["b0"])}, x)  # noqa: E731
+    sides = [left, models.jax_side(model=frozen if stopped else models.plain)]
+    mapping = Mapping.of(models.NAMES)
+    if turned:
+        sides.reverse()
+        mapping = Mapping.of(
+            {one.right: {"to": one.left, "transpose": one.transpose} for one in mapping.links}
+        )
+    result, found = told(*sides, mapping=mapping, diagnose="all")
+    assert result.verdict is (Verdict.AGREE if stopped else Verdict.DIFFER), result.census()
+    if not stopped:
+        assert (found.first.step, found.first.name) == (0, "update/b0" if turned else "update/0.bias")
+
+
 def test_a_wrong_mapping_is_named():
     transposed = {**models.NAMES, "2.weight": "w1"}
     _, found = told(models.torch_side(), models.jax_side(), mapping=transposed)
