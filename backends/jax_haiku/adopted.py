@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.extend.core import get_opaque_trace_state
 
 from backends.adoption import (
     AdoptedTrainer,
@@ -194,7 +195,9 @@ class JaxAdopted(AdoptedTrainer):
         call = draws.given(self.name, self._call, masks)
 
         def loss_of(params: Tree) -> tuple[Any, Tree]:
-            output, moved = call(params, buffers, key, self._taken(x, y))
+            # Made anew: Flax NNX lets its variables be changed only where they were made.
+            held = jax.tree.map(lambda one: one, buffers)
+            output, moved = call(params, held, key, self._taken(x, y))
             return output if self._loss is None else self._loss(output, y), moved
 
         return jax.value_and_grad(loss_of, has_aux=True)(params)
@@ -262,6 +265,12 @@ def adopt(
         callable(getattr(optimizer, one, None)) for one in ("init", "update")
     )  # MultiSteps too
     check_kind(name, "the optimizer", optimizer, is_optimizer, "give an Optax transform: optax.adam(0.001)")
+    if isinstance(model, hk.Transformed):
+        fix = "leave out state=, or give an hk.transform_with_state"
+        check_kind(name, "the state of a Haiku transform that has none", state, state is None, fix)
+    if isinstance(model, hk.TransformedWithState):
+        fix = "give state=, the second of what its init gave"
+        check_kind(name, "the state of its Haiku transform", state, state is not None, fix)
     odd = [one for one, leaf in _named(params).items() if not hasattr(leaf, "dtype")]
     if odd:
         raise AdoptionError(
@@ -302,20 +311,27 @@ def _haiku(model: hk.Transformed | hk.TransformedWithState) -> Apply:
 def _keeping(seen: dict[str, Any]) -> Callable[..., Any]:
     """An interceptor that keeps what each Haiku module gives; of one that is called again, under ``name#1``.
 
-    What a module gives inside a scan or a loop of JAX is a tracer, which has no numbers.
+    What is given inside of a scan, a vmap or a remat exists there alone, and is not kept.
     """
+    level = _level()
 
     def keep(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         output = method(*args, **kwargs)
         first = output[0] if isinstance(output, tuple) and output else output
-        known = isinstance(first, jax.Array) and not isinstance(first, jax.core.Tracer)
-        if context.method_name == "__call__" and known:
+        here = level == _level()
+        if here and context.method_name == "__call__" and isinstance(first, jax.Array):
             name = context.module.module_name
             calls = sum(one.partition("#")[0] == name for one in seen)
             seen[f"{name}#{calls}" if calls else name] = first
         return output
 
     return keep
+
+
+def _level() -> object:
+    """What is traced where we are: within a scan something else than outside of it."""
+    state: object = get_opaque_trace_state(convention="flax")  # type: ignore[no-untyped-call]
+    return state
 
 
 def _named(tree: Tree) -> dict[str, Any]:

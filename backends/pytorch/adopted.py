@@ -62,7 +62,8 @@ class TorchAdopted(AdoptedTrainer):
         self._seed = seed
         # Whether a batch's own memory may be given, as a bare loop does; not before one was seen to be left alone.
         self._shares: bool | None = None
-        self._sparse: set[str] = set()
+        # Of which the last gradients were sparse, and of which there were none.
+        self._sparse, self._unused = set[str](), set[str]()
         parameters = _trained(start.module)
         self.dtype = common_dtype(name, {key: _dtype(one) for key, one in parameters.items()})
         self._device = next(iter(parameters.values())).device
@@ -117,6 +118,7 @@ class TorchAdopted(AdoptedTrainer):
             loss = self._loss_of(state.module, batch)
             loss.backward()  # type: ignore[no-untyped-call]
         grads = {name: one.grad for name, one in _trained(state.module).items()}
+        self._unused = {name for name, one in grads.items() if one is None}
         self._sparse |= {name for name, one in grads.items() if one is not None and one.is_sparse}
         state.optimizer.zero_grad(set_to_none=True)
         return state, loss.detach(), grads
@@ -229,9 +231,15 @@ class TorchAdopted(AdoptedTrainer):
 
     def write_grads(self, arrays: Arrays) -> Grads:
         check_names(self.name, arrays, _trained(self._start.module))
-        tensors = {name: self._tensor(value) for name, value in arrays.items()}
-        # Rows, as an embedding gives them.
-        return {name: one.to_sparse(1) if name in self._sparse else one for name, one in tensors.items()}
+        return {
+            name: None if name in self._unused and not value.any() else self._gradient(name, value)
+            for name, value in arrays.items()
+        }
+
+    def _gradient(self, name: str, value: Array) -> torch.Tensor:
+        """In the form in which the code gives it: an embedding's may be rows."""
+        tensor = self._tensor(value)
+        return tensor.to_sparse(1) if name in self._sparse else tensor
 
     def _loss_of(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         x, y = self._held(batch, copied=not self._shares)

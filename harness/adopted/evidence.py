@@ -143,10 +143,13 @@ def by_loss(search: Search, by_name: bool, fill: Fill) -> list[Link]:
     taken: list[Link] = []
     plain = search.look(fill, seed=0).loss_apart
     for pair, by in pairs.items():
-        for link in search.layouts(*pair, by):
-            if search.same_loss(search.look(fill, [*taken, link], seed=0).loss_apart, plain):
-                taken.append(link)
-                break
+        links = [
+            link
+            for link in search.layouts(*pair, by)
+            if search.same_loss(search.look(fill, [*taken, link], seed=0).loss_apart, plain)
+        ]
+        if len(links) == 1:
+            taken += links
     return taken
 
 

@@ -218,7 +218,17 @@ def _compared(task: Task, first: Side, left: _Ran, right: _Ran, tolerance: Judge
         )
         for name in linked
     ]
-    yield from without_vacuous(found, left.ends)
+    names = first.start.parameters.keys() & set(linked)
+    moved = any(not np.array_equal(start[name], one.ends[name]) for name in names for one in (left, right))
+    yield from without_vacuous(found, left.ends) if moved else map(_untrained, found)
+
+
+def _untrained(one: Comparison) -> Comparison:
+    """Of a run that moves no parameter: what is equal is what both were given."""
+    if one.verdict is not Verdict.AGREE:
+        return one
+    reason = "no step of either side moves any parameter: gradients and updates could not have differed"
+    return dataclasses.replace(one, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
 def _told(run: Run, side: Side) -> Run:

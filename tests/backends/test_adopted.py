@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 import torch
+from flax import nnx
 from torch import nn
 
 import backends.jax_haiku
@@ -234,16 +235,55 @@ def test_a_module_that_is_called_twice_has_two_stages():
     assert "forward/layer#1" in side.observe(side.init(), BATCHES[0], ("forward",))
 
 
-def test_a_module_inside_a_scan_has_no_stage_and_those_outside_have():
+@pytest.mark.parametrize("wrapped", ["scan", "vmap", "remat", "unroll"])
+def test_what_exists_inside_of_a_loop_alone_is_no_stage(wrapped):
     def forward(x):
-        outputs, _ = hk.dynamic_unroll(hk.VanillaRNN(3), x[:, None], jnp.zeros((1, 3)))
-        return hk.Linear(1)(outputs[:, 0])
+        layer = hk.Linear(4, name="inner")
+        if wrapped == "unroll":
+            outputs, _ = hk.dynamic_unroll(hk.VanillaRNN(4), layer(x)[:, None], jnp.zeros((1, 4)))
+            x = outputs[:, 0]
+        elif wrapped == "scan":
+            x, _ = hk.scan(lambda carry, _: (layer(carry), None), layer(x), None, length=2)
+        else:
+            x = hk.remat(layer)(layer(x)) if wrapped == "remat" else hk.vmap(layer, split_rng=False)(layer(x))
+        return hk.Linear(1, name="outer")(x)
 
     model = hk.without_apply_rng(hk.transform(forward))
     params = model.init(jax.random.PRNGKey(0), jnp.zeros((2, 4)))
     side = backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params)
     batch = Batch(*(one.astype("float32") for one in BATCHES[0][:2]), {})
-    assert list(side.observe(side.init(), batch, ("forward",))) == ["forward/linear", "forward/output"]
+    assert list(side.observe(side.init(), batch, ("forward",))) == [
+        f"forward/{one}" for one in ("inner", "outer", "output")
+    ]
+
+
+class Normalised(nnx.Module):
+    def __init__(self, rngs):
+        self.norm, self.last = nnx.BatchNorm(4, rngs=rngs), nnx.Linear(4, 1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.norm(x))
+
+
+def test_batch_statistics_of_flax_nnx_are_a_state():
+    graph, params, statistics = nnx.split(Normalised(nnx.Rngs(0)), nnx.Param, ...)
+
+    def apply(params, statistics, x):
+        module = nnx.merge(graph, params, statistics)
+        return module(x), nnx.split(module, nnx.Param, ...)[2]
+
+    side = backends.jax_haiku.adopt(apply, models.squared, optax.sgd(0.1), params, state=statistics)
+    before = side.read(side.init()).buffers
+    _, end = run(side, [Batch(*(one.astype("float32") for one in each[:2]), {}) for each in BATCHES])
+    assert set(end.buffers) == {"norm/mean", "norm/var"}
+    assert not any(np.array_equal(value, end.buffers[name]) for name, value in before.items())
+
+
+def _haiku(with_state, state):
+    transform = hk.transform_with_state if with_state else hk.transform
+    model = transform(lambda x: hk.Linear(1)(x))
+    params = {"linear": {"w": np.ones((4, 1)), "b": np.zeros(1)}}
+    return backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, state=state)
 
 
 def test_a_model_may_give_the_loss_itself_and_take_trees():
@@ -282,6 +322,8 @@ def test_trees():
             "makes its optimizer failed",
         ),
         (lambda: models.jax_side(model=3), "the model is not valid"),
+        (lambda: _haiku(True, None), "the state of its Haiku transform is not valid"),
+        (lambda: _haiku(False, {"mean": np.zeros(1)}), "that has none is not valid"),
         (lambda: models.jax_side(loss="mse"), "the loss is not valid"),
         (lambda: models.jax_side(transform=torch.optim.SGD), "the optimizer is not valid"),
         (

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import backends.jax_haiku
+import backends.pytorch
 from backends.adoption import AdoptionError
 from harness import ParityError, Verdict, adopted
 from harness.adopted import Mapping, MappingError
@@ -182,6 +183,47 @@ def test_what_is_frozen_on_one_side_alone(stopped, turned):
     assert result.verdict is (Verdict.AGREE if stopped else Verdict.DIFFER), result.census()
     if not stopped:
         assert (found.first.step, found.first.name) == (0, "update/b0" if turned else "update/0.bias")
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.0])
+def test_a_run_that_trains_nothing_proves_nothing(rate):
+    """A loss that depends on no parameter, or a rate of zero: the parameters are those that both were given."""
+    scale = 0.0 if rate else 1.0
+    left = models.torch_side(rate=rate, loss=lambda o, y: scale * nn.functional.mse_loss(o, y))
+    right = models.jax_side(rate=rate, loss=lambda o, y: scale * models.squared(o, y))
+    result, _ = told(left, right)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "no step of either side moves any parameter" in result.census()
+    if rate:
+        with pytest.raises(MappingError, match="is not linked"):
+            adopted.verify([left, right], BATCHES)
+
+
+class Unused(nn.Module):
+    """Has a layer that the loss does not see."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.rest = models.perceptron()[0], models.perceptron()[1:]
+        self.unused = nn.Linear(2, 1).double()
+
+    def forward(self, x):
+        return self.rest(self.first(x))
+
+
+def test_decay_of_what_has_no_gradient_is_named():
+    """torch passes over a parameter that the loss does not see; optax decays it."""
+    params = {**models.plain_params(), "u": np.ones((2, 1)), "v": np.ones(1)}
+    module = Unused()
+    made = torch.optim.AdamW(module.parameters(), lr=0.1, weight_decay=0.1)
+    left = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    with jax.enable_x64(True):
+        transform = optax.adamw(0.1, weight_decay=0.1)
+        right = backends.jax_haiku.adopt(models.plain, models.squared, transform, params)
+    _, found = told(left, right, mapping=None)
+    assert found.first.step == 0
+    assert found.first.name in ("update/unused.bias", "update/unused.weight")
+    assert "decays the weights of unused.bias, unused.weight" in found.sentence
 
 
 def test_a_wrong_mapping_is_named():
