@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, NamedTuple
 
 import haiku as hk
@@ -13,19 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.extend.core import get_opaque_trace_state
 
 from backends.adoption import (
     AdoptedTrainer,
     AdoptionError,
     Draw,
     Tree,
-    called,
     check_kind,
     check_names,
     common_dtype,
 )
 from backends.jax_haiku import devices, draws
+from backends.jax_haiku.adopted_parts import Apply, applying, keeping, named, written
 from backends.problem import Array, Arrays, Batch
 from backends.protocol import NOTHING, Scalar, Snapshot, select
 
@@ -37,10 +34,6 @@ class State(NamedTuple):
     optimizer: optax.OptState
     step: int
     buffers: Tree
-
-
-Apply = Callable[[Tree, Tree, Any, Any], tuple[Any, Tree]]
-"""(parameters, buffers, key, x) -> (output, buffers)."""
 
 
 class JaxAdopted(AdoptedTrainer):
@@ -60,8 +53,8 @@ class JaxAdopted(AdoptedTrainer):
         self.name = name
         self._call, self._loss, self._optimizer = apply, loss, optimizer
         self._params, self._buffers, self._key, self._stages = params, buffers, key, stages
-        named = _named(params)
-        self.dtype = common_dtype(name, {one: str(np.asarray(value).dtype) for one, value in named.items()})
+        leaves = named(params)
+        self.dtype = common_dtype(name, {one: str(np.asarray(value).dtype) for one, value in leaves.items()})
         self._x64 = bool(jax.config.values["jax_enable_x64"]) or self.dtype == "float64"
         self._step = jax.jit(self._one_step)
         self._grads = jax.jit(self._loss_and_grads)
@@ -157,32 +150,32 @@ class JaxAdopted(AdoptedTrainer):
     def read(self, state: State) -> Snapshot:
         trees = (state.params, state.optimizer, state.buffers)
         params, optimizer, buffers = (
-            {name: np.array(one) for name, one in _named(tree).items()} for tree in trees
+            {name: np.array(one) for name, one in named(tree).items()} for tree in trees
         )
         floats = {name: one for name, one in buffers.items() if one.dtype.kind == "f"}
         return Snapshot(params, optimizer, state.step, floats)
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        check_names(self.name, snapshot.parameters, _named(state.params))
+        check_names(self.name, snapshot.parameters, named(state.params))
         with self._precision():
-            params = _written(state.params, snapshot.parameters)
+            params = written(state.params, snapshot.parameters)
             optimizer = self._optimizer.init(params)
             if snapshot.optimizer:
-                optimizer = _written(optimizer, snapshot.optimizer)
-            return State(params, optimizer, snapshot.step, _written(state.buffers, snapshot.buffers))
+                optimizer = written(optimizer, snapshot.optimizer)
+            return State(params, optimizer, snapshot.step, written(state.buffers, snapshot.buffers))
 
     def read_grads(self, grads: Tree) -> Arrays:
-        return {name: np.array(one) for name, one in _named(grads).items()}
+        return {name: np.array(one) for name, one in named(grads).items()}
 
     def write_grads(self, arrays: Arrays) -> Tree:
-        check_names(self.name, arrays, _named(self._params))
+        check_names(self.name, arrays, named(self._params))
         with self._precision():
-            return _written(self._params, arrays)
+            return written(self._params, arrays)
 
     def _watched(self, params: Tree, buffers: Tree, key: Any, x: Any) -> tuple[Any, dict[str, Any]]:
         """What the model gives, and what each Haiku module gives."""
         seen: dict[str, Any] = {}
-        with hk.intercept_methods(_keeping(seen)):
+        with hk.intercept_methods(keeping(seen)):
             return self._call(params, buffers, key, x), seen
 
     def _taken(self, x: Tree, y: Tree) -> Any:
@@ -271,86 +264,12 @@ def adopt(
     if isinstance(model, hk.TransformedWithState):
         fix = "give state=, the second of what its init gave"
         check_kind(name, "the state of its Haiku transform", state, state is not None, fix)
-    odd = [one for one, leaf in _named(params).items() if not hasattr(leaf, "dtype")]
+    odd = [one for one, leaf in named(params).items() if not hasattr(leaf, "dtype")]
     if odd:
         raise AdoptionError(
             f"{name}: leaves of its parameters are not arrays",
             ", ".join(odd),
             "give the arrays alone, as jax.grad takes them: eqx.partition or nnx.split part them from the rest",
         )
-    apply = _applying(model, state is not None, key is not None)
+    apply = applying(model, state is not None, key is not None)
     return JaxAdopted(apply, loss, optimizer, params, state, key, stages, name)
-
-
-def _applying(model: Any, with_state: bool, with_key: bool) -> Apply:
-    """The user's model in the one form that we call."""
-    if isinstance(model, (hk.Transformed, hk.TransformedWithState)):
-        return _haiku(model)
-
-    def apply(params: Tree, buffers: Tree, key: Any, x: Any) -> tuple[Any, Tree]:
-        given = (params, *((buffers,) if with_state else ()), x, *((key,) if with_key else ()))
-        output = model(*given)
-        return output if with_state else (output, buffers)
-
-    return apply
-
-
-def _haiku(model: hk.Transformed | hk.TransformedWithState) -> Apply:
-    """A Haiku transform; one that went through `hk.without_apply_rng` takes no key."""
-    draws = "rng" in inspect.signature(model.apply).parameters
-    has_state = isinstance(model, hk.TransformedWithState)
-
-    def apply(params: Tree, buffers: Tree, key: Any, x: Any) -> tuple[Any, Tree]:
-        given = (params, *((buffers,) if has_state else ()), *((key,) if draws else ()))
-        output = called(partial(model.apply, *given), x)
-        return output if has_state else (output, buffers)
-
-    return apply
-
-
-def _keeping(seen: dict[str, Any]) -> Callable[..., Any]:
-    """An interceptor that keeps what each Haiku module gives; of one that is called again, under ``name#1``.
-
-    What is given inside of a scan, a vmap or a remat exists there alone, and is not kept.
-    """
-    level = _level()
-
-    def keep(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        output = method(*args, **kwargs)
-        first = output[0] if isinstance(output, tuple) and output else output
-        here = level == _level()
-        if here and context.method_name == "__call__" and isinstance(first, jax.Array):
-            name = context.module.module_name
-            calls = sum(one.partition("#")[0] == name for one in seen)
-            seen[f"{name}#{calls}" if calls else name] = first
-        return output
-
-    return keep
-
-
-def _level() -> object:
-    """What is traced where we are: within a scan something else than outside of it."""
-    state: object = get_opaque_trace_state(convention="flax")  # type: ignore[no-untyped-call]
-    return state
-
-
-def _named(tree: Tree) -> dict[str, Any]:
-    """The leaves of a tree by their path, sorted."""
-    found, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return dict(sorted((_path(keys), leaf) for keys, leaf in found))
-
-
-def _written(tree: Tree, arrays: Arrays) -> Tree:
-    """The tree with the arrays that are named in place of its leaves, copied; other leaves stay."""
-
-    def leaf(keys: Any, old: Any) -> Any:
-        new = arrays.get(_path(keys))
-        return old if new is None else jnp.array(new, dtype=jnp.asarray(old).dtype, copy=True)
-
-    return jax.tree_util.tree_map_with_path(leaf, tree)
-
-
-def _path(keys: Any) -> str:
-    """``layers/0/weight``; the attribute in which NNX keeps a variable's array is left out."""
-    words = [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in keys]
-    return "/".join(words[:-1] if len(words) > 1 and words[-1] in ("value", "raw_value") else words)

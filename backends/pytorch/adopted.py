@@ -29,6 +29,7 @@ from backends.adoption import (
 from backends.problem import Array, Arrays, Batch
 from backends.protocol import NOTHING, Scalar, Snapshot, select
 from backends.pytorch import devices, draws
+from backends.pytorch.adopted_parts import array, dtype, keeping, told, trained, untrained
 
 Grads = dict[str, torch.Tensor | None]
 """By parameter; None where the loss does not depend on it, which torch's optimizers pass over."""
@@ -64,8 +65,8 @@ class TorchAdopted(AdoptedTrainer):
         self._shares: bool | None = None
         # Of which the last gradients were sparse, and of which there were none.
         self._sparse, self._unused = set[str](), set[str]()
-        parameters = _trained(start.module)
-        self.dtype = common_dtype(name, {key: _dtype(one) for key, one in parameters.items()})
+        parameters = trained(start.module)
+        self.dtype = common_dtype(name, {key: dtype(one) for key, one in parameters.items()})
         self._device = next(iter(parameters.values())).device
         _check_optimizer(name, start)
 
@@ -117,14 +118,14 @@ class TorchAdopted(AdoptedTrainer):
         with self._seeded(state.step):
             loss = self._loss_of(state.module, batch)
             loss.backward()  # type: ignore[no-untyped-call]
-        grads = {name: one.grad for name, one in _trained(state.module).items()}
+        grads = {name: one.grad for name, one in trained(state.module).items()}
         self._unused = {name for name, one in grads.items() if one is None}
         self._sparse |= {name for name, one in grads.items() if one is not None and one.is_sparse}
         state.optimizer.zero_grad(set_to_none=True)
         return state, loss.detach(), grads
 
     def apply(self, state: State, grads: Grads) -> State:
-        for name, one in _trained(state.module).items():
+        for name, one in trained(state.module).items():
             one.grad = grads[name]
         return self._update(state)
 
@@ -147,37 +148,37 @@ class TorchAdopted(AdoptedTrainer):
         seen: dict[str, torch.Tensor] = {}
         for name, part in module.named_modules():
             if name:
-                part.register_forward_hook(_keeping(name, seen))
+                part.register_forward_hook(keeping(name, seen))
         x, y = self._held(batch)
         with self._seeded(state.step), draws.given(self.name, batch.masks):
             output = self._forward(module, x)
             loss = self._loss(output, y)
         if isinstance(output, torch.Tensor):
             seen["output"] = output.detach()
-        stages = {f"forward/{name}": _array(value) for name, value in seen.items()}
-        return select({**stages, "loss": _array(loss)}, wanted)
+        stages = {f"forward/{name}": array(value) for name, value in seen.items()}
+        return select({**stages, "loss": array(loss)}, wanted)
 
     def predict(self, state: State, x: Array) -> Array:
         module = copy.deepcopy(state.module).eval()
         with torch.no_grad():
-            return _array(self._forward(module, mapped(self._tensor, x)))
+            return array(self._forward(module, mapped(self._tensor, x)))
 
     def read(self, state: State) -> Snapshot:
         return Snapshot(
-            {name: _array(one) for name, one in _trained(state.module).items()},
+            {name: array(one) for name, one in trained(state.module).items()},
             dict(
-                _told(key, name, value)
+                told(key, name, value)
                 for name, kept in self._kept(state).items()
                 for key, value in sorted(kept.items())
                 if isinstance(value, (torch.Tensor, int, float))
             ),
             state.step,
-            {name: _array(one) for name, one in _untrained(state.module).items()},
+            {name: array(one) for name, one in untrained(state.module).items()},
         )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
         """The state that continues from `snapshot`; a scheduler is stepped up to its step."""
-        parameters, buffers = _trained(state.module), _untrained(state.module)
+        parameters, buffers = trained(state.module), untrained(state.module)
         check_names(self.name, snapshot.parameters, parameters)
         with torch.no_grad():
             for name, value in snapshot.parameters.items():
@@ -223,14 +224,14 @@ class TorchAdopted(AdoptedTrainer):
         }
 
     def read_grads(self, grads: Grads) -> Arrays:
-        like = _trained(self._start.module)
+        like = trained(self._start.module)
         return {
-            name: np.zeros(tuple(like[name].shape), self.dtype) if one is None else _array(one)
+            name: np.zeros(tuple(like[name].shape), self.dtype) if one is None else array(one)
             for name, one in sorted(grads.items())
         }
 
     def write_grads(self, arrays: Arrays) -> Grads:
-        check_names(self.name, arrays, _trained(self._start.module))
+        check_names(self.name, arrays, trained(self._start.module))
         return {
             name: None if name in self._unused and not value.any() else self._gradient(name, value)
             for name, value in arrays.items()
@@ -351,45 +352,3 @@ def _check_optimizer(name: str, start: State) -> None:
             f"{foreign} of them",
             "make it with module.parameters() of the module that is adopted, after it was moved or cast",
         )
-
-
-def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that have gradients, by name; those that are frozen are buffers to us."""
-    return {name: one for name, one in sorted(module.named_parameters()) if one.requires_grad}
-
-
-def _untrained(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Frozen parameters and floating-point buffers, by name."""
-    frozen = {name: one for name, one in module.named_parameters() if not one.requires_grad}
-    held = {name: one for name, one in module.named_buffers() if one.is_floating_point()}
-    return dict(sorted({**frozen, **held}.items()))
-
-
-def _keeping(name: str, seen: dict[str, torch.Tensor]) -> Callable[[Any, Any, Any], None]:
-    """A hook that keeps a module's output; of a module that is called again, under ``name#1``."""
-    calls = 0
-
-    def hook(module: Any, args: Any, output: Any) -> None:
-        nonlocal calls
-        first = output[0] if isinstance(output, tuple) and output else output
-        if isinstance(first, torch.Tensor):
-            seen[f"{name}#{calls}" if calls else name] = first.detach().clone()
-        calls += 1
-
-    return hook
-
-
-def _told(slot: str, name: str, value: Any) -> tuple[str, Array]:
-    """A slot of an optimizer's state under the name that a snapshot gives it: a number of Python's own has its kind in it."""
-    if isinstance(value, torch.Tensor):
-        return f"{slot}/{name}", _array(value)
-    return f"{slot}:{type(value).__name__}/{name}", np.array(value)
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    """A copy: .numpy() would alias the live tensor. The gradient of a sparse embedding is told in full."""
-    return tensor.detach().to_dense().cpu().numpy().copy()
-
-
-def _dtype(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
