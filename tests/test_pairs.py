@@ -92,8 +92,10 @@ class Pair:
 
 
 def plain(*names):
-    """Every pair; those that are not named where many alike are tested."""
-    return [name if name in names else pytest.param(name, marks=pytest.mark.sweep) for name in FOUND]
+    """Every pair, each in one process; those that are not named where many alike are tested."""
+    for name in FOUND:
+        group = pytest.mark.xdist_group(f"pair {name}")
+        yield pytest.param(name, marks=group if name in names else [group, pytest.mark.sweep])
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def pair(request):
     return Pair(request.param, module, left, right, find_mapping(left, right, module.batches()))
 
 
-@pytest.mark.parametrize("pair", FOUND, indirect=True)
+@pytest.mark.parametrize("pair", plain(*FOUND), indirect=True)
 def test_the_whole_mapping_is_found_and_nothing_else(pair):
     assert pair.mapping.left_over == {}
     links = {(one.left, one.left_slice, one.right, one.right_slice) for one in pair.mapping.links}

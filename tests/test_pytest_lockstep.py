@@ -639,7 +639,7 @@ def test_in_the_way(lockstep):
 PAGE = (Path(__file__).parent.parent / "docs" / "pytest.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_the_manuals_examples_do_what_it_says(pytester):
     (ini,) = blocks.of(PAGE, "ini")
     (shown,) = blocks.of(PAGE, "text")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from backends.problem import Array
+from backends.pytorch.arrays import as_array
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -46,8 +47,8 @@ def told(slot: str, name: str, value: Any) -> tuple[str, Array]:
 
 
 def array(tensor: torch.Tensor) -> Array:
-    """A copy: .numpy() would alias the live tensor. The gradient of a sparse embedding is told in full."""
-    return tensor.detach().to_dense().cpu().numpy().copy()
+    """A copy; the gradient of a sparse embedding is told in full."""
+    return as_array(tensor.to_dense())
 
 
 def dtype(tensor: torch.Tensor) -> str:

@@ -151,7 +151,13 @@ def compiled_calls(name, problem):
     return sum(event.name.startswith("Torch-Compiled Region") for event in profile.events())
 
 
-@pytest.mark.parametrize("build", [seed, modes], ids=["one layer of torch's own", "dropout and batch norm"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(seed, id="one layer of torch's own"),
+        pytest.param(modes, id="dropout and batch norm", marks=pytest.mark.sweep),
+    ],
+)
 def test_the_model_is_compiled_as_one_program(build):
     assert compiled_calls("torch:compile", build()) == 1
     assert compiled_calls("torch", build()) == 0
@@ -167,6 +173,7 @@ def test_every_problem_of_the_catalogue_is_compiled_as_one_program(name):
     assert compiled_calls("torch:compile", problem) == 1
 
 
+@pytest.mark.sweep
 def test_what_was_compiled_before_changes_nothing():
     """Left to itself torch compiles a second size for all sizes, and later models with it."""
     problem = modes()
@@ -185,6 +192,7 @@ def step_by_step(name, problem):
     return trainer.read(state).parameters
 
 
+@pytest.mark.sweep
 def test_more_models_are_compiled_than_torch_keeps_of_one_function():
     with torch._dynamo.config.patch(accumulated_recompile_limit=2):
         for _ in range(4):

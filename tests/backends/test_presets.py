@@ -217,9 +217,11 @@ def test_plain_optax_is_reached_by_arguments(name, transform, args):
 
 
 def presets():
+    """Of each optimizer; all but a few are left to the sweep."""
     for name, rule in OPTIMIZERS.items():
         for preset in rule.presets:
-            yield pytest.param(name, preset, id=f"{name}-{preset}")
+            marks = () if name in ("sgd", "adam", "rmsprop") else pytest.mark.sweep
+            yield pytest.param(name, preset, id=f"{name}-{preset}", marks=marks)
 
 
 @pytest.mark.parametrize(("name", "preset"), list(presets()))

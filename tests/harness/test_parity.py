@@ -63,12 +63,17 @@ def test_float64_agrees_within_1e_14_relative_over_ten_epochs(seed_result):
             assert one.worst.relative <= 1e-14
 
 
+LONG = pytest.mark.xdist_group("twenty thousand epochs")  # in one process, which trains them once
+
+
+@LONG
 def test_float64_agrees_at_any_length(long_result):
     """Within 1e-14 of the first loss and of the largest parameter: the fixed tolerance is that figure."""
     assert long_result.verdict is Verdict.AGREE
     assert {case.tolerance.rtol for case in long_result.cases} == {1e-14}
 
 
+@LONG
 def test_a_long_run_reaches_the_least_squares_solution(long_result, lockstep_backend):
     seed = find("seed")
     design = np.column_stack([seed.x, np.ones(30)])
@@ -109,12 +114,17 @@ UNDECIDED = {(name, "float32") for name in ("radam", "radam-corrected", "radam-t
 adaptive update begins. In most draws one of 32 twins begins at another step, and the budget says that nothing could be caught."""
 
 
+AT_ONCE = {(name, "float64") for name in CORE} - {
+    (name, "float64") for name in ("attention", "convolution", "residual-mlp", "tall")
+} | {("adam-coupled", "float32"), ("radam", "float32")}
+"""The quick ones of the core, and what is known of float32 by an example of each kind."""
+
+
 def cases():
-    """The catalogue in both dtypes; the core in float64 and what is known of float32, the rest is left to the sweep."""
+    """The catalogue in both dtypes; what is not AT_ONCE is left to the sweep, and to `make verify`."""
     for name in catalogue():
         for dtype in DTYPES:
-            at_once = (name, dtype) in KNOWN or (name in CORE and dtype == "float64")
-            marks = () if at_once else pytest.mark.sweep
+            marks = () if (name, dtype) in AT_ONCE else pytest.mark.sweep
             yield pytest.param(name, dtype, marks=marks)
 
 

@@ -25,7 +25,9 @@ def test_all_but_the_twins_is_checked_on_every_problem():
     assert check_backend(AutogradBackend(), checks=[]).refused == ()
 
 
-@pytest.mark.parametrize("name", ["seed", "batch-norm", "accumulated"])
+@pytest.mark.parametrize(
+    "name", ["seed", *(pytest.param(one, marks=pytest.mark.sweep) for one in ("batch-norm", "accumulated"))]
+)
 def test_it_agrees_with_the_others(name):
     result = harness.verify(name, backends=["numpy", "torch", "jax", AutogradBackend()])
     assert result.verdict is harness.Verdict.AGREE, result.census()

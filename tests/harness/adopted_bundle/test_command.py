@@ -56,6 +56,7 @@ def test_it_is_recorded_and_replayed(mine, capsys):
     assert told["command"] == "lockstep replay it.npz --trainer=mine:left"
 
 
+@pytest.mark.sweep
 def test_a_process_of_its_own_gives_the_same_numbers(mine, capsys):
     options = ["--trainer", "mine:left", "--stages-at", "2", "--quiet", "--steps", "4"]
     assert main(["record", "here.npz", *options]) == 0
