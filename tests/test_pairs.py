@@ -93,9 +93,11 @@ class Pair:
 
 def plain(*names):
     """Every pair, each in one process; those that are not named where many alike are tested."""
-    for name in FOUND:
-        group = pytest.mark.xdist_group(f"pair {name}")
-        yield pytest.param(name, marks=group if name in names else [group, pytest.mark.sweep])
+    group = {name: pytest.mark.xdist_group(f"pair {name}") for name in FOUND}
+    return [
+        pytest.param(name, marks=group[name] if name in names else [group[name], pytest.mark.sweep])
+        for name in FOUND
+    ]
 
 
 @pytest.fixture(scope="module")
