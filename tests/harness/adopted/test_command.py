@@ -2,7 +2,8 @@
 
 import itertools
 import json
-import runpy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -108,10 +109,12 @@ def test_what_another_process_reads_and_yields(mine):
         isolated("alone:asks")
 
 
-def test_an_interpreter_that_cannot_be_one_says_so(monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "harness.adopted.worker", None)
-    with pytest.raises(SystemExit, match="cannot run a trainer: ModuleNotFoundError"):
-        runpy.run_module("harness.adopted.apart", run_name="__main__")
+def test_an_interpreter_that_cannot_be_one_says_so():
+    code = "import runpy, sys; sys.modules['harness.adopted.worker'] = None; runpy.run_module('harness.adopted.apart', None, '__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{sys.executable} cannot run a trainer: ModuleNotFoundError: ")
 
 
 def test_a_process_of_its_own_gives_the_same_bits(mine):
