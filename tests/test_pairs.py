@@ -24,6 +24,10 @@ FOUND = {
 """Of each pair: the stage at which the wrong port parts in the first step, and what it is said to do, where that is told."""
 
 
+UNSHOWN = {"mlp": "does not show what stands between: 1"}
+"""Where the mistake is in a module that the port has as a function: the place of it is told all the same."""
+
+
 def _pieces(left, stop, rights, axis=0):
     """The links of a fused array of the left side: its equal parts, and where each stands on the right."""
     size = stop // len(rights)
@@ -130,6 +134,8 @@ def test_a_wrong_port_is_found_and_named(pair):
     (diagnosis,) = result.cases[0].diagnoses
     stage, does = FOUND[pair.name]
     assert (diagnosis.first.step, diagnosis.first.name) == (0, stage), diagnosis.sentence
+    unshown = UNSHOWN.get(pair.name, "its inputs agree")
+    assert unshown in diagnosis.sentence or stage.startswith("buffers"), diagnosis.sentence
     earlier = diagnosis.ledger.rows[: diagnosis.ledger.rows.index(diagnosis.first)]
     assert all(row.verdict is Verdict.AGREE for row in earlier)
     assert (diagnosis.explanation.does if does else diagnosis.explanation) == (

@@ -89,7 +89,7 @@ def _judged(
 ) -> tuple[Verdict, Kind, Row | None, str]:
     """From the most to the least certain: a stage of one step, one side against itself, the whole runs."""
     if row := found.ledger.first:
-        inputs = "; its inputs agree" if INPUTS.get(row.kind) else ""
+        inputs = f"; {_inputs(right, row, found)}" if INPUTS.get(row.kind) else ""
         told = f"{right} first parts from {left} at step {row.step}, in {place_of(row)}: {values_of(row, (left, right))}"
         return Verdict.DIFFER, Kind.LOCAL, row, told + inputs
     steps = len(found.ledger.steps)
@@ -110,6 +110,14 @@ def _judged(
         return Verdict.ERROR, Kind.UNJUDGED, row, f"it cannot be judged from step {row.step} on: {row.reason}"
     told = f"nothing parts: every stage of {steps} steps agrees on equal inputs, and so do the whole runs"
     return found.ledger.verdict, Kind.NONE, None, told
+
+
+def _inputs(right: str, row: Row, found: Lockstep) -> str:
+    """That they agree, or up to where that is known."""
+    unshown = found.parted.unshown(row.name) if found.parted else []
+    if not unshown:
+        return "its inputs agree"
+    return f"what was compared before it agrees, and {right} does not show what stands between: {', '.join(unshown)}"
 
 
 def _continued(side: Side, task: Task) -> list[Row]:

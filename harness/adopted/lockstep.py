@@ -7,6 +7,7 @@ are fed the reference's gradients from the first step on: they stay the same unl
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -38,12 +39,21 @@ class Seen:
         step: from 0.
         before: the reference's state before it; both sides' parameters.
         left, right: the stages of the reference and of the other, under the reference's names.
+        forward: the reference's own stages of the forward pass, in order, those that the other does not show, too.
     """
 
     step: int
     before: Snapshot
     left: Arrays
     right: Arrays
+    forward: tuple[str, ...] = ()
+
+    def unshown(self, stage: str) -> list[str]:
+        """The reference's modules between the last stage that was compared and this one, which the other does not show."""
+        found: list[str] = []
+        for name in itertools.takewhile(lambda one: one != stage, self.forward):
+            found = [] if name in self.left else [*found, name.partition("/")[2]]
+        return [one for one in found if not one.startswith(f"{stage.partition('/')[2]}.")]  # its own parts
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,7 @@ def _step(
     )
     shared = seen_left.keys() & seen_right.keys()  # a buffer that is not linked is on one side only
     kept = [{name: value for name, value in one.items() if name in shared} for one in (seen_left, seen_right)]
-    return ours, theirs, Seen(step, before, *kept)
+    return ours, theirs, Seen(step, before, kept[0], kept[1], tuple(forward[0]))
 
 
 def _forward(trainer: Adopted, state: State, batch: Batch) -> Arrays:
