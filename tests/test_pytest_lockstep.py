@@ -575,7 +575,7 @@ def test_processes_of_xdist_write_one_report(pytester):
     done.stdout.fnmatch_lines(["* cases agree", "report: *"])
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_all_skipped_under_xdist_does_not_pass_either(pytester):
     pytester.makepyfile(
         PRELUDE + "def test_skipped(lockstep): lockstep.assert_parity(SEED, backends=['absent'])"

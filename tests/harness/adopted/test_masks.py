@@ -247,6 +247,7 @@ class LastChannels(linen.Module):
         return linen.Dense(1, **kept)(linen.Dropout(0.2, deterministic=False)(x))
 
 
+@pytest.mark.sweep
 def test_the_layout_of_a_mask_is_told_by_function():
     """Three channels of three by three: by its shape, each of the masks could be as it is."""
     rng = np.random.default_rng(0)
@@ -284,6 +285,7 @@ def test_the_order_of_calls_is_told_by_function():
     assert [one.places for one in paired(left, right, task.batches[0])] == [(0, 1), (1, 0)]
 
 
+@pytest.mark.sweep
 def test_what_is_inside_of_attention_and_lstm_is_given_too():
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.2, batch_first=True).double()
