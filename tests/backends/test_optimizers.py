@@ -15,7 +15,6 @@ from harness.problems import find
 from harness.problems.optimizers import VARIANTS
 from tests.conftest import BACKENDS, advance
 
-
 FIRST = {optimizer: name for name, (optimizer, _, _) in reversed(VARIANTS.items())}
 EACH = [name if name in FIRST.values() else pytest.param(name, marks=pytest.mark.sweep) for name in VARIANTS]
 """Every variant; all but one of each optimizer are left to the sweep."""
