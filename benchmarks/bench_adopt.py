@@ -12,7 +12,7 @@ import backends.pytorch
 from benchmarks.paired import interleaved, ratio
 from harness import Verdict, adopted
 
-WIDTH, ROWS, STEPS, ROUNDS = 256, 1024, 100, 7
+WIDTH, ROWS, STEPS, ROUNDS = 256, 2048, 150, 7
 
 MAPPING = {
     "0.weight": {"to": "w0", "transpose": [1, 0]},
