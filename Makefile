@@ -26,8 +26,9 @@ verify: $(STAMP)  ## train the core problems on every backend, judge, certify, w
 verify-all: $(STAMP)  ## the same with the whole catalogue, to reports/all/ (10 minutes)
 	$(BIN)/lockstep verify --all --quiet --output reports/all || test $$? -eq 3
 
+# A file's tests stay in one process: what one has compiled, or a fixture trained, the next one has.
 test: $(STAMP)  ## run the test suite, write what its parity tests compared to reports/tests/
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --quiet --lockstep-report reports/tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --quiet --lockstep-report reports/tests
 
 # Installs Debian's Chromium where it may; the tests say why they skip where there is none.
 browser: $(STAMP)  ## open the report's page in Chromium: no request, no error, tables, links, schemes
@@ -41,7 +42,7 @@ example: $(STAMP)  ## write docs/example/ anew, a report of a disagreement, and 
 	$(BIN)/python -m pytest --quiet tests/harness/test_snapshots.py --snapshot-update
 
 sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (8 minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --quiet -m sweep
+	$(BIN)/python -m pytest -n 2 --quiet -m sweep
 
 selftest: $(STAMP)  ## plant every port bug, train 2,000 clean problems, take the figures over (an hour)
 	$(BIN)/lockstep selftest --dtype float64 --dtype float32 --clean 2000 --json reports/selftest.json

@@ -96,12 +96,8 @@ class Pair:
 
 
 def plain(*names):
-    """Every pair, each in one process; those that are not named where many alike are tested."""
-    group = {name: pytest.mark.xdist_group(f"pair {name}") for name in FOUND}
-    return [
-        pytest.param(name, marks=group[name] if name in names else [group[name], pytest.mark.sweep])
-        for name in FOUND
-    ]
+    """Every pair; those that are not named where many alike are tested."""
+    return [name if name in names else pytest.param(name, marks=pytest.mark.sweep) for name in FOUND]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +107,7 @@ def pair(request):
     return Pair(request.param, module, left, right, find_mapping(left, right, module.batches()))
 
 
-@pytest.mark.parametrize("pair", plain(*FOUND), indirect=True)
+@pytest.mark.parametrize("pair", FOUND, indirect=True)
 def test_the_whole_mapping_is_found_and_nothing_else(pair):
     assert pair.mapping.left_over == {}
     links = {(one.left, one.left_slice, one.right, one.right_slice) for one in pair.mapping.links}

@@ -18,12 +18,6 @@ def subjects(name):
     return list(trained(available(name)))
 
 
-EACH = [
-    pytest.param(one, marks=pytest.mark.xdist_group(f"conformance of {one}")) for one in backends.entries()
-]
-"""All checks of one in one process, where each problem is compiled once."""
-
-
 def check(name, rule, dtype):
     made = [one for one in wanted(rule, subjects(name), backends.load(name)) if one.problem.dtype == dtype]
     for subject in made:
@@ -32,7 +26,7 @@ def check(name, rule, dtype):
 
 
 @pytest.mark.parametrize("rule", CHECKS, ids=lambda one: one.name)
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", backends.entries())
 def test_a_backend_keeps_the_rule(name, rule):
     if not check(name, rule, "float64"):
         pytest.skip(f"{name} does not claim {', '.join(rule.needs)}")
@@ -40,7 +34,7 @@ def test_a_backend_keeps_the_rule(name, rule):
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("rule", [one for one in CHECKS if one.problems], ids=lambda one: one.name)
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", backends.entries())
 def test_a_backend_keeps_the_rule_in_float32(name, rule):
     if not check(name, rule, "float32"):
         pytest.skip(f"{name} does not claim {', '.join(rule.needs)}")

@@ -63,17 +63,12 @@ def test_float64_agrees_within_1e_14_relative_over_ten_epochs(seed_result):
             assert one.worst.relative <= 1e-14
 
 
-LONG = pytest.mark.xdist_group("twenty thousand epochs")  # in one process, which trains them once
-
-
-@LONG
 def test_float64_agrees_at_any_length(long_result):
     """Within 1e-14 of the first loss and of the largest parameter: the fixed tolerance is that figure."""
     assert long_result.verdict is Verdict.AGREE
     assert {case.tolerance.rtol for case in long_result.cases} == {1e-14}
 
 
-@LONG
 def test_a_long_run_reaches_the_least_squares_solution(long_result, lockstep_backend):
     seed = find("seed")
     design = np.column_stack([seed.x, np.ones(30)])

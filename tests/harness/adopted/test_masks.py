@@ -125,8 +125,6 @@ def haiku_side():
         return adopt(model, model.init(KEY, jnp.zeros((1, 4), float)), name="haiku")
 
 
-pytestmark = pytest.mark.xdist_group("masks")  # in one process, which compiles the ports once
-
 PORTS = {"flax": flax_side, "nnx": nnx_side, "equinox": equinox_side, "haiku": haiku_side}
 
 
