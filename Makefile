@@ -41,7 +41,7 @@ example: $(STAMP)  ## write docs/example/ anew, a report of a disagreement, and 
 	$(BIN)/python -m harness.selftest.example
 	$(BIN)/python -m pytest --quiet tests/harness/test_snapshots.py --snapshot-update
 
-sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (8 minutes)
+sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (15 minutes)
 	$(BIN)/python -m pytest -n 2 --quiet -m sweep
 
 selftest: $(STAMP)  ## plant every port bug, train 2,000 clean problems, take the figures over (an hour)
