@@ -88,10 +88,12 @@ def bench_limit(benchmark, stated, quick, rounds, rows, features):
     memory.forget_peak()
     train()
     held = 1 + (memory.peak() - before) / need.data_bytes
-    ratios = []
-    for _ in range(rounds):
-        (seconds,) = interleaved({"run": train}, 1)["run"]
-        ratios.append(seconds * copy_rate(need.data_bytes, processors) / need.bytes)
+    rates: list[float] = []
+    turns = {"run": train, "copy": lambda: rates.append(copy_rate(need.data_bytes, processors))}
+    seconds = interleaved(turns, rounds)["run"]
+    ratios = [
+        one * rate / need.bytes for one, rate in zip(seconds, rates[1:], strict=True)
+    ]  # the first warmed up
     low, middle, high = statistics.quantiles(ratios, n=4)
     print(
         f"\nnumpy / copying, {len(trained.x)} x {features} float32: {middle:.2f} ({low:.2f} to {high:.2f}), peak {held:.2f} x the data"

@@ -189,15 +189,12 @@ class TorchTrainer:
     def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
         x, y = self._tensor(batches.x), self._tensor(batches.y)
         losses = []
-        history = History(self._named(state), batches.epochs + 1) if recording.parameters else None
-        if history is not None:
-            history.keep()
+        history = History(self._named(state) if recording.parameters else (), batches.epochs + 1)
+        history.keep()
         for epoch in range(batches.epochs):
             losses += [self._train(state, *dealt) for dealt in _dealt(batches, epoch, x, y)]
-            if history is not None:
-                history.keep()
-        recorded = None if history is None else history.read()
-        return Trace(as_array(torch.stack(losses)), self.read(state), recorded)
+            history.keep()
+        return Trace(as_array(torch.stack(losses)), self.read(state), history.read() or None)
 
     def _train(self, state: State, x: torch.Tensor, y: torch.Tensor, masks: Masks) -> torch.Tensor:
         """One step as torch's users write it; the loss stays on its device."""
