@@ -5,19 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jsonschema.exceptions import best_match
-
 from harness.benchmark.document import SCHEMA_VERSION
 from harness.bundle import strict_json
 from harness.files import FileError
-from harness.validation import validator
+from harness.validation import GOT, fault
 
 Document = dict[str, Any]
 
 LARGEST = 1 << 28
 """Bytes of a file that are read."""
-GOT = 120
-"""Characters of what was found that an error repeats."""
 
 _FIX = "give a file that `lockstep bench --json FILE` or `--output DIR` wrote"
 
@@ -37,12 +33,9 @@ def load(path: Path) -> Document:
             f"{path}: schema_version {told['schema_version']!r:.{GOT}}",
             "run `lockstep bench` again, or use the Lockstep that wrote it",
         )
-    if found := best_match(validator("bench").iter_errors(told)):
-        raise FileError(
-            f"the benchmark does not keep to its schema at {found.json_path:.{GOT}}",
-            f"{path}: {found.message:.{GOT}}",
-            _FIX,
-        )
+    if found := fault("bench", told):
+        place, got = found
+        raise FileError(f"the benchmark does not keep to its schema at {place}", f"{path}: {got}", _FIX)
     return told
 
 

@@ -118,7 +118,8 @@ def _command(options: argparse.Namespace) -> str:
 
 def _verified(options: argparse.Namespace, problems: Sequence[str]) -> Result:
     trainers.refuse_alone(options)
-    with processes.ahead(_backends(options)) as waiting:
+    chosen = [registry.entry(name).name for name in dict.fromkeys(options.backend or registry.entries())]
+    with processes.ahead(chosen) as waiting:
         from backends.problem import DTYPES
         from harness.parity import verify
         from harness.progress import Progress
@@ -126,7 +127,7 @@ def _verified(options: argparse.Namespace, problems: Sequence[str]) -> Result:
         with Progress(quiet=options.quiet) as progress:
             return verify(
                 problems,
-                backends=options.backend,
+                backends=chosen,
                 dtypes=dict.fromkeys(options.dtype or DTYPES),
                 epochs=options.epochs,
                 tolerance=options.tolerance,
@@ -138,8 +139,3 @@ def _verified(options: argparse.Namespace, problems: Sequence[str]) -> Result:
                 progress=progress.finished,
                 say=progress.note,
             )
-
-
-def _backends(options: argparse.Namespace) -> list[str]:
-    """Those that will train, each once; unknown names are refused."""
-    return [registry.entry(name).name for name in dict.fromkeys(options.backend or registry.entries())]

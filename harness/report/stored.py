@@ -7,17 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jsonschema.exceptions import best_match
-
 from backends.errors import LockstepError
 from harness.bundle.strict_json import finite, whole
 from harness.report.document import SCHEMA_VERSION
-from harness.validation import validator
+from harness.validation import GOT, fault
 
 Document = dict[str, Any]
-
-GOT = 120
-"""Characters of what was found that an error repeats."""
 
 
 class ReportError(LockstepError):
@@ -39,13 +34,9 @@ def load(path: Path) -> Document:
             f"{path}: schema_version {told['schema_version']!r:.{GOT}}",
             "run `lockstep verify` again, or render it with the Lockstep that wrote it",
         )
-    error = best_match(validator("report").iter_errors(told))
-    if error is not None:
-        raise ReportError(
-            f"the report does not keep to its schema at {error.json_path:.{GOT}}",
-            f"{path}: {error.message:.{GOT}}",
-            _FIX,
-        )
+    if found := fault("report", told):
+        place, got = found
+        raise ReportError(f"the report does not keep to its schema at {place}", f"{path}: {got}", _FIX)
     return told
 
 

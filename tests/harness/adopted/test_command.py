@@ -63,15 +63,6 @@ def asks():
 """
 
 
-@pytest.fixture
-def mine(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(SIDES)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
-    return tmp_path
-
-
 def test_map_writes_what_verify_reads(mine, capsys):
     pair = ["--trainer", "mine:left", "--trainer", "mine:right"]
     assert main(["map", *pair, "-o", "map.json"]) == 0

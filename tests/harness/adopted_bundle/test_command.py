@@ -33,15 +33,6 @@ def wrong():
 """
 
 
-@pytest.fixture
-def mine(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(SIDES)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
-    return tmp_path
-
-
 def test_it_is_recorded_and_replayed(mine, capsys):
     moments = ["--parameters-at", "0,last", "--stages-at", "2"]
     assert main(["record", "it.npz", "--trainer", "mine:left", *moments]) == 0
