@@ -38,7 +38,7 @@ browser: $(STAMP)  ## open the report's page in Chromium: no request, no error, 
 	timeout 300 $(BIN)/python -m pytest --quiet -rs tests/browser
 
 example: $(STAMP)  ## write docs/example/ anew, a report of a disagreement, and what the tests keep of it
-	$(BIN)/python -m harness.selftest.example
+	$(BIN)/python -m lockstep.harness.selftest.example
 	$(BIN)/python -m pytest --quiet tests/harness/test_snapshots.py --snapshot-update
 
 sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (15 minutes)
@@ -46,7 +46,7 @@ sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (
 
 selftest: $(STAMP)  ## plant every port bug, train 2,000 clean problems, take the figures over (an hour)
 	$(BIN)/lockstep selftest --dtype float64 --dtype float32 --clean 2000 --json reports/selftest.json
-	$(BIN)/python -m harness.selftest.figures reports/selftest.json
+	$(BIN)/python -m lockstep.harness.selftest.figures reports/selftest.json
 
 golden: $(STAMP)  ## record tests/golden/ anew: only where what is trained was changed on purpose
 	for name in $(GOLDEN); do \
@@ -65,13 +65,13 @@ bench-quick: $(STAMP)  ## whether every benchmark runs, at the smallest size (2 
 	$(BENCH) --quiet --quick
 
 schemas: $(STAMP)  ## write harness/schemas/ anew after a change of the tables
-	$(BIN)/python -m harness.schema
+	$(BIN)/python -m lockstep.harness.documents.schema
 
 conventions: $(STAMP)  ## write docs/conventions.md anew after a change of the tables
-	$(BIN)/python -m harness.conventions
+	$(BIN)/python -m lockstep.harness.reference.conventions
 
 reference: $(STAMP)  ## write docs/command-line.md and docs/schema.md anew from the parsers and harness/schemas/
-	$(BIN)/python -m harness.reference
+	$(BIN)/python -m lockstep.harness.reference.pages
 
 # Not --quiet: then nothing is counted as a warning, and strict is not.
 docs: $(STAMP)  ## build the documentation into site/, strictly; open site/index.html

@@ -13,10 +13,10 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from backends.errors import BackendUnavailableError, UnknownNameError, did_you_mean
+from lockstep.backends.errors import BackendUnavailableError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
-    from backends.protocol import Backend
+    from lockstep.backends.protocol import Backend
 
 __all__ = [
     "CERTIFIED",
@@ -65,11 +65,11 @@ REFERENCE = "numpy"
 CERTIFIED = "exact"
 """The backend that knows the true trajectory."""
 
-NUMPY = Entry("numpy", "backends.numpy_vjp.backend:NumPyBackend", "hand-written VJPs in NumPy")
+NUMPY = Entry("numpy", "lockstep.backends.numpy_vjp.backend:NumPyBackend", "hand-written VJPs in NumPy")
 
 JAX = Entry(
     "jax",
-    "backends.jax_haiku.backend:JaxBackend",
+    "lockstep.backends.jax_haiku.backend:JaxBackend",
     "Haiku modules, Optax optimizers, jit and lax.scan",
     ("jax", "haiku", "optax"),
     ("jax>=0.8", "dm-haiku>=0.0.16", "optax>=0.2.5"),
@@ -77,7 +77,7 @@ JAX = Entry(
 
 TORCH = Entry(
     "torch",
-    "backends.pytorch.backend:TorchBackend",
+    "lockstep.backends.pytorch.backend:TorchBackend",
     "torch.nn modules and torch.optim optimizers",
     ("torch",),
     ("torch>=2.6",),
@@ -85,7 +85,7 @@ TORCH = Entry(
 
 EXACT = Entry(
     "exact",
-    "backends.exact.backend:ExactBackend",
+    "lockstep.backends.exact.backend:ExactBackend",
     "the NumPy chain over ball arithmetic: the true trajectory, enclosed",
     ("flint",),
     ("python-flint>=0.6",),

@@ -1,6 +1,6 @@
 """Adopted training code: what a user's own model, loss and optimizer look like to the harness, together or the optimizer alone.
 
-An adopted trainer keeps the names and layouts of its own code; `harness.adopted` maps those of one side to those of the
+An adopted trainer keeps the names and layouts of its own code; `lockstep.harness.adopt` maps those of one side to those of the
 other. It is a `Trainer` without ``fit``, ``inject`` and ``twins``: the harness takes its steps one by one.
 """
 
@@ -13,9 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from backends.errors import LockstepError
-from backends.problem import DTYPES, Array, Arrays, Batch, Batches
-from backends.protocol import Backend, Grads, Recording, Snapshot, State, Trace, Trainer
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.problem import DTYPES, Array, Arrays, Batch, Batches
+from lockstep.backends.protocol import Backend, Grads, Recording, Snapshot, State, Trace, Trainer
 
 Tree = Any
 """An array, or lists, tuples and dicts of trees: what a batch's x and y may be."""
@@ -61,7 +61,7 @@ class Adopted(Trainer, Protocol):
         """Whose random numbers its code draws, and from which seed; empty where it was given none."""
 
     def environment(self) -> Mapping[str, str | int | bool]:
-        """As `backends.protocol.Backend.environment`."""
+        """As `lockstep.backends.protocol.Backend.environment`."""
 
     def draws(self, batch: Batch) -> tuple[Draw, ...]:
         """The masks that a step on this batch draws where they can be given instead, in the order in which it does."""

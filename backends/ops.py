@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from backends import shapes
-from backends.errors import ProblemError, UnknownNameError, did_you_mean
-from backends.shapes import Shape
+from lockstep.backends import shapes
+from lockstep.backends.errors import ProblemError, UnknownNameError, did_you_mean
+from lockstep.backends.shapes import Shape
 
 Scalar = bool | int | float | str
 Value = Scalar | tuple[Scalar, ...]

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from backends.errors import ProblemError
-from backends.ops import (
+from lockstep.backends.errors import ProblemError
+from lockstep.backends.ops import (
     AVERAGES,
     CLIPS,
     FUNCTIONS,
@@ -31,7 +31,7 @@ from backends.ops import (
     checked_name,
     preset_args,
 )
-from backends.shapes import Shape
+from lockstep.backends.shapes import Shape
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -458,6 +458,21 @@ class Problem:
     def steps(self) -> int:
         """Batches in the whole run."""
         return self.epochs * self.batching.steps(len(self.x))
+
+    @property
+    def landmarks(self) -> tuple[int, ...]:
+        """Steps at which something changes on the way: both sides of an epoch's end and of each turn of the schedule."""
+        every, per_epoch = self.accumulation, self.batching.steps(len(self.x))
+        values = [value if isinstance(value, tuple) else (value,) for value in self.schedule.args.values()]
+        turns = [
+            one for value in values for one in value if isinstance(one, int) and not isinstance(one, bool)
+        ]
+        updates = [every * (update + 1) - 1 for turn in turns for update in (turn - 1, turn)]
+        return (*((per_epoch - 1, per_epoch) if per_epoch > 1 else ()), *updates)
+
+    def until(self, steps: int) -> Problem:
+        """The same run, cut at the end of the epoch that holds the last of so many steps."""
+        return self.replace(epochs=min(self.epochs, -(-steps // self.batching.steps(len(self.x)))))
 
     def penalised(self, penalty: Penalty) -> tuple[str, ...]:
         """The parameters that a penalty is of, by canonical name, sorted."""

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from backends.problem import Array, Arrays, Batch, Batches, Problem, walk
+from lockstep.backends.problem import Array, Arrays, Batch, Batches, Problem, walk
 
 State = Any
 """What a trainer carries from step to step; opaque to the harness."""

@@ -7,10 +7,10 @@ import optax
 import torch
 from torch import nn
 
-import backends.jax_haiku
-import backends.pytorch
 from benchmarks.paired import interleaved, ratio
-from harness import Verdict, adopted
+from lockstep import Verdict
+from lockstep.backends import jax_haiku, pytorch
+from lockstep.harness import adopt as adopted
 
 WIDTH, ROWS, STEPS, ROUNDS = 256, 2048, 150, 7
 
@@ -77,8 +77,8 @@ def bench_verify_against_the_bare_loops(benchmark, stated, quick):
         return torch_loop(), jax_loop()
 
     sides = [
-        backends.pytorch.adopt(module, nn.functional.mse_loss, lambda p: torch.optim.SGD(p, lr=0.01)),
-        backends.jax_haiku.adopt(model, squared, transform, params),
+        pytorch.adopt(module, nn.functional.mse_loss, lambda p: torch.optim.SGD(p, lr=0.01)),
+        jax_haiku.adopt(model, squared, transform, params),
     ]
 
     def verified():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from backends.numpy_vjp import dot
-from harness.verdict import Verdict
+from lockstep.backends.numpy_vjp import dot
+from lockstep.harness.core.verdict import Verdict
 
 
 def contracted(x, w, u):

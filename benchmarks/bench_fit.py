@@ -5,17 +5,17 @@ import statistics
 
 import pytest
 
-import backends
-from backends.errors import DeviceUnavailableError
-from backends.protocol import Recording
 from benchmarks import by_hand
 from benchmarks.fits import PEERS, ours
 from benchmarks.paired import interleaved, ratio, same
 from benchmarks.problems import PROBLEMS, least, seed, tall
-from harness.benchmark import memory
-from harness.benchmark.cost import need_of
-from harness.benchmark.probes import copy_rate
-from harness.verdict import Verdict
+from lockstep import backends
+from lockstep.backends.errors import DeviceUnavailableError
+from lockstep.backends.protocol import Recording
+from lockstep.harness.benchmark import memory
+from lockstep.harness.benchmark.cost import need_of
+from lockstep.harness.benchmark.probes import copy_rate
+from lockstep.harness.core.verdict import Verdict
 
 TRAINERS = [name for name in backends.known() if name != backends.CERTIFIED]
 EAGER = {"jax:eager": 10}

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-import backends
-from backends.numpy_vjp.tables import FUNCTIONS
-from backends.problem import Layer, Loss, Optimizer, Problem
 from benchmarks.problems import least
-from harness.initial import draw
+from lockstep import backends
+from lockstep.backends.numpy_vjp.tables import FUNCTIONS
+from lockstep.backends.problem import Layer, Loss, Optimizer, Problem
+from lockstep.harness.problems.initial import draw
 
 PLAIN = ("exp", "log", "square", "sqrt", "abs", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh",
          "softplus", "log_sigmoid", "softmax", "log_softmax")  # fmt: skip

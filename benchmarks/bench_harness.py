@@ -2,20 +2,20 @@
 
 import pytest
 
-import backends
-import harness
-from backends.exact.backend import ExactBackend
+import lockstep
 from benchmarks import by_hand
 from benchmarks.paired import interleaved, ratio
 from benchmarks.problems import least, seed, tall
-from harness.budget import measure, twins_for
-from harness.compare import compare_runs
-from harness.manifest import manifest
-from harness.report.document import to_document
-from harness.report.folder import write_report
-from harness.run import free_run
-from harness.tolerance import choose
-from harness.verdict import combine
+from lockstep import backends
+from lockstep.backends.exact.backend import ExactBackend
+from lockstep.harness.core.compare import compare_runs
+from lockstep.harness.core.tolerance import choose
+from lockstep.harness.core.verdict import combine
+from lockstep.harness.environment.manifest import manifest
+from lockstep.harness.numerics.budget import measure, twins_for
+from lockstep.harness.report.document import to_document
+from lockstep.harness.report.folder import write_report
+from lockstep.harness.runs.free_run import free_run
 
 BARE = (by_hand.numpy, by_hand.jax_scan, by_hand.torch)
 
@@ -53,7 +53,7 @@ def bench_exact(benchmark, agreed, stated, quick, epochs):
 
 def bench_report(benchmark, stated, tmp_path):
     """All files of the seed's report; bytes are those that are written."""
-    told = to_document(harness.verify("seed"), manifest())
+    told = to_document(lockstep.verify("seed"), manifest())
     benchmark.group = "harness"
     written = sum(path.stat().st_size for path in write_report(tmp_path, told))
     stated(verdict=told["verdict"], bytes=written, flops=0)
@@ -70,10 +70,10 @@ def bench_verify(benchmark, stated, quick, rounds):
     warm = [make(problem) for make in BARE]
 
     def verified():
-        return to_document(harness.verify(problem, dtypes=["float32"], rtol=1e-3, atol=1e-3), manifest())
+        return to_document(lockstep.verify(problem, dtypes=["float32"], rtol=1e-3, atol=1e-3), manifest())
 
-    verdict = harness.Verdict(verified()["verdict"])
-    assert verdict is harness.Verdict.AGREE
+    verdict = lockstep.Verdict(verified()["verdict"])
+    assert verdict is lockstep.Verdict.AGREE
     loops = {
         "verify": verified,
         # As verify does it, each from its definition: XLA compiles the bare scan anew, too.

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-import backends
-from backends.ops import OPTIMIZERS
-from backends.problem import Layer, Loss, Optimizer, Problem
-from harness.benchmark.cost import kept
+from lockstep import backends
+from lockstep.backends.ops import OPTIMIZERS
+from lockstep.backends.problem import Layer, Loss, Optimizer, Problem
+from lockstep.harness.benchmark.cost import kept
 
 UPDATES = 10
 

@@ -9,7 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from harness.verdict import Verdict
+from lockstep.harness.core.verdict import Verdict
 
 N = 64
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.problem import Batching, Loss, Optimizer
 from benchmarks.fits import ours
 from benchmarks.paired import interleaved, ratio, same
 from benchmarks.problems import least, seed, tall
+from lockstep.backends.problem import Batching, Loss, Optimizer
 
 ROOT = Path(__file__).parent.parent
 

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-import backends
-from backends.problem import DTYPES
 from benchmarks.paired import interleaved, ratio
 from benchmarks.problems import least
-from harness.problems import find
-from harness.verdict import Verdict
+from lockstep import backends
+from lockstep.backends.problem import DTYPES
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.problems import find
 
-VERIFY = [sys.executable, "-m", "harness", "verify", "seed", "--quiet"]
+VERIFY = [sys.executable, "-m", "lockstep", "verify", "seed", "--quiet"]
 IMPORTS = {
     "every import": "import torch, jax, haiku, optax",
     "torch alone": "import torch",

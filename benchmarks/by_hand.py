@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.problem import Problem
+from lockstep.backends.problem import Problem
 
 
 def _parts(problem: Problem):

@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-import backends
-import harness
-from backends.problem import Problem
-from harness.manifest import manifest
-from harness.verdict import Verdict
+import lockstep
+from lockstep import backends
+from lockstep.backends.problem import Problem
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.environment.manifest import manifest
 
 PACKAGES = (
     "numpy",
@@ -78,7 +78,7 @@ def agreed():
         key = name, short.name, short.x.shape, short.optimizer, short.epochs, short.dtype
         if key not in verdicts:
             pair = [backends.REFERENCE, name] if name != backends.REFERENCE else [name, "torch"]
-            verdicts[key] = harness.verify(short, backends=pair, dtypes=[short.dtype]).verdict
+            verdicts[key] = lockstep.verify(short, backends=pair, dtypes=[short.dtype]).verdict
         if verdicts[key] is not Verdict.AGREE:
             pytest.fail(f"{name} on {problem.name}: {verdicts[key].value}; no time is shown")
         return verdicts[key].value

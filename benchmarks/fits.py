@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import backends
-from backends.problem import Problem
-from backends.protocol import LOSSES_ONLY, Recording
 from benchmarks import by_hand
+from lockstep import backends
+from lockstep.backends.problem import Problem
+from lockstep.backends.protocol import LOSSES_ONLY, Recording
 
 PEERS = {
     "numpy": {"by hand": by_hand.numpy, "notebook": by_hand.notebook, "HIPS autograd": by_hand.autograd},

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.problem import Optimizer, Problem
-from harness.benchmark.cost import need_of
-from harness.problems import find
+from lockstep.backends.problem import Optimizer, Problem
+from lockstep.harness.benchmark.cost import need_of
+from lockstep.harness.problems import find
 
 
 def seed(epochs: int) -> Problem:

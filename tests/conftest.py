@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-import backends
-from backends.errors import DeviceUnavailableError
-from backends.problem import DTYPES, Layer, Loss, Optimizer, Problem
-from harness import processes, workers
-from harness.problems import find
+from lockstep import backends
+from lockstep.backends.errors import DeviceUnavailableError
+from lockstep.backends.problem import DTYPES, Layer, Loss, Optimizer, Problem
+from lockstep.harness.problems import find
+from lockstep.harness.runs import processes, workers
 
 # No example is timed: machines are shared. In CI the examples are the same each time; at a desk they are new ones.
 settings.register_profile("lockstep", deadline=None, derandomize="CI" in os.environ)

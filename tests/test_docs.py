@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import harness
-from harness.cli import main
+import lockstep
+from lockstep.cli import main
 from tests import blocks
 
 pytestmark = pytest.mark.usefixtures("beside_others", "in_one_process")
@@ -70,8 +70,8 @@ def test_commands_print_what_the_page_shows(name, capsys):
 def test_toml_is_toml_and_a_problem_trains(name, text, tmp_path):
     if "optimizer" in tomllib.loads(text):
         (tmp_path / "problem.toml").write_text(text, encoding="utf-8")
-        result = harness.verify(tmp_path / "problem.toml", backends=["numpy", "torch"])
-        assert result.verdict is harness.Verdict.AGREE, result.census()
+        result = lockstep.verify(tmp_path / "problem.toml", backends=["numpy", "torch"])
+        assert result.verdict is lockstep.Verdict.AGREE, result.census()
 
 
 def test_what_a_page_says_is_read_under_each_notation():

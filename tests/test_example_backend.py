@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-import harness
-from harness.problems import catalogue, find
+import lockstep
+from lockstep.harness.problems import catalogue, find
 from lockstep_autograd.backend import AutogradBackend
 
 FOLDER = Path(__file__).parent.parent / "examples" / "lockstep-autograd"
-SHARED = {"backends.ops", "backends.problem", "backends.protocol"}
+SHARED = {"lockstep.backends.ops", "lockstep.backends.problem", "lockstep.backends.protocol"}
 
 
 def imported(path):
@@ -52,8 +52,8 @@ def test_its_page_says_what_it_trains():
 @pytest.mark.parametrize("name", list(catalogue()))
 def test_it_agrees_with_the_reference_or_says_why_not(name):
     if name in trained():
-        result = harness.verify(name, backends=["numpy", AutogradBackend()])
-        assert result.verdict is harness.Verdict.AGREE, result.census()
+        result = lockstep.verify(name, backends=["numpy", AutogradBackend()])
+        assert result.verdict is lockstep.Verdict.AGREE, result.census()
     else:
         assert AutogradBackend().supports(find(name)).reason.startswith("it has no ")
 
@@ -80,7 +80,7 @@ def installed(tmp_path_factory):
 @pytest.mark.sweep
 def test_once_installed_every_command_knows_it(installed, tmp_path):
     def lockstep(*arguments):
-        command = [sys.executable, "-m", "lockstep_cli", *arguments]
+        command = [sys.executable, "-m", "lockstep", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(installed)}
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
 

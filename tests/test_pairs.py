@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.adopted import find_mapping, verify
-from harness.adopted.mapping import Mapping
-from harness.verdict import Verdict
+from lockstep.harness.adopt import find_mapping, verify
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.mapping.mapping import Mapping
 from tests.harness.adopted.conftest import one_thread  # noqa: F401
 
 FOUND = {

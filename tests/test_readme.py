@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
+from lockstep.cli import main
 from tests import blocks
 
 pytestmark = pytest.mark.usefixtures("in_one_process")
@@ -93,7 +93,7 @@ def test_the_make_targets_named_exist():
 
 
 def test_the_verdicts_explained_are_all_there_are():
-    from harness.verdict import Verdict
+    from lockstep.harness.core.verdict import Verdict
 
     explained = re.findall(r"^\| ([A-Z]+) \|", README, re.MULTILINE)
     assert sorted(explained) == sorted(Verdict)

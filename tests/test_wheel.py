@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import backends
+from lockstep import backends
 
 ROOT = Path(__file__).parent.parent
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "reports")
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.sweep
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT, folder / "source", ignore=LEFT_OUT)
+    shutil.copytree(ROOT, folder / "source", ignore=LEFT_OUT, symlinks=True)
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
     subprocess.run([*build, folder / "source"], check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
@@ -48,22 +48,18 @@ def lockstep(wheel, tmp_path_factory):
 def test_the_wheel_holds_types_and_schemas_and_nothing_foreign(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
-        "backends/py.typed",
-        "harness/py.typed",
-        "harness/schemas/problem.schema.json",
-        "harness/schemas/report.schema.json",
-        "harness/schemas/list.schema.json",
-        "lockstep_cli.py",
-        "pytest_lockstep.py",
+        "lockstep/py.typed",
+        "lockstep/pytest_plugin.py",
+        "lockstep/backends/numpy_vjp/ops/dot.py",
+        "lockstep/harness/schemas/problem.schema.json",
+        "lockstep/harness/schemas/report.schema.json",
+        "lockstep/harness/schemas/list.schema.json",
+        "lockstep/harness/selftest/figures.json",
+        "lockstep/harness/report/html/templates/page.html",
     ):
         assert name in names
     tops = {name.partition("/")[0] for name in names}
-    assert {name for name in tops if not name.endswith(".dist-info")} == {
-        "backends",
-        "harness",
-        "lockstep_cli.py",
-        "pytest_lockstep.py",
-    }
+    assert {name for name in tops if not name.endswith(".dist-info")} == {"lockstep"}
 
 
 def test_without_frameworks_it_lists_and_says_what_to_install(lockstep):
@@ -86,10 +82,10 @@ def test_beside_the_frameworks_it_agrees(lockstep):
 
 SUITE = """
 import sys
-import pytest_lockstep
+from lockstep import pytest_plugin
 
 def test_the_plugin_is_the_wheels():
-    assert pytest_lockstep.__file__.startswith(sys.prefix)
+    assert pytest_plugin.__file__.startswith(sys.prefix)
 
 def test_the_seed(lockstep):
     lockstep.assert_parity("seed", backends=["numpy", "torch"], dtypes=["float64"])

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from flint import arb_mat
 
-from backends.exact.ball import Ball
-from backends.problem import Array
+from lockstep.backends.exact.ball import Ball
+from lockstep.backends.problem import Array
 
 _lift = np.frompyfunc(Ball.of, 1, 1)
 

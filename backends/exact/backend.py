@@ -9,16 +9,16 @@ from contextlib import AbstractContextManager
 import flint
 import numpy as np
 
-from backends.exact.array import BallArray, lift
-from backends.exact.ball import Ball, undecided, working
-from backends.exact.enclosure import Enclosure
-from backends.exact.precision import accuracy, scales
-from backends.exact.rounding import rounded
-from backends.exact.search import search
-from backends.numpy_vjp.arithmetic import Arithmetic
-from backends.numpy_vjp.backend import TABLES, NumPyTrainer, State
-from backends.problem import Array, Arrays, Batch, Batches, Problem, walk
-from backends.protocol import (
+from lockstep.backends.exact.array import BallArray, lift
+from lockstep.backends.exact.ball import Ball, undecided, working
+from lockstep.backends.exact.enclosure import Enclosure
+from lockstep.backends.exact.precision import accuracy, scales
+from lockstep.backends.exact.rounding import rounded
+from lockstep.backends.exact.search import search
+from lockstep.backends.numpy_vjp.arithmetic import Arithmetic
+from lockstep.backends.numpy_vjp.backend import TABLES, NumPyTrainer, State
+from lockstep.backends.problem import Array, Arrays, Batch, Batches, Problem, walk
+from lockstep.backends.protocol import (
     LOSSES_ONLY,
     NOTHING,
     Recording,

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from flint import arb, ctx
 
-from backends.errors import UndecidedError
+from lockstep.backends.errors import UndecidedError
 
 Operand = Any
 """A Ball, or a Python or NumPy real number, which is taken exactly."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backends.exact.array import BallArray, lift
-from backends.exact.ball import Ball, working
-from backends.exact.precision import scales
-from backends.exact.rounding import rounded
-from backends.numpy_vjp.backend import State
-from backends.problem import Array
-from backends.protocol import Errors, Trace
+from lockstep.backends.exact.array import BallArray, lift
+from lockstep.backends.exact.ball import Ball, working
+from lockstep.backends.exact.precision import scales
+from lockstep.backends.exact.rounding import rounded
+from lockstep.backends.numpy_vjp.backend import State
+from lockstep.backends.problem import Array
+from lockstep.backends.protocol import Errors, Trace
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flint import arb
 
-from backends.exact.ball import Ball
-from backends.exact.rounding import exponent
-from backends.problem import Array
+from lockstep.backends.exact.ball import Ball
+from lockstep.backends.exact.rounding import exponent
+from lockstep.backends.problem import Array
 
 TARGET = 60
 """An enclosure's radius is at most 2^−TARGET of its scale: 2⁻⁸ ULP of a double at it."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from flint import arb
 
-from backends.exact.ball import Ball
-from backends.problem import Array
+from lockstep.backends.exact.ball import Ball
+from lockstep.backends.problem import Array
 
 KEPT = {"float32": 30, "float64": 60}
 """Bits kept before the rounding to the dtype, the last of them sticky: at least two more than the significand has."""

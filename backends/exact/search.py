@@ -12,14 +12,22 @@ from dataclasses import dataclass, field
 import numpy as np
 from flint import ctx
 
-from backends.errors import IllPosedError, UndecidedError
-from backends.exact.array import BallArray
-from backends.exact.ball import Ball, Undecided, working
-from backends.exact.enclosure import Attempt, Enclosure
-from backends.exact.precision import FIRST, MARGIN, TARGET, accuracy, largest, predicted, scales
-from backends.numpy_vjp.backend import NumPyTrainer, State
-from backends.problem import Array, Batches
-from backends.protocol import Recording
+from lockstep.backends.errors import IllPosedError, UndecidedError
+from lockstep.backends.exact.array import BallArray
+from lockstep.backends.exact.ball import Ball, Undecided, working
+from lockstep.backends.exact.enclosure import Attempt, Enclosure
+from lockstep.backends.exact.precision import (
+    FIRST,
+    MARGIN,
+    TARGET,
+    accuracy,
+    largest,
+    predicted,
+    scales,
+)
+from lockstep.backends.numpy_vjp.backend import NumPyTrainer, State
+from lockstep.backends.problem import Array, Batches
+from lockstep.backends.protocol import Recording
 
 HOPELESS = 500
 """Bits of accuracy at which numbers whose comparison is still undecided are taken for equal."""

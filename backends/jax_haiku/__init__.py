@@ -1,5 +1,5 @@
 """The JAX backend: Haiku modules, Optax transforms, jit and lax.scan."""
 
-from backends.jax_haiku.adopted import adopt
+from lockstep.backends.jax_haiku.adoption.trainer import adopt
 
 __all__ = ["adopt"]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 
 class Averaging(NamedTuple):

@@ -13,21 +13,30 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from backends.adoption import OptimizerSide
-from backends.jax_haiku import devices
-from backends.jax_haiku.accumulation import accumulating
-from backends.jax_haiku.adopted_optimizer import optimizer_side
-from backends.jax_haiku.averages import AVERAGES
-from backends.jax_haiku.clips import CLIPS
-from backends.jax_haiku.layers import FUNCTIONS
-from backends.jax_haiku.losses import LOSSES
-from backends.jax_haiku.model import Place, buffer_places, forward, parameter_places
-from backends.jax_haiku.observed import tapping
-from backends.jax_haiku.optimizers import OPTIMIZERS
-from backends.jax_haiku.penalties import PENALTIES, adding
-from backends.jax_haiku.schedules import SCHEDULES, scheduled
-from backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
-from backends.protocol import NOTHING, Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
+from lockstep.backends.adoption import OptimizerSide
+from lockstep.backends.jax_haiku import devices
+from lockstep.backends.jax_haiku.accumulation import accumulating
+from lockstep.backends.jax_haiku.adoption.optimizer import optimizer_side
+from lockstep.backends.jax_haiku.averages import AVERAGES
+from lockstep.backends.jax_haiku.clips import CLIPS
+from lockstep.backends.jax_haiku.layers import FUNCTIONS
+from lockstep.backends.jax_haiku.losses import LOSSES
+from lockstep.backends.jax_haiku.model import Place, buffer_places, forward, parameter_places
+from lockstep.backends.jax_haiku.observed import tapping
+from lockstep.backends.jax_haiku.optimizers import OPTIMIZERS
+from lockstep.backends.jax_haiku.penalties import PENALTIES, adding
+from lockstep.backends.jax_haiku.schedules import SCHEDULES, scheduled
+from lockstep.backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
+from lockstep.backends.protocol import (
+    NOTHING,
+    Recording,
+    Scalar,
+    Snapshot,
+    Trace,
+    Unsupported,
+    select,
+    unsupported,
+)
 
 Params = dict[str, dict[str, jax.Array]]
 """Haiku's own form of parameters and of state: module, leaf."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 
 def _by_norm(args: Args) -> optax.GradientTransformation:

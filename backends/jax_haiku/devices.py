@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from backends.errors import DeviceUnavailableError
+from lockstep.backends.errors import DeviceUnavailableError
 
 FULL = ("highest", "float32", "F32_F32_F32")
 """What JAX calls products of float32 that round to no less, on every device."""

@@ -9,8 +9,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from backends.jax_haiku.modules import BatchNorm, Scale
-from backends.ops import Args
+from lockstep.backends.jax_haiku.modules import BatchNorm, Scale
+from lockstep.backends.ops import Args
 
 
 class Row(NamedTuple):

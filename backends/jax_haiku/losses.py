@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 

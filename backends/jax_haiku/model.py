@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 
-from backends.jax_haiku.layers import FUNCTIONS
-from backends.problem import Placed, walk
+from lockstep.backends.jax_haiku.layers import FUNCTIONS
+from lockstep.backends.problem import Placed, walk
 
 Place = tuple[str, str]
 """Haiku's module and its leaf in it."""

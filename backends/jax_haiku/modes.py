@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack
 
 import jax
 
-from backends.jax_haiku.backend import JaxBackend, JaxTrainer
+from lockstep.backends.jax_haiku.backend import JaxBackend, JaxTrainer
 
 
 class SteppedTrainer(JaxTrainer):

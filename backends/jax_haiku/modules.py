@@ -8,7 +8,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 
 class Scale(hk.Module):

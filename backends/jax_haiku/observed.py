@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import jax
 
-from backends.jax_haiku.model import Tap
+from lockstep.backends.jax_haiku.model import Tap
 
 
 def tapping(zeros: Mapping[str, jax.Array], inject: Mapping[str, jax.Array]) -> Tap:

@@ -1,7 +1,7 @@
 """The optimizers as Optax transforms, and where Optax keeps their state.
 
 An alias of Optax where it has the stated arguments; else a chain of Optax' parts; a transform of our own
-(`backends.jax_haiku.transforms`) only where no part does what is stated.
+(`lockstep.backends.jax_haiku.transforms`) only where no part does what is stated.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from backends.jax_haiku import transforms
-from backends.jax_haiku.schedules import Rate
-from backends.ops import Args
-from backends.shapes import Shape
+from lockstep.backends.jax_haiku import transforms
+from lockstep.backends.jax_haiku.schedules import Rate
+from lockstep.backends.ops import Args
+from lockstep.backends.shapes import Shape
 
 
 class Row(NamedTuple):

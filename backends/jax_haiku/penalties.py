@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from backends.ops import Args
-from backends.problem import Problem
+from lockstep.backends.ops import Args
+from lockstep.backends.problem import Problem
 
 Penalty = Callable[[jax.Array], jax.Array]
 

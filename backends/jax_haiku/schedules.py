@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 Rate = float | Callable[[Any], Any]
 """A learning rate, or that of an update's count: optax.Schedule, which is untyped."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 
 def scale_by_root_of_sum(initial: float, epsilon: float) -> optax.GradientTransformation:

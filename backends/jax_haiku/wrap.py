@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from backends.numpy_vjp.function import Function
+from lockstep.backends.numpy_vjp.function import Function
 
 
 def wrap(f: Function) -> Callable[..., jax.Array]:

@@ -3,14 +3,14 @@
 Imports NumPy only.
 """
 
-from backends.numpy_vjp.adopted import adopt
-from backends.numpy_vjp.calculus import jacobian, jvp, vjp
-from backends.numpy_vjp.chain import backward_diff_chain, compose, evaluate_chain
-from backends.numpy_vjp.function import Function, unbroadcast
-from backends.numpy_vjp.ops.add import add
-from backends.numpy_vjp.ops.dot import dot
-from backends.numpy_vjp.ops.squared_loss import mean_squared_loss, squared_loss
-from backends.numpy_vjp.optimizers import sgd, update_params
+from lockstep.backends.numpy_vjp.adoption.trainer import adopt
+from lockstep.backends.numpy_vjp.calculus import jacobian, jvp, vjp
+from lockstep.backends.numpy_vjp.chain import backward_diff_chain, compose, evaluate_chain
+from lockstep.backends.numpy_vjp.function import Function, unbroadcast
+from lockstep.backends.numpy_vjp.ops.add import add
+from lockstep.backends.numpy_vjp.ops.dot import dot
+from lockstep.backends.numpy_vjp.ops.squared_loss import mean_squared_loss, squared_loss
+from lockstep.backends.numpy_vjp.optimizers import sgd, update_params
 
 __all__ = [
     "Function",

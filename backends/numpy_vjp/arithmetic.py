@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from backends.ops import Args
-from backends.problem import Array, Arrays, Placed
+from lockstep.backends.ops import Args
+from lockstep.backends.problem import Array, Arrays, Placed
 
 Number = Any
 """A real number: a Python float, or an object with the usual operators and NumPy's names for functions."""

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backends.ops import Args
-from backends.problem import Array, Arrays
+from lockstep.backends.ops import Args
+from lockstep.backends.problem import Array, Arrays
 
 
 class Averaging(NamedTuple):

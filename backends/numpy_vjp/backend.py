@@ -7,23 +7,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backends.adoption import OptimizerSide
-from backends.numpy_vjp.adopted_optimizer import optimizer_side
-from backends.numpy_vjp.arithmetic import FLOATS, Arithmetic
-from backends.numpy_vjp.averages import AVERAGES
-from backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain
-from backends.numpy_vjp.clips import CLIPS
-from backends.numpy_vjp.function import Param
-from backends.numpy_vjp.fused import FusedRun, can_fuse
-from backends.numpy_vjp.model import chain_of, masks_of, moved, named, resolve, statistics
-from backends.numpy_vjp.observed import passes
-from backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
-from backends.numpy_vjp.penalties import PENALTIES, adding
-from backends.numpy_vjp.schedules import SCHEDULES
-from backends.numpy_vjp.tables import FUNCTIONS, JOINS, LOSSES
-from backends.numpy_vjp.twins import Noise
-from backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
-from backends.protocol import (
+from lockstep.backends.adoption import OptimizerSide
+from lockstep.backends.numpy_vjp.adoption.optimizer import optimizer_side
+from lockstep.backends.numpy_vjp.arithmetic import FLOATS, Arithmetic
+from lockstep.backends.numpy_vjp.averages import AVERAGES
+from lockstep.backends.numpy_vjp.chain import backward_diff_chain, evaluate_chain
+from lockstep.backends.numpy_vjp.clips import CLIPS
+from lockstep.backends.numpy_vjp.function import Param
+from lockstep.backends.numpy_vjp.fused import FusedRun, can_fuse
+from lockstep.backends.numpy_vjp.model import (
+    chain_of,
+    masks_of,
+    moved,
+    named,
+    resolve,
+    statistics,
+)
+from lockstep.backends.numpy_vjp.observed import passes
+from lockstep.backends.numpy_vjp.optimizers import OPTIMIZERS, OptimizerState, update_params
+from lockstep.backends.numpy_vjp.penalties import PENALTIES, adding
+from lockstep.backends.numpy_vjp.schedules import SCHEDULES
+from lockstep.backends.numpy_vjp.tables import FUNCTIONS, JOINS, LOSSES
+from lockstep.backends.numpy_vjp.twins import Noise
+from lockstep.backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
+from lockstep.backends.protocol import (
     NOTHING,
     Disturbed,
     DisturbedStep,

@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from backends.numpy_vjp.dual import tangents, to_dual
-from backends.numpy_vjp.function import Function, Param, Vjp
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.dual import tangents, to_dual
+from lockstep.backends.numpy_vjp.function import Function, Param, Vjp
+from lockstep.backends.problem import Array
 
 
 def vjp(f: Function, x: Array, w: Param = None) -> tuple[Array, Vjp]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, overload
 
-from backends.numpy_vjp.function import Function, Param, Vjp
-from backends.numpy_vjp.special import one
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.function import Function, Param, Vjp
+from lockstep.backends.numpy_vjp.special import one
+from lockstep.backends.problem import Array
 
 
 @overload

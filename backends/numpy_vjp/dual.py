@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from backends.numpy_vjp.special import erfc
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.special import erfc
+from lockstep.backends.problem import Array
 
 Number = Any
 """A real number: Python float, NumPy scalar, or any type with the usual operators."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from backends.problem import Array
+from lockstep.backends.problem import Array
 
 Param = Any
 """The second argument of a function: an array, None where there is none, or a tuple of these for a chain."""

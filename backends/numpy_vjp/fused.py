@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from backends.numpy_vjp.clips import ClipTransform
-from backends.numpy_vjp.kernels import KERNELS, LOSSES, Arena, Call, Kernel
-from backends.numpy_vjp.optimizers import OptimizerState, Transform
-from backends.problem import UNAVERAGED, Array, Arrays, Batches, Problem, walk
+from lockstep.backends.numpy_vjp.clips import ClipTransform
+from lockstep.backends.numpy_vjp.kernels import KERNELS, LOSSES, Arena, Call, Kernel
+from lockstep.backends.numpy_vjp.optimizers import OptimizerState, Transform
+from lockstep.backends.problem import UNAVERAGED, Array, Arrays, Batches, Problem, walk
 
 BLOCK = 1 << 21
 """Bytes that a block's arrays take together: they stay in the cache that the cores share.

@@ -1,6 +1,6 @@
 """Kernels: a function's forward and backward pass as calls that write into buffers which are there already.
 
-The functions of `backends.numpy_vjp.ops` say what is computed, and a test holds every kernel to them. A kernel says
+The functions of `lockstep.backends.numpy_vjp.ops` say what is computed, and a test holds every kernel to them. A kernel says
 the same without making an array, for runs whose arrays are small (making them costs more than the arithmetic) or do not
 fit a cache (writing and reading them costs more).
 """
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backends.problem import Array
+from lockstep.backends.problem import Array
 
 Call = Callable[[], object]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from backends.numpy_vjp.buffers import AVERAGES
-from backends.numpy_vjp.chain import compose, evaluate_chain
-from backends.numpy_vjp.function import Function, Param
-from backends.numpy_vjp.tables import EVALUATED, FUNCTIONS, JOINS, Names
-from backends.problem import Array, Arrays, Placed, walk
+from lockstep.backends.numpy_vjp.buffers import AVERAGES
+from lockstep.backends.numpy_vjp.chain import compose, evaluate_chain
+from lockstep.backends.numpy_vjp.function import Function, Param
+from lockstep.backends.numpy_vjp.tables import EVALUATED, FUNCTIONS, JOINS, Names
+from lockstep.backends.problem import Array, Arrays, Placed, walk
 
 
 class Chain(NamedTuple):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from backends.numpy_vjp.chain import evaluate_chain, pull_back
-from backends.numpy_vjp.function import Function, Param
-from backends.numpy_vjp.special import one
-from backends.problem import Array, Arrays
+from lockstep.backends.numpy_vjp.chain import evaluate_chain, pull_back
+from lockstep.backends.numpy_vjp.function import Function, Param
+from lockstep.backends.numpy_vjp.special import one
+from lockstep.backends.problem import Array, Arrays
 
 
 class Passes(NamedTuple):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from backends.numpy_vjp.rules import RULES, Rule, Slots
-from backends.numpy_vjp.schedules import Factor
-from backends.numpy_vjp.special import complement
-from backends.ops import OPTIMIZERS as REGISTRY
-from backends.ops import Args, Slot
-from backends.problem import Array, Arrays, Optimizer, initial_slots
+from lockstep.backends.numpy_vjp.rules import RULES, Rule, Slots
+from lockstep.backends.numpy_vjp.schedules import Factor
+from lockstep.backends.numpy_vjp.special import complement
+from lockstep.backends.ops import OPTIMIZERS as REGISTRY
+from lockstep.backends.ops import Args, Slot
+from lockstep.backends.problem import Array, Arrays, Optimizer, initial_slots
 
 Updates = dict[str, Array]
 OptimizerState = dict[str, Array]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backends.numpy_vjp.arithmetic import Arithmetic, Number
-from backends.ops import Args
-from backends.problem import Array, Arrays, Problem
+from lockstep.backends.numpy_vjp.arithmetic import Arithmetic, Number
+from lockstep.backends.ops import Args
+from lockstep.backends.problem import Array, Arrays, Problem
 
 Adding = Callable[[Array, Arrays, Arrays], tuple[Array, dict[str, Array]]]
 """(loss, gradients, parameters) -> loss and gradients with the penalties of a problem."""

@@ -1,4 +1,4 @@
-"""What each optimizer does to one parameter: the formula that `backends.ops.OPTIMIZERS` states, without its decay.
+"""What each optimizer does to one parameter: the formula that `lockstep.backends.ops.OPTIMIZERS` states, without its decay.
 
 A rule is a pure function; the makers take the arguments that the formula has beside the rate.
 """
@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from backends.numpy_vjp.special import at_least, at_most, eps, sqrt
-from backends.ops import Args
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.special import at_least, at_most, eps, sqrt
+from lockstep.backends.ops import Args
+from lockstep.backends.problem import Array
 
 Slots = Mapping[str, Array]
 """What is kept for one parameter, by the name that the registry gives it."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from backends.numpy_vjp.arithmetic import Number
-from backends.numpy_vjp.special import cos, pi
-from backends.ops import Args
+from lockstep.backends.numpy_vjp.arithmetic import Number
+from lockstep.backends.numpy_vjp.special import cos, pi
+from lockstep.backends.ops import Args
 
 Factor = Callable[[int], Number]
 

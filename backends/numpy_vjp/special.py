@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy  # whose `special`, a third of a second, is imported where a function of it is first called
 
-from backends.problem import Array
+from lockstep.backends.problem import Array
 
 
 def is_smooth(x: Array) -> bool:

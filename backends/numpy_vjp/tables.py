@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from backends.numpy_vjp.chain import compose
-from backends.numpy_vjp.function import Function
-from backends.numpy_vjp.ops import elementwise, losses
-from backends.numpy_vjp.ops.add import add
-from backends.numpy_vjp.ops.attention import attend
-from backends.numpy_vjp.ops.branches import parallel, residual
-from backends.numpy_vjp.ops.conv import conv
-from backends.numpy_vjp.ops.dot import dot
-from backends.numpy_vjp.ops.embedding import embedding
-from backends.numpy_vjp.ops.flatten import flatten
-from backends.numpy_vjp.ops.mask import mask
-from backends.numpy_vjp.ops.normalise import normalise, rms_normalise, standardise
-from backends.numpy_vjp.ops.pool import average_pool, max_pool
-from backends.numpy_vjp.ops.scale import scale
-from backends.numpy_vjp.ops.softmax import log_softmax, softmax
-from backends.numpy_vjp.ops.squared_loss import mean_squared_loss, squared_loss
-from backends.ops import Args
+from lockstep.backends.numpy_vjp.chain import compose
+from lockstep.backends.numpy_vjp.function import Function
+from lockstep.backends.numpy_vjp.ops import elementwise, losses
+from lockstep.backends.numpy_vjp.ops.add import add
+from lockstep.backends.numpy_vjp.ops.attention import attend
+from lockstep.backends.numpy_vjp.ops.branches import parallel, residual
+from lockstep.backends.numpy_vjp.ops.conv import conv
+from lockstep.backends.numpy_vjp.ops.dot import dot
+from lockstep.backends.numpy_vjp.ops.embedding import embedding
+from lockstep.backends.numpy_vjp.ops.flatten import flatten
+from lockstep.backends.numpy_vjp.ops.mask import mask
+from lockstep.backends.numpy_vjp.ops.normalise import normalise, rms_normalise, standardise
+from lockstep.backends.numpy_vjp.ops.pool import average_pool, max_pool
+from lockstep.backends.numpy_vjp.ops.scale import scale
+from lockstep.backends.numpy_vjp.ops.softmax import log_softmax, softmax
+from lockstep.backends.numpy_vjp.ops.squared_loss import mean_squared_loss, squared_loss
+from lockstep.backends.ops import Args
 
 Names = str | None | tuple["Names", ...]
 """The parameter of a function by name; None for none, a tuple for a tuple."""

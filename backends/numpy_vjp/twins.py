@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from backends.numpy_vjp.arithmetic import Arithmetic
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.arithmetic import Arithmetic
+from lockstep.backends.problem import Array
 
 UNROUNDED = frozenset(
     {

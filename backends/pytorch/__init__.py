@@ -1,5 +1,5 @@
 """The PyTorch backend: torch.nn modules and torch.optim optimizers."""
 
-from backends.pytorch.adopted import adopt
+from lockstep.backends.pytorch.adoption.trainer import adopt
 
 __all__ = ["adopt"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from backends.problem import Array
-from backends.pytorch.layers import Leaf
+from lockstep.backends.problem import Array
+from lockstep.backends.pytorch.layers import Leaf
 
 
 def as_array(tensor: torch.Tensor) -> Array:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 Averaging = Callable[[nn.Module, int], AveragedModel | None]
 """(module, updates made) -> its average, to be filled with that of those updates if there were any."""

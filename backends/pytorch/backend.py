@@ -11,22 +11,31 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from backends.adoption import OptimizerSide
-from backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
-from backends.protocol import NOTHING, Recording, Scalar, Snapshot, Trace, Unsupported, select, unsupported
-from backends.pytorch import devices
-from backends.pytorch.adopted_optimizer import optimizer_side
-from backends.pytorch.arrays import as_array, canonical
-from backends.pytorch.averages import AVERAGES
-from backends.pytorch.clips import CLIPS
-from backends.pytorch.history import History
-from backends.pytorch.layers import FUNCTIONS, JOINS, Leaf
-from backends.pytorch.losses import LOSSES
-from backends.pytorch.model import build, paths, set_masks
-from backends.pytorch.observed import tapped
-from backends.pytorch.optimizers import OPTIMIZERS
-from backends.pytorch.penalties import PENALTIES, adding
-from backends.pytorch.schedules import SCHEDULES, Scheduler, scheduler_at
+from lockstep.backends.adoption import OptimizerSide
+from lockstep.backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
+from lockstep.backends.protocol import (
+    NOTHING,
+    Recording,
+    Scalar,
+    Snapshot,
+    Trace,
+    Unsupported,
+    select,
+    unsupported,
+)
+from lockstep.backends.pytorch import devices
+from lockstep.backends.pytorch.adoption.optimizer import optimizer_side
+from lockstep.backends.pytorch.arrays import as_array, canonical
+from lockstep.backends.pytorch.averages import AVERAGES
+from lockstep.backends.pytorch.clips import CLIPS
+from lockstep.backends.pytorch.history import History
+from lockstep.backends.pytorch.layers import FUNCTIONS, JOINS, Leaf
+from lockstep.backends.pytorch.losses import LOSSES
+from lockstep.backends.pytorch.model import build, paths, set_masks
+from lockstep.backends.pytorch.observed import tapped
+from lockstep.backends.pytorch.optimizers import OPTIMIZERS
+from lockstep.backends.pytorch.penalties import PENALTIES, adding
+from lockstep.backends.pytorch.schedules import SCHEDULES, Scheduler, scheduler_at
 
 TABLES = {
     "layer": FUNCTIONS.keys() | JOINS.keys(),

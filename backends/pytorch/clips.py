@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import utils
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 ClipInPlace = Callable[[Iterable[nn.Parameter]], object]
 

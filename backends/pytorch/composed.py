@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 Kept = dict[str, Any]
 """What is kept for one parameter, by the key that torch's nearest class has for it; changed in place."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from backends.errors import DeviceUnavailableError
+from lockstep.backends.errors import DeviceUnavailableError
 
 TF32_SINCE = (8, 0)
 """The compute capability from which on NVIDIA's GPUs have TF32."""

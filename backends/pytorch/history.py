@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import torch
 
-from backends.problem import Array
-from backends.pytorch.arrays import canonical
-from backends.pytorch.layers import Leaf
+from lockstep.backends.problem import Array
+from lockstep.backends.pytorch.arrays import canonical
+from lockstep.backends.pytorch.layers import Leaf
 
 
 class History:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from backends.ops import Args
-from backends.pytorch.modules import (
+from lockstep.backends.ops import Args
+from lockstep.backends.pytorch.modules import (
     Attention,
     BatchNorm,
     Bias,
@@ -22,7 +22,7 @@ from backends.pytorch.modules import (
     Residual,
     Scale,
 )
-from backends.shapes import Shape
+from lockstep.backends.shapes import Shape
 
 
 class Leaf(NamedTuple):

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch.nn import functional
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

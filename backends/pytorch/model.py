@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from backends.problem import Placed
-from backends.pytorch.layers import FUNCTIONS, JOINS, Leaf
-from backends.pytorch.modules import Dropout
+from lockstep.backends.problem import Placed
+from lockstep.backends.pytorch.layers import FUNCTIONS, JOINS, Leaf
+from lockstep.backends.pytorch.modules import Dropout
 
 
 class Paths(NamedTuple):

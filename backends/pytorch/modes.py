@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from backends.problem import Problem
-from backends.protocol import Snapshot, Unsupported
-from backends.pytorch.backend import State, TorchBackend, TorchTrainer
-from backends.pytorch.optimizers import OPTIMIZERS
+from lockstep.backends.problem import Problem
+from lockstep.backends.protocol import Snapshot, Unsupported
+from lockstep.backends.pytorch.backend import State, TorchBackend, TorchTrainer
+from lockstep.backends.pytorch.optimizers import OPTIMIZERS
 
 Forward = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from backends.ops import Args
-from backends.shapes import Shape
+from lockstep.backends.ops import Args
+from lockstep.backends.shapes import Shape
 
 
 class Bias(nn.Module):

@@ -1,7 +1,7 @@
 """The optimizers of torch.optim with the stated arguments, and where torch keeps their state.
 
 The class of torch.optim where it has the stated arguments; else one composed on our own base class
-(`backends.pytorch.composed`).
+(`lockstep.backends.pytorch.composed`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from backends.ops import Args
-from backends.pytorch import composed
-from backends.pytorch.composed import Composed
+from lockstep.backends.ops import Args
+from lockstep.backends.pytorch import composed
+from lockstep.backends.pytorch.composed import Composed
 
 Parameters = Iterable[nn.Parameter]
 Scalars = Callable[[Args, int, torch.dtype], dict[str, torch.Tensor]]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from backends.ops import Args
-from backends.problem import Problem
+from lockstep.backends.ops import Args
+from lockstep.backends.problem import Problem
 
 Penalty = Callable[[torch.Tensor], torch.Tensor]
 

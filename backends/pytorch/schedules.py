@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch.optim import lr_scheduler
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 Scheduler = lr_scheduler.LRScheduler
 

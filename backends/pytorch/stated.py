@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from backends.errors import LockstepError
-from backends.ops import OPTIMIZERS
-from backends.problem import Optimizer
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.ops import OPTIMIZERS
+from lockstep.backends.problem import Optimizer
 
 _NAMES = {
     torch.optim.SGD: "sgd",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from backends.numpy_vjp.function import Function
+from lockstep.backends.numpy_vjp.function import Function
 
 
 def wrap(f: Function) -> Callable[..., torch.Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import torch
 
-from backends import jax_haiku, pytorch
+from lockstep.backends import jax_haiku, pytorch
 
 FEATURES, HIDDEN = 3, 5
 

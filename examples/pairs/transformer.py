@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import torch
 
-from backends import jax_haiku, pytorch
+from lockstep.backends import jax_haiku, pytorch
 
 WIDTH, HEADS = 8, 2
 

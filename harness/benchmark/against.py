@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.benchmark import units
-from harness.benchmark.interval import LEVEL
+from lockstep.harness.benchmark import units
+from lockstep.harness.benchmark.interval import LEVEL
 
 Document = dict[str, Any]
 

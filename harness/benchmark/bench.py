@@ -1,4 +1,4 @@
-"""`harness.bench`: verify, then time in fresh processes, in turn, until the medians are known well enough."""
+"""`lockstep.bench`: verify, then time in fresh processes, in turn, until the medians are known well enough."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import backends as registry
-from backends.errors import LockstepError, ProblemError
-from backends.problem import DTYPES, Problem
-from harness.benchmark import launch
-from harness.benchmark.cost import need_of
-from harness.benchmark.effort import Effort
-from harness.benchmark.limits import Limits, Prober
-from harness.benchmark.machine import Pinned, pin
-from harness.benchmark.proof import proofs
-from harness.benchmark.result import Benchmark, Timed
-from harness.benchmark.sample import Failure, Sample
-from harness.benchmark.schedule import Repeated, repeat
-from harness.benchmark.sizes import AXES, Sized, sweep
-from harness.budget import Say, silent
-from harness.problems import find
-from harness.verdict import Verdict
-from harness.workers import in_process
+from lockstep import backends as registry
+from lockstep.backends.errors import LockstepError, ProblemError
+from lockstep.backends.problem import DTYPES, Problem
+from lockstep.harness.benchmark import launch
+from lockstep.harness.benchmark.cost import need_of
+from lockstep.harness.benchmark.effort import Effort
+from lockstep.harness.benchmark.limits import Limits, Prober
+from lockstep.harness.benchmark.machine import Pinned, pin
+from lockstep.harness.benchmark.proof import proofs
+from lockstep.harness.benchmark.result import Benchmark, Timed
+from lockstep.harness.benchmark.sample import Failure, Sample
+from lockstep.harness.benchmark.schedule import Repeated, repeat
+from lockstep.harness.benchmark.sizes import AXES, Sized, sweep
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.numerics.budget import Say, silent
+from lockstep.harness.problems import find
+from lockstep.harness.runs.workers import in_process
 
 XDIST = "PYTEST_XDIST_WORKER"
 
 Measure = Callable[[str, Problem, float, Pinned, float | None], Sample | Failure]
-"""How one repetition is made; as `harness.benchmark.launch.measure`."""
+"""How one repetition is made; as `lockstep.harness.benchmark.launch.measure`."""
 
 Probe = Callable[[list[int], list[str], Pinned], "dict[str, Any] | Failure"]
-"""How the machine is measured; as `harness.benchmark.launch.probe`."""
+"""How the machine is measured; as `lockstep.harness.benchmark.launch.probe`."""
 
 
 def bench(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backends.ops import FUNCTIONS
-from backends.problem import UNAVERAGED, Placed, Problem
-from harness.benchmark.limits import Limits
+from lockstep.backends.ops import FUNCTIONS
+from lockstep.backends.problem import UNAVERAGED, Placed, Problem
+from lockstep.harness.benchmark.limits import Limits
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from backends.problem import Problem
-from harness.benchmark.growth import fitted
-from harness.benchmark.interval import LEVEL
-from harness.benchmark.limits import Limits
-from harness.benchmark.result import Benchmark, Timed
+from lockstep.backends.problem import Problem
+from lockstep.harness.benchmark.growth import fitted
+from lockstep.harness.benchmark.interval import LEVEL
+from lockstep.harness.benchmark.limits import Limits
+from lockstep.harness.benchmark.result import Benchmark, Timed
 
 SCHEMA_VERSION = 1
 
@@ -25,7 +25,7 @@ def to_document(found: Benchmark, environment: Mapping[str, Any], command: str =
 
     Args:
         found: what was measured.
-        environment: where (`harness.manifest`).
+        environment: where (`lockstep.harness.environment.manifest`).
         command: what a shell is told to measure it again.
     """
     entries = [_entry(one, found) for one in found.timed]

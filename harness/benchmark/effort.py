@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backends.errors import LockstepError
-from harness.benchmark.interval import summarise
-from harness.benchmark.proof import EPOCHS
-from harness.benchmark.sample import Sample
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.benchmark.interval import summarise
+from lockstep.harness.benchmark.proof import EPOCHS
+from lockstep.harness.benchmark.sample import Sample
 
 LONGEST = 1e6
 """Seconds: twelve days; the system's own clocks hold no number."""

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.benchmark import document, markdown
-from harness.files import write_text
-from harness.report.folder import INSTALL
+from lockstep.harness.benchmark import document, markdown
+from lockstep.harness.documents.files import write_text
+from lockstep.harness.report.folder import INSTALL
 
 NEEDED = ("jinja2", "markupsafe")
 """What the page needs, and nothing else here; its plots need matplotlib, too."""
@@ -28,7 +28,7 @@ def write(folder: Path, told: dict[str, Any]) -> list[Path]:
     if missing():
         (folder / PAGE).unlink(missing_ok=True)
     else:
-        from harness.report.html import bench
+        from lockstep.harness.report.html import bench
 
         forms[PAGE] = bench.render
     for name, render in forms.items():

@@ -10,11 +10,11 @@ import sys
 import time
 from typing import Any
 
-from backends.problem import Problem
-from harness.benchmark.machine import Pinned
-from harness.benchmark.sample import Failure, Sample
+from lockstep.backends.problem import Problem
+from lockstep.harness.benchmark.machine import Pinned
+from lockstep.harness.benchmark.sample import Failure, Sample
 
-COMMAND = (sys.executable, "-P", "-m", "harness.benchmark.worker")
+COMMAND = (sys.executable, "-P", "-m", "lockstep.harness.benchmark.worker")
 
 
 def measure(
@@ -41,7 +41,7 @@ def probe(sizes: list[int], dtypes: list[str], pinned: Pinned) -> dict[str, Any]
 def launched(
     call: str, arguments: tuple[Any, ...], pinned: Pinned, timeout: float | None
 ) -> dict[str, Any] | Failure:
-    """What a function of `harness.benchmark.worker` answers in a process of its own."""
+    """What a function of `lockstep.harness.benchmark.worker` answers in a process of its own."""
     job = {
         "call": call,
         "arguments": pickle.dumps(arguments),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.benchmark.sample import Failure
+from lockstep.harness.benchmark.sample import Failure
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from backends.errors import LockstepError
+from lockstep.backends.errors import LockstepError
 
 THREADS = (
     "OMP_NUM_THREADS",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.benchmark.tables import Table, outcome, tables, where
-from harness.markup import plain, table
-from harness.report import benchmark
-from harness.report.figures import printable
+from lockstep.harness.benchmark.tables import Table, outcome, tables, where
+from lockstep.harness.documents.markup import plain, table
+from lockstep.harness.report import benchmark
+from lockstep.harness.report.figures import printable
 
 Document = dict[str, Any]
 

@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import backends as registry
-from backends.problem import Problem
-from harness.budget import Say
-from harness.compare import Comparison
-from harness.parity import Case, verify
-from harness.report.figures import flattened
-from harness.report.numbers import number
-from harness.verdict import Verdict, combine
-from harness.workers import Trainers
+from lockstep import backends as registry
+from lockstep.backends.problem import Problem
+from lockstep.harness.core.compare import Comparison
+from lockstep.harness.core.verdict import Verdict, combine
+from lockstep.harness.numerics.budget import Say
+from lockstep.harness.report.figures import flattened
+from lockstep.harness.report.numbers import number
+from lockstep.harness.runs.workers import Trainers
+from lockstep.harness.verification.parity import Case, verify
 
 EPOCHS = 100
 STEPS = 200
@@ -53,7 +53,7 @@ def proofs(
     Args:
         problem: what will be timed.
         backends: registered names.
-        trainers: how the runs are made, as in `harness.verify`.
+        trainers: how the runs are made, as in `lockstep.verify`.
         say: is told what takes long.
         certify: whether to find the backends' own errors too.
         most: epochs.

@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
-from harness.benchmark.tables import Table, outcome, tables, where
-from harness.report.figures import printable
+from lockstep.harness.benchmark.tables import Table, outcome, tables, where
+from lockstep.harness.report.figures import printable
 
 Document = dict[str, Any]
 

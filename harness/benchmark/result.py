@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.benchmark.cost import Need
-from harness.benchmark.effort import Effort
-from harness.benchmark.interval import Summary, summarise
-from harness.benchmark.limits import Limits
-from harness.benchmark.machine import Pinned
-from harness.benchmark.proof import Proof
-from harness.benchmark.sample import Sample
-from harness.benchmark.sizes import Sized
-from harness.verdict import Verdict
+from lockstep.harness.benchmark.cost import Need
+from lockstep.harness.benchmark.effort import Effort
+from lockstep.harness.benchmark.interval import Summary, summarise
+from lockstep.harness.benchmark.limits import Limits
+from lockstep.harness.benchmark.machine import Pinned
+from lockstep.harness.benchmark.proof import Proof
+from lockstep.harness.benchmark.sample import Sample
+from lockstep.harness.benchmark.sizes import Sized
+from lockstep.harness.core.verdict import Verdict
 
 
 @dataclass(frozen=True)

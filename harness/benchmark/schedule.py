@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from harness.benchmark.sample import Failure, Sample
+from lockstep.harness.benchmark.sample import Failure, Sample
 
 Candidate = TypeVar("Candidate")
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backends.errors import LockstepError, ProblemError, did_you_mean
-from backends.ops import FUNCTIONS
-from backends.problem import Layer, Optimizer, Problem
-from harness.benchmark import memory, units
-from harness.initial import draw
+from lockstep.backends.errors import LockstepError, ProblemError, did_you_mean
+from lockstep.backends.ops import FUNCTIONS
+from lockstep.backends.problem import Layer, Optimizer, Problem
+from lockstep.harness.benchmark import memory, units
+from lockstep.harness.problems.initial import draw
 
 MOST = 10**9
 

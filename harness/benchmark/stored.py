@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.benchmark.document import SCHEMA_VERSION
-from harness.bundle import strict_json
-from harness.files import FileError
-from harness.validation import GOT, fault
+from lockstep.harness.benchmark.document import SCHEMA_VERSION
+from lockstep.harness.documents import strict_json
+from lockstep.harness.documents.files import FileError
+from lockstep.harness.documents.validation import GOT, fault
 
 Document = dict[str, Any]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.benchmark import units
-from harness.benchmark.against import regressed, unjudged
+from lockstep.harness.benchmark import units
+from lockstep.harness.benchmark.against import regressed, unjudged
 
 Document = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """What a process does that is timed: one backend and one problem, from the import to runs whose results are there.
 
-``python -m harness.benchmark.worker`` reads its job from stdin and writes what it measured to stdout, as JSON. It is pinned
+``python -m lockstep.harness.benchmark.worker`` reads its job from stdin and writes what it measured to stdout, as JSON. It is pinned
 before anything of weight is imported.
 """
 
@@ -27,7 +27,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a framework prints is no part of the answer
     if job["cpus"]:
         os.sched_setaffinity(0, job["cpus"])
-    from harness.benchmark import worker
+    from lockstep.harness.benchmark import worker
 
     answer = getattr(worker, job["call"])(job["started"], *pickle.loads(job["arguments"]))
     with os.fdopen(told, "w", encoding="utf-8") as file:
@@ -45,8 +45,8 @@ def train(started: float, backend: str, problem: Any, seconds: float) -> dict[st
         problem: a Problem.
         seconds: for how long to repeat.
     """
-    from backends import load
-    from harness.benchmark import memory
+    from lockstep.backends import load
+    from lockstep.harness.benchmark import memory
 
     read = time.monotonic()
     loaded = load(backend)
@@ -83,7 +83,7 @@ class Runner:
     """Called, it trains from the start and waits for losses and parameters; `losses` is then the SHA-256 of the losses."""
 
     def __init__(self, backend: Any, problem: Any) -> None:
-        from harness.run import fit_of
+        from lockstep.harness.runs.free_run import fit_of
 
         self._trainer, self._batches = backend.trainer(problem), problem.batches()
         self._fit = fit_of(self._trainer)
@@ -92,7 +92,7 @@ class Runner:
     def __call__(self) -> None:
         import numpy as np
 
-        from backends.protocol import LOSSES_ONLY
+        from lockstep.backends.protocol import LOSSES_ONLY
 
         with np.errstate(over="ignore", invalid="ignore"):
             # NumPy arrays on the host: nothing is still being computed once they are there.
@@ -123,7 +123,7 @@ def repeated(
 
 def probe(started: float, sizes: list[int], dtypes: list[str], threads: int) -> dict[str, Any]:
     """What the machine does at best: ``copy``, bytes a second by bytes of data; ``matmul``, flops a second by dtype."""
-    from harness.benchmark import probes
+    from lockstep.harness.benchmark import probes
 
     return {
         "copy": [[size, probes.copy_rate(size, threads)] for size in sizes],

@@ -1,6 +1,6 @@
 """A bundle: what was trained, where, and what it left behind, in one file that goes to other machines and versions.
 
-The file is an archive (`harness.bundle.archive`) of ``bundle.json``, according to the published schema ``bundle.schema.json``, and of
+The file is an archive (`lockstep.harness.bundle.archive`) of ``bundle.json``, according to the published schema ``bundle.schema.json``, and of
 arrays, one .npy file each:
 
 ``problems/<n>/x``, ``y`` and ``initial/<parameter>``, in float64, unless they were left out;
@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backends.errors import LockstepError
-from harness.bundle.archive import LARGEST, BundleError, unpack
-from harness.bundle.content import Bundle, Kept, KeptTask, Moments, Recorded
-from harness.bundle.reading import loaded
-from harness.bundle.writing import to_bytes
-from harness.files import write_bytes
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.bundle.archive import LARGEST, BundleError, unpack
+from lockstep.harness.bundle.content import Bundle, Kept, KeptTask, Moments, Recorded
+from lockstep.harness.bundle.reading import loaded
+from lockstep.harness.bundle.writing import to_bytes
+from lockstep.harness.documents.files import write_bytes
 
 __all__ = ["Bundle", "BundleError", "Kept", "KeptTask", "Moments", "Recorded", "load", "save", "to_bytes"]
 

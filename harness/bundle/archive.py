@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from backends.errors import LockstepError
-from harness.problem_document import shortened
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.problems.document import shortened
 
 SUMS = "SHA256SUMS"
 """The member with the hashes of all others, in the form that ``sha256sum -c`` reads."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from backends.problem import Array
-from harness.bundle.archive import BundleError
-from harness.problem_document import shortened
+from lockstep.backends.problem import Array
+from lockstep.harness.bundle.archive import BundleError
+from lockstep.harness.problems.document import shortened
 
 
 def take(left: dict[str, Array], prefix: str) -> dict[str, Array]:

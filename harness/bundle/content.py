@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from backends.problem import Array, Arrays, Problem
-from backends.protocol import Snapshot
-from harness.compare import Run
+from lockstep.backends.problem import Array, Arrays, Problem
+from lockstep.backends.protocol import Snapshot
+from lockstep.harness.core.compare import Run
 
 FORMAT = "lockstep bundle"
 SCHEMA_VERSION = 1
@@ -24,7 +24,7 @@ class Kept:
     """What a bundle says of a problem.
 
     Attributes:
-        document: all but data, initial parameters and dtype (`harness.problem_document.describe`).
+        document: all but data, initial parameters and dtype (`lockstep.harness.problems.document.describe`).
         problem: the problem, in float64; None where data and initial parameters were left out.
     """
 
@@ -88,7 +88,7 @@ class Recorded:
         run: as `verify` makes it; the fingerprints of what was given include ``batches``.
         stepwise: whether it was trained one step after the other, and not by the backend's own `fit`.
         parameters: how many steps -> every parameter after them.
-        stages: step, from 0 -> its stages as `harness.stages.stages_of` gives them, but for the batch.
+        stages: step, from 0 -> its stages as `lockstep.harness.runs.stages.stages_of` gives them, but for the batch.
     """
 
     problem: int
@@ -103,7 +103,7 @@ class Bundle:
     """Recorded runs.
 
     Attributes:
-        environment: where they were recorded: `harness.manifest`, and under ``backends`` what each says of itself.
+        environment: where they were recorded: `lockstep.harness.environment.manifest`, and under ``backends`` what each says of itself.
         problems: what was trained.
         runs: what came of it.
         task: what was trained where that was a user's own code; then there are no problems, and one run.

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from backends.problem import Array
-from harness.bundle.archive import BundleError
-from harness.problem_document import shortened
+from lockstep.backends.problem import Array
+from lockstep.harness.bundle.archive import BundleError
+from lockstep.harness.problems.document import shortened
 
 DTYPES = frozenset({"float64", "float32", "float16", "int64", "int32", "int16", "int8"}) | frozenset(
     {"uint64", "uint32", "uint16", "uint8", "bool"}

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from backends.problem import Array, Arrays, Problem
-from backends.protocol import Trace
-from harness.bundle import npy
-from harness.bundle.archive import BundleError
-from harness.bundle.arrays import nothing_left, some, take, taken
-from harness.bundle.content import (
+from lockstep.backends.problem import Array, Arrays, Problem
+from lockstep.backends.protocol import Trace
+from lockstep.harness.bundle import npy
+from lockstep.harness.bundle.archive import BundleError
+from lockstep.harness.bundle.arrays import nothing_left, some, take, taken
+from lockstep.harness.bundle.content import (
     DOCUMENT,
     FORMAT,
     SCHEMA_VERSION,
@@ -22,12 +22,12 @@ from harness.bundle.content import (
     quoted,
     under,
 )
-from harness.bundle.strict_json import parse
-from harness.bundle.task import check_run, task_of
-from harness.compare import Fingerprint, Run
-from harness.problem_document import build, check, describe, shortened
-from harness.schema import load as schema
-from harness.stages import snapshot_of
+from lockstep.harness.bundle.task import check_run, task_of
+from lockstep.harness.core.compare import Fingerprint, Run
+from lockstep.harness.documents.schema import load as schema
+from lockstep.harness.documents.strict_json import parse
+from lockstep.harness.problems.document import build, check, describe, shortened
+from lockstep.harness.runs.stages import snapshot_of
 
 FLOATS = ("float64", "float32", "float16")
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from backends.errors import LockstepError
-from backends.problem import Problem
-from harness.bundle.archive import BundleError
-from harness.bundle.content import Moments
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.problem import Problem
+from lockstep.harness.bundle.archive import BundleError
+from lockstep.harness.bundle.content import Moments
 
 
 def size_of(text: str) -> int:

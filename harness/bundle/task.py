@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backends.problem import Array
-from backends.protocol import Snapshot
-from harness.bundle.archive import BundleError
-from harness.bundle.arrays import nothing_left, take, taken
-from harness.bundle.content import KeptTask, Recorded
-from harness.problem_document import shortened
-from harness.stages import snapshot_of
+from lockstep.backends.problem import Array
+from lockstep.backends.protocol import Snapshot
+from lockstep.harness.bundle.archive import BundleError
+from lockstep.harness.bundle.arrays import nothing_left, take, taken
+from lockstep.harness.bundle.content import KeptTask, Recorded
+from lockstep.harness.problems.document import shortened
+from lockstep.harness.runs.stages import snapshot_of
 
 
 def task_of(kept: Mapping[str, Any], arrays: dict[str, Array]) -> KeptTask:

@@ -6,10 +6,18 @@ import dataclasses
 import json
 from typing import Any
 
-from backends.problem import Array
-from harness.bundle import archive, npy
-from harness.bundle.content import DOCUMENT, FORMAT, SCHEMA_VERSION, Bundle, KeptTask, Recorded, quoted
-from harness.stages import fields
+from lockstep.backends.problem import Array
+from lockstep.harness.bundle import archive, npy
+from lockstep.harness.bundle.content import (
+    DOCUMENT,
+    FORMAT,
+    SCHEMA_VERSION,
+    Bundle,
+    KeptTask,
+    Recorded,
+    quoted,
+)
+from lockstep.harness.runs.stages import fields
 
 
 def to_bytes(bundle: Bundle) -> bytes:

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.output import check_target, show, write
+from lockstep.harness.commands.output import check_target, show, write
 
 if TYPE_CHECKING:
-    from harness.benchmark.result import Benchmark
+    from lockstep.harness.benchmark.result import Benchmark
 
 NOISY = 4
 INTERRUPTED = 128 + 2
@@ -96,9 +96,9 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness.benchmark import against, document, folder, markdown, render
-    from harness.files import writable_folder
-    from harness.manifest import manifest
+    from lockstep.harness.benchmark import against, document, folder, markdown, render
+    from lockstep.harness.documents.files import writable_folder
+    from lockstep.harness.environment.manifest import manifest
 
     old = _baseline(options)
     for target in (options.json, options.markdown):
@@ -120,8 +120,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _baseline(options: argparse.Namespace) -> dict[str, Any] | None:
     """The older document; what cannot be asked for together is refused before anything is timed."""
-    from backends.errors import LockstepError
-    from harness.benchmark import stored
+    from lockstep.backends.errors import LockstepError
+    from lockstep.harness.benchmark import stored
 
     if options.json == options.markdown == "-":
         raise LockstepError("two outputs for one stdout", "--json - --markdown -", "write one to a file")
@@ -137,10 +137,10 @@ def _baseline(options: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _measured(options: argparse.Namespace) -> Benchmark:
-    from harness.benchmark.bench import bench
-    from harness.benchmark.sizes import parse
-    from harness.progress import Progress
-    from harness.workers import side_by_side
+    from lockstep.harness.benchmark.bench import bench
+    from lockstep.harness.benchmark.sizes import parse
+    from lockstep.harness.commands.progress import Progress
+    from lockstep.harness.runs.workers import side_by_side
 
     with Progress(quiet=False, doing="verifying") as progress:
         return bench(
@@ -161,7 +161,7 @@ def _measured(options: argparse.Namespace) -> Benchmark:
 
 def status(told: dict[str, Any]) -> int:
     """The exit status that a document means."""
-    from harness.benchmark import against, tables
+    from lockstep.harness.benchmark import against, tables
 
     if told["interrupted"]:
         return INTERRUPTED

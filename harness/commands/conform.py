@@ -6,12 +6,12 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from backends.errors import LockstepError, UnknownNameError, did_you_mean
-from harness.commands.output import check_target, show, write
+from lockstep.backends.errors import LockstepError, UnknownNameError, did_you_mean
+from lockstep.harness.commands.output import check_target, show, write
 
 if TYPE_CHECKING:
-    from backends.protocol import Backend
-    from harness.conformance import Check
+    from lockstep.backends.protocol import Backend
+    from lockstep.harness.conformance import Check
 
 LONGEST = 1_000_000
 """Seconds; a thread cannot wait for ever."""
@@ -51,8 +51,8 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness.conformance import check_backend, document, table
-    from harness.conformance.watch import Watch
+    from lockstep.harness.conformance import check_backend, document, table
+    from lockstep.harness.conformance.watch import Watch
 
     checks = _checks(options.check)
     if options.list:
@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _checks(names: list[str] | None) -> list[Check]:
-    from harness.conformance import CHECKS
+    from lockstep.harness.conformance import CHECKS
 
     known = {one.name: one for one in CHECKS}
     for name in names or ():
@@ -86,14 +86,14 @@ def _checks(names: list[str] | None) -> list[Check]:
 
 def _backend(name: str | None) -> Backend:
     """A backend by its registered name or by where its class is."""
-    import backends
+    from lockstep import backends
 
     if name is None:
         raise LockstepError("no backend was named", "nothing", "name one: `lockstep list` lists them")
     if name in backends.known() or not _is_target(name):
         return backends.load(name)
-    from harness.adopted.factories import imported
-    from harness.run import RAISED
+    from lockstep.harness.adopt.factories import imported
+    from lockstep.harness.runs.free_run import RAISED
 
     try:
         made: Backend = imported(name)()
@@ -110,7 +110,7 @@ def _backend(name: str | None) -> Backend:
 
 def _is_target(name: str) -> bool:
     """Whether it is written as MODULE:ATTRIBUTE; a mistyped mode of a registered backend is no module."""
-    import backends
+    from lockstep import backends
 
     module, colon, _ = name.partition(":")
     return bool(colon) and module not in backends.known()

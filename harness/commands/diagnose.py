@@ -6,12 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from backends.errors import LockstepError
-from harness.commands import trainers
-from harness.commands.output import show
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.commands import trainers
+from lockstep.harness.commands.output import show
 
 if TYPE_CHECKING:
-    from harness.diagnosis import Diagnosis
+    from lockstep.harness.diagnose.diagnosis import Diagnosis
 
 
 def add(commands: Any) -> None:
@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness.report import diagnosis, document
+    from lockstep.harness.report import diagnosis, document
 
     found = trainers.diagnose(options) if options.trainer else _diagnosed(options)
     told = diagnosis.to_document(found)
@@ -49,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _diagnosed(options: argparse.Namespace) -> Diagnosis:
-    from harness.diagnosis import diagnose
+    from lockstep.harness.diagnose.diagnosis import diagnose
 
     trainers.refuse_alone(options)
     if options.problem is None or options.backend is None:

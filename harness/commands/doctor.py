@@ -18,8 +18,8 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness.doctor import examine
-    from harness.manifest import manifest
+    from lockstep.harness.environment.doctor import examine
+    from lockstep.harness.environment.manifest import manifest
 
     findings = examine()
     environment = manifest()

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from harness.commands.output import show
+from lockstep.harness.commands.output import show
 
 
 def add(commands: Any) -> None:
@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness import conventions, listing
+    from lockstep.harness.reference import conventions, listing
 
     told = conventions.conventions() if options.conventions else listing.listing()
     if options.json:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends.errors import LockstepError
+from lockstep.backends.errors import LockstepError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,7 +47,7 @@ def read_bench(options: argparse.Namespace) -> dict[str, Any] | None:
     """
     if options.bench is None:
         return None
-    from harness.benchmark import stored
+    from lockstep.harness.benchmark import stored
 
     return stored.load(options.bench)
 
@@ -56,14 +56,14 @@ def with_bench(told: dict[str, Any], bench: dict[str, Any] | None) -> dict[str, 
     """A report with a benchmark in it, if there is one."""
     if bench is None:
         return told
-    from harness.report import benchmark
+    from lockstep.harness.report import benchmark
 
     return benchmark.attached(told, bench)
 
 
 def check_outputs(options: argparse.Namespace) -> None:
     """Refuses what could not be written, before anything is trained."""
-    from harness.files import writable_folder
+    from lockstep.harness.documents.files import writable_folder
 
     if options.output is not None:
         writable_folder(options.output)
@@ -75,8 +75,8 @@ def check_outputs(options: argparse.Namespace) -> None:
 
 def publish(options: argparse.Namespace, told: dict[str, Any]) -> None:
     """Write a report wherever the options want it."""
-    from harness.report import document, junit, summary, terminal
-    from harness.report.folder import sentence, write_report
+    from lockstep.harness.report import document, junit, summary, terminal
+    from lockstep.harness.report.folder import sentence, write_report
 
     written = [] if options.output is None else write_report(options.output, told)
     write(options.json, document.dumps(told))
@@ -91,7 +91,7 @@ def publish(options: argparse.Namespace, told: dict[str, Any]) -> None:
 
 def check_target(target: str | None) -> None:
     """Refuses a file that could not be written, before anything is trained."""
-    from harness.files import writable_file
+    from lockstep.harness.documents.files import writable_file
 
     if target not in (None, "-"):
         writable_file(Path(str(target)))
@@ -99,7 +99,7 @@ def check_target(target: str | None) -> None:
 
 def write(target: str | None, text: str) -> None:
     """To standard output for ``-``, to a file for anything else, nowhere for None."""
-    from harness.files import write_text
+    from lockstep.harness.documents.files import write_text
 
     if target == "-":
         sys.stdout.write(text)

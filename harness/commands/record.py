@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from backends.errors import LockstepError
-from harness.commands import trainers
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.commands import trainers
 
 if TYPE_CHECKING:
-    from harness.bundle import Bundle
-    from harness.progress import Progress
+    from lockstep.harness.bundle import Bundle
+    from lockstep.harness.commands.progress import Progress
 
 OF_PROBLEMS = ("problems", "backend", "dtype", "epochs")
 """Options that say nothing of a trainer of one's own."""
@@ -74,8 +74,8 @@ def add(commands: Any) -> None:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from harness.bundle.size import size_of
-    from harness.progress import Progress
+    from lockstep.harness.bundle.size import size_of
+    from lockstep.harness.commands.progress import Progress
 
     _check(options)
     kept = {
@@ -118,8 +118,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _record_problems(options: argparse.Namespace, progress: Progress, kept: dict[str, Any]) -> Bundle:
-    from backends.problem import DTYPES
-    from harness.recording import record
+    from lockstep.backends.problem import DTYPES
+    from lockstep.harness.bundle.recording import record
 
     return record(
         options.out,

@@ -7,12 +7,12 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends.errors import LockstepError
-from harness.commands import trainers
-from harness.commands.output import add_outputs, check_outputs, publish
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.commands import trainers
+from lockstep.harness.commands.output import add_outputs, check_outputs, publish
 
 if TYPE_CHECKING:
-    from harness.replaying import Replayed
+    from lockstep.harness.bundle.replaying import Replayed
 
 
 def add(commands: Any) -> None:
@@ -62,8 +62,8 @@ def add(commands: Any) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from harness.manifest import manifest
-    from harness.report import changes, document
+    from lockstep.harness.environment.manifest import manifest
+    from lockstep.harness.report import changes, document
 
     check_outputs(options)
     result = _result(options)
@@ -79,9 +79,9 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _result(options: argparse.Namespace) -> Replayed:
     """Of the trainer that is named, or of the bundle's own problems; the bundle is read before any code is imported."""
-    from harness import bundle
-    from harness.progress import Progress
-    from harness.replaying import replay
+    from lockstep.harness import bundle
+    from lockstep.harness.bundle.replaying import replay
+    from lockstep.harness.commands.progress import Progress
 
     held = bundle.load(options.bundle)
     if options.trainer:

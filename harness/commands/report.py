@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from backends.errors import LockstepError
-from harness.commands.output import add_bench, read_bench, show, with_bench, write
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.commands.output import add_bench, read_bench, show, with_bench, write
 
 
 def add(commands: Any) -> None:
@@ -41,10 +41,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _rendered(options: argparse.Namespace) -> int:
-    from harness.files import writable_folder
-    from harness.report.folder import sentence, write_report
-    from harness.report.stored import load
-    from harness.verdict import Verdict
+    from lockstep.harness.core.verdict import Verdict
+    from lockstep.harness.documents.files import writable_folder
+    from lockstep.harness.report.folder import sentence, write_report
+    from lockstep.harness.report.stored import load
 
     told = with_bench(load(options.file), read_bench(options))
     beside = Path() if str(options.file) == "-" else options.file.parent
@@ -54,9 +54,9 @@ def _rendered(options: argparse.Namespace) -> int:
 
 
 def _compared(options: argparse.Namespace) -> int:
-    from harness.files import writable_folder
-    from harness.report import changes, terminal
-    from harness.report.stored import load
+    from lockstep.harness.documents.files import writable_folder
+    from lockstep.harness.report import changes, terminal
+    from lockstep.harness.report.stored import load
 
     if options.bench is not None:
         raise LockstepError(

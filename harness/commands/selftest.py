@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from harness.commands.output import check_target, show, write
+from lockstep.harness.commands.output import check_target, show, write
 
 
 def add(commands: Any) -> None:
@@ -47,9 +47,9 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness.progress import Progress
-    from harness.selftest import report, score
-    from harness.selftest.mutants import named
+    from lockstep.harness.commands.progress import Progress
+    from lockstep.harness.selftest import report, score
+    from lockstep.harness.selftest.mutants import named
 
     check_target(options.json)
     mutants = named(options.mutant)

@@ -8,8 +8,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends.errors import LockstepError
-from harness.commands.output import show
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.commands.output import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from harness.adopted.factories import Made
-    from harness.adopted.mapping import Mapping
-    from harness.bundle import Bundle
-    from harness.diagnosis import Diagnosis
-    from harness.parity import Result
-    from harness.replaying import Replayed
+    from lockstep.harness.adopt.factories import Made
+    from lockstep.harness.bundle import Bundle
+    from lockstep.harness.bundle.replaying import Replayed
+    from lockstep.harness.diagnose.diagnosis import Diagnosis
+    from lockstep.harness.mapping.mapping import Mapping
+    from lockstep.harness.verification.parity import Result
 
 SEVERAL = "give two or more, the first is the reference"
 
@@ -78,7 +78,7 @@ def add(commands: Any) -> None:
 
 def verify(options: argparse.Namespace) -> Result:
     """Verify the trainers that were named."""
-    from harness import adopted
+    from lockstep.harness import adopt as adopted
 
     _refuse_beside(options, "problems", "backend", "dtype", "epochs", "certify", "core", "all")
     with _own_output():
@@ -97,7 +97,7 @@ def verify(options: argparse.Namespace) -> Result:
 
 def diagnose(options: argparse.Namespace) -> Diagnosis:
     """Diagnose the two trainers that were named."""
-    from harness import adopted
+    from lockstep.harness import adopt as adopted
 
     _refuse_beside(options, "problem", "backend", "dtype", "epochs")
     with _own_output():
@@ -134,7 +134,7 @@ def _own_output() -> AbstractContextManager[object]:
 
 def record(options: argparse.Namespace, out: str, **kept: Any) -> Bundle:
     """Record the trainer that was named."""
-    from harness import record_adopted
+    from lockstep import record_adopted
 
     (trainer,), batches = _made(options, 1, exactly=True)
     return record_adopted(out, trainer, batches, steps=options.steps, **kept)
@@ -142,7 +142,7 @@ def record(options: argparse.Namespace, out: str, **kept: Any) -> Bundle:
 
 def replay(options: argparse.Namespace, source: Bundle) -> Replayed:
     """Replay a bundle on the trainer that was named."""
-    from harness import replay_adopted
+    from lockstep import replay_adopted
 
     (trainer,), batches = _made(options, 1, exactly=True)
     return replay_adopted(
@@ -172,9 +172,9 @@ def words(options: argparse.Namespace) -> list[str]:
 
 def _run_map(options: argparse.Namespace) -> int:
     """Find a mapping, show it, and write it where that is wanted."""
-    from harness.adopted.mapping_file import save
-    from harness.adopted.matching import find_mapping
-    from harness.files import writable_folder
+    from lockstep.harness.documents.files import writable_folder
+    from lockstep.harness.mapping.file import save
+    from lockstep.harness.mapping.matching import find_mapping
 
     if options.output is not None:
         writable_folder(options.output.absolute().parent)
@@ -191,8 +191,8 @@ def _run_map(options: argparse.Namespace) -> int:
 
 def _made(options: argparse.Namespace, fewest: int, exactly: bool = False) -> tuple[list[Any], Iterable[Any]]:
     """The trainers, and the batches that were named or came with the first that has some."""
-    from harness.adopted.factories import made, made_batches
-    from harness.adopted.remote import isolated
+    from lockstep.harness.adopt.factories import made, made_batches
+    from lockstep.harness.adopt.remote import isolated
 
     targets = options.trainer or []
     if len(targets) < fewest or (exactly and len(targets) != fewest):
@@ -224,7 +224,7 @@ def _mappings(files: list[str] | None) -> list[Mapping] | None:
 
 
 def _read(files: list[str]) -> list[Mapping]:
-    from harness.adopted.mapping_file import read
+    from lockstep.harness.mapping.file import read
 
     return [read(Path(one)) for one in files]
 

@@ -7,14 +7,21 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import backends as registry
-from backends.errors import LockstepError
-from harness import processes
-from harness.commands import trainers
-from harness.commands.output import add_bench, add_outputs, check_outputs, publish, read_bench, with_bench
+from lockstep import backends as registry
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.commands import trainers
+from lockstep.harness.commands.output import (
+    add_bench,
+    add_outputs,
+    check_outputs,
+    publish,
+    read_bench,
+    with_bench,
+)
+from lockstep.harness.runs import processes
 
 if TYPE_CHECKING:
-    from harness.parity import Result
+    from lockstep.harness.verification.parity import Result
 
 
 def add(commands: Any) -> None:
@@ -78,8 +85,10 @@ def _run(options: argparse.Namespace) -> int:
     check_outputs(options)
     bench = read_bench(options)
     result = trainers.verify(options) if options.trainer else _verified(options, problems)
-    from harness.manifest import manifest  # not before the backends' processes are started
-    from harness.report import document
+    from lockstep.harness.environment.manifest import (
+        manifest,  # not before the backends' processes are started
+    )
+    from lockstep.harness.report import document
 
     publish(options, with_bench(document.to_document(result, manifest(), _command(options)), bench))
     return result.verdict.exit_status
@@ -87,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _problems(options: argparse.Namespace) -> Sequence[str]:
     """Those that are named, or a set of the catalogue's; the seed where nothing was asked for."""
-    from harness.problems import CORE, catalogue
+    from lockstep.harness.problems import CORE, catalogue
 
     if not (options.core or options.all):
         return options.problems or ["seed"]
@@ -120,9 +129,9 @@ def _verified(options: argparse.Namespace, problems: Sequence[str]) -> Result:
     trainers.refuse_alone(options)
     chosen = [registry.entry(name).name for name in dict.fromkeys(options.backend or registry.entries())]
     with processes.ahead(chosen) as waiting:
-        from backends.problem import DTYPES
-        from harness.parity import verify
-        from harness.progress import Progress
+        from lockstep.backends.problem import DTYPES
+        from lockstep.harness.commands.progress import Progress
+        from lockstep.harness.verification.parity import verify
 
         with Progress(quiet=options.quiet) as progress:
             return verify(

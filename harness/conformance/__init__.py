@@ -6,11 +6,11 @@ checked for what it claims: what needs a capability that it does not have is ski
 ``check_optimizer`` and ``optimizer_cases`` do the same for an optimizer alone, against another one.
 """
 
-from harness.conformance.backend import Case, cases, check_backend
-from harness.conformance.check import Check, Nonconformity
-from harness.conformance.checks import CHECKS
-from harness.conformance.optimizers import check_optimizer, optimizer_cases
-from harness.conformance.outcome import Outcome, Report
+from lockstep.harness.conformance.backend import Case, cases, check_backend
+from lockstep.harness.conformance.check import Check, Nonconformity
+from lockstep.harness.conformance.checks import CHECKS
+from lockstep.harness.conformance.optimizers import check_optimizer, optimizer_cases
+from lockstep.harness.conformance.outcome import Outcome, Report
 
 __all__ = [
     "CHECKS",

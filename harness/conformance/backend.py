@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from backends.errors import LockstepError
-from backends.problem import DTYPES, Problem
-from backends.protocol import Backend
-from harness.conformance.check import BrokenRule, Check, Nonconformity
-from harness.conformance.checks import CHECKS
-from harness.conformance.outcome import Outcome, Report
-from harness.conformance.problems import PROBLEMS
-from harness.conformance.subject import Subject
-from harness.run import RAISED, describe
-from harness.verdict import Verdict
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.problem import DTYPES, Problem
+from lockstep.backends.protocol import Backend
+from lockstep.harness.conformance.check import BrokenRule, Check, Nonconformity
+from lockstep.harness.conformance.checks import CHECKS
+from lockstep.harness.conformance.outcome import Outcome, Report
+from lockstep.harness.conformance.problems import PROBLEMS
+from lockstep.harness.conformance.subject import Subject
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.runs.free_run import RAISED, describe
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def check_backend(
             raise LockstepError(
                 f"what is to be checked is no object with a method {needed!r}",
                 repr(backend),
-                "give an object with the methods of backends.protocol.Backend, made, not its class",
+                "give an object with the methods of lockstep.backends.protocol.Backend, made, not its class",
             )
     watch("`supports` and `trainer`")
     subjects = list(trained(backend))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backends.errors import LockstepError
-from harness.conformance.problems import ROUND
-from harness.conformance.subject import Subject
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.conformance.problems import ROUND
+from lockstep.harness.conformance.subject import Subject
 
 
 class BrokenRule(Exception):  # noqa: N818 - a finding, on its way to the check that words it

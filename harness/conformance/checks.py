@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from harness.conformance import fit, isolation, layout, numbers, observed, steps, surface
-from harness.conformance.check import Check
-from harness.conformance.problems import ALL, CLIPPED, ONCE, SQUARED
+from lockstep.harness.conformance import (
+    fit,
+    isolation,
+    layout,
+    numbers,
+    observed,
+    steps,
+    surface,
+)
+from lockstep.harness.conformance.check import Check
+from lockstep.harness.conformance.problems import ALL, CLIPPED, ONCE, SQUARED
 
 _FIT, _STAGES = frozenset({"fit"}), frozenset({"stages"})
 _INJECT, _TWINS = frozenset({"stages", "inject"}), frozenset({"twins"})
@@ -42,7 +50,7 @@ CHECKS = (
     Check(
         "capabilities",
         "the harness does what a trainer says that it can, and nobody hears a word of its own",
-        "give a frozenset of words of `backends.protocol.CAPABILITIES`",
+        "give a frozenset of words of `lockstep.backends.protocol.CAPABILITIES`",
         surface.capabilities,
     ),
     Check(
@@ -164,7 +172,7 @@ CHECKS = (
     Check(
         "stages complete",
         "the first stage that differs is named; one that is missing cannot be",
-        "in `observe`, give every stage of `backends.protocol.STAGES` in the order of one step, then `select`",
+        "in `observe`, give every stage of `lockstep.backends.protocol.STAGES` in the order of one step, then `select`",
         observed.complete,
         _STAGES,
     ),

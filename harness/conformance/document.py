@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.conformance.outcome import Outcome, Report
+from lockstep.harness.conformance.outcome import Outcome, Report
 
 SCHEMA_VERSION = 1
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from backends.problem import Array, Arrays
-from backends.protocol import Snapshot
-from harness.conformance.check import expect
-from harness.stages import fields
+from lockstep.backends.problem import Array, Arrays
+from lockstep.backends.protocol import Snapshot
+from lockstep.harness.conformance.check import expect
+from lockstep.harness.runs.stages import fields
 
 
 def same(what: str, found: Arrays, expected: Arrays) -> None:

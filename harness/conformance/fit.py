@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.protocol import LOSSES_ONLY, Recording
-from harness.conformance.check import expect
-from harness.conformance.equality import near, near_state, same, same_state
-from harness.conformance.subject import Subject
+from lockstep.backends.protocol import LOSSES_ONLY, Recording
+from lockstep.harness.conformance.check import expect
+from lockstep.harness.conformance.equality import near, near_state, same, same_state
+from lockstep.harness.conformance.subject import Subject
 
 
 def fit(subject: Subject) -> None:

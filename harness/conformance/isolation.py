@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from backends.problem import DTYPES, Array, Arrays, Batch, Problem
-from backends.protocol import LOSSES_ONLY, STAGES, Recording, Snapshot, State, Trainer
-from harness.conformance.check import expect
-from harness.conformance.equality import same, same_state
-from harness.conformance.subject import Subject, advance
-from harness.run import fit_of
-from harness.stages import fields
+from lockstep.backends.problem import DTYPES, Array, Arrays, Batch, Problem
+from lockstep.backends.protocol import LOSSES_ONLY, STAGES, Recording, Snapshot, State, Trainer
+from lockstep.harness.conformance.check import expect
+from lockstep.harness.conformance.equality import same, same_state
+from lockstep.harness.conformance.subject import Subject, advance
+from lockstep.harness.runs.free_run import fit_of
+from lockstep.harness.runs.stages import fields
 
 
 def inputs(subject: Subject) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.problem import UNAVERAGED
-from harness.conformance.check import expect
-from harness.conformance.equality import canonical, same
-from harness.conformance.subject import Subject, advance
+from lockstep.backends.problem import UNAVERAGED
+from lockstep.harness.conformance.check import expect
+from lockstep.harness.conformance.equality import canonical, same
+from lockstep.harness.conformance.subject import Subject, advance
 
 
 def start(subject: Subject) -> None:

@@ -7,14 +7,14 @@ from typing import cast
 
 import numpy as np
 
-import backends
-from backends.problem import Problem
-from backends.protocol import LOSSES_ONLY, Backend, Disturbable, Trainer, Unsupported
-from harness.conformance.check import expect
-from harness.conformance.subject import Subject
-from harness.parity import verify
-from harness.run import fit_of
-from harness.verdict import Verdict
+from lockstep import backends
+from lockstep.backends.problem import Problem
+from lockstep.backends.protocol import LOSSES_ONLY, Backend, Disturbable, Trainer, Unsupported
+from lockstep.harness.conformance.check import expect
+from lockstep.harness.conformance.subject import Subject
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.runs.free_run import fit_of
+from lockstep.harness.verification.parity import verify
 
 TWINS = 8
 

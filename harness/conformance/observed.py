@@ -6,11 +6,11 @@ import itertools
 
 import numpy as np
 
-from backends.problem import Arrays
-from backends.protocol import STAGES, is_wanted
-from harness.conformance.check import expect
-from harness.conformance.equality import near, same
-from harness.conformance.subject import Subject
+from lockstep.backends.problem import Arrays
+from lockstep.backends.protocol import STAGES, is_wanted
+from lockstep.harness.conformance.check import expect
+from lockstep.harness.conformance.equality import near, same
+from lockstep.harness.conformance.subject import Subject
 
 
 def complete(subject: Subject) -> None:

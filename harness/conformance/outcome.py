@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.conformance.check import Check, Nonconformity
-from harness.verdict import Verdict, combine
+from lockstep.harness.conformance.check import Check, Nonconformity
+from lockstep.harness.core.verdict import Verdict, combine
 
 
 @dataclass(frozen=True)

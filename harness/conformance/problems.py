@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.problem import (
+from lockstep.backends.problem import (
     Average,
     Batching,
     Clip,
@@ -19,8 +19,8 @@ from backends.problem import (
     Problem,
     Schedule,
 )
-from harness.initial import draw
-from harness.problems.seed import seed
+from lockstep.harness.problems.families.seed import seed
+from lockstep.harness.problems.initial import draw
 
 
 def square(**changes: Any) -> Problem:

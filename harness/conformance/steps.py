@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 
-from backends.problem import Arrays, Batch
-from backends.protocol import LOSSES_ONLY, Snapshot
-from harness.conformance.check import expect
-from harness.conformance.equality import near, near_state, same, same_state
-from harness.conformance.subject import Subject, advance
-from harness.run import fit_of
-from harness.stages import fields
+from lockstep.backends.problem import Arrays, Batch
+from lockstep.backends.protocol import LOSSES_ONLY, Snapshot
+from lockstep.harness.conformance.check import expect
+from lockstep.harness.conformance.equality import near, near_state, same, same_state
+from lockstep.harness.conformance.subject import Subject, advance
+from lockstep.harness.runs.free_run import fit_of
+from lockstep.harness.runs.stages import fields
 
 
 def halves(subject: Subject) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import backends
-from backends.problem import Batch, Problem
-from backends.protocol import Backend, State, Trainer
-from harness.run import RAISED
+from lockstep import backends
+from lockstep.backends.problem import Batch, Problem
+from lockstep.backends.protocol import Backend, State, Trainer
+from lockstep.harness.runs.free_run import RAISED
 
 
 @dataclass(frozen=True)

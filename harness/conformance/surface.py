@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-import backends.protocol as protocol
-from backends.problem import DTYPES
-from backends.protocol import CAPABILITIES, Backend, Disturbable, Trainer, Unsupported
-from harness.conformance.check import expect
-from harness.conformance.problems import PROBLEMS
-from harness.conformance.subject import Subject
+from lockstep.backends import protocol as protocol
+from lockstep.backends.problem import DTYPES
+from lockstep.backends.protocol import CAPABILITIES, Backend, Disturbable, Trainer, Unsupported
+from lockstep.harness.conformance.check import expect
+from lockstep.harness.conformance.problems import PROBLEMS
+from lockstep.harness.conformance.subject import Subject
 
 _CLAIMED = {
     "fit": ("fit",),

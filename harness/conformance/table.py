@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.conformance.check import Check
-from harness.conformance.outcome import Outcome, Report
-from harness.report.figures import printable
-from harness.verdict import Verdict
+from lockstep.harness.conformance.check import Check
+from lockstep.harness.conformance.outcome import Outcome, Report
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.report.figures import printable
 
 
 def rules(checks: Iterable[Check]) -> RenderableType:

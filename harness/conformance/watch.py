@@ -7,7 +7,7 @@ import sys
 import threading
 from types import TracebackType
 
-from harness.verdict import Verdict
+from lockstep.harness.core.verdict import Verdict
 
 
 class Watch:

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from backends.errors import UnknownNameError, did_you_mean
+from lockstep.backends.errors import UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
-    from backends.problem import Problem
+    from lockstep.backends.problem import Problem
 
 FAMILIES = (
     "seed",
@@ -72,7 +72,9 @@ def catalogue() -> dict[str, Entry]:
     """All problems by name, family by family."""
     found: dict[str, Entry] = {}
     for family in FAMILIES:
-        problems: dict[str, Entry] = importlib.import_module(f"harness.problems.{family}").PROBLEMS
+        problems: dict[str, Entry] = importlib.import_module(
+            f"lockstep.harness.problems.families.{family}"
+        ).PROBLEMS
         found.update(problems)
     return found
 
@@ -86,7 +88,7 @@ def find(wanted: str | Path) -> Problem:
         UnknownNameError: it is neither.
         ProblemError: its file is not valid.
     """
-    from harness.problem_file import read
+    from lockstep.harness.problems.file import read
 
     path = Path(wanted)
     if isinstance(wanted, Path) or path.suffix == ".toml":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from harness.verdict import Verdict, combine
+from lockstep.harness.core.verdict import Verdict, combine
 
 Row = dict[str, Any]
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report import attribution
-from harness.report.facts import facts
-from harness.verdict import Verdict
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.report import attribution
+from lockstep.harness.report.facts import facts
 
 Document = dict[str, Any]
 Key = tuple[str, str, str]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.report import attribution, figures
-from harness.report.markdown import table
-from harness.verdict import Verdict
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.report import attribution, figures
+from lockstep.harness.report.markdown import table
 
 SEVERITY = tuple(Verdict)
 """From the worst to agreement."""

@@ -10,12 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harness.diagnosis import Diagnosis
-from harness.ledger import Row
-from harness.report import figures
-from harness.report.numbers import number
-from harness.report.terminal import STYLES
-from harness.verdict import Verdict
+from lockstep.harness.core.ledger import Row
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.diagnose.diagnosis import Diagnosis
+from lockstep.harness.report import figures
+from lockstep.harness.report.numbers import number
+from lockstep.harness.report.terminal import STYLES
 
 Document = dict[str, Any]
 

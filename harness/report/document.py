@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from backends.problem import Array
-from backends.protocol import Errors
-from harness.certified import Certified
-from harness.compare import Comparison, Run
-from harness.distance import Place
-from harness.parity import Case, Result
-from harness.report import diagnosis
-from harness.report.numbers import number
-from harness.selftest.stored import stored
-from harness.tolerance import Judge
+from lockstep.backends.problem import Array
+from lockstep.backends.protocol import Errors
+from lockstep.harness.core.compare import Comparison, Run
+from lockstep.harness.core.distance import Place
+from lockstep.harness.core.tolerance import Judge
+from lockstep.harness.numerics.certified import Certified
+from lockstep.harness.report import diagnosis
+from lockstep.harness.report.numbers import number
+from lockstep.harness.selftest.stored import stored
+from lockstep.harness.verification.parity import Case, Result
 
 SCHEMA_VERSION = 2
 
@@ -32,7 +32,7 @@ def to_document(
 
     Args:
         result: what was found.
-        environment: where (`harness.manifest`).
+        environment: where (`lockstep.harness.environment.manifest`).
         command: what a shell is told to find it again.
         recorded: of a replay, where the left side comes from: the bundle's name, its environment, and what changed since.
     """

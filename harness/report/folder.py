@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.files import write_text
-from harness.report import markdown
-from harness.report.document import dumps
+from lockstep.harness.documents.files import write_text
+from lockstep.harness.report import markdown
+from lockstep.harness.report.document import dumps
 
 NEEDED = ("jinja2", "markupsafe", "matplotlib")
 """What the page needs, and nothing else here: the extra ``report``."""
@@ -56,6 +56,6 @@ def _forms() -> Iterator[tuple[str, Callable[[dict[str, Any]], str]]]:
     yield "parity.json", dumps
     yield "parity.md", markdown.render
     if not missing():
-        from harness.report import html
+        from lockstep.harness.report import html
 
         yield PAGE, html.render

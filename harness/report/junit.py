@@ -6,8 +6,8 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
-from harness.report import attribution
-from harness.verdict import Verdict
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.report import attribution
 
 ELEMENTS = {
     Verdict.DIFFER: "failure",

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from harness.benchmark import markdown as benchmark
-from harness.report import attribution, figures
-from harness.report.thin import shown_epochs
+from lockstep.harness.benchmark import markdown as benchmark
+from lockstep.harness.report import attribution, figures
+from lockstep.harness.report.thin import shown_epochs
 
 Row = dict[str, Any]
 

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from backends.errors import LockstepError
-from harness.bundle.strict_json import finite, whole
-from harness.report.document import SCHEMA_VERSION
-from harness.validation import GOT, fault
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.documents.strict_json import finite, whole
+from lockstep.harness.documents.validation import GOT, fault
+from lockstep.harness.report.document import SCHEMA_VERSION
 
 Document = dict[str, Any]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.files import append_text
-from harness.report import attribution
-from harness.report.markdown import cell, table
-from harness.verdict import Verdict
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.documents.files import append_text
+from lockstep.harness.report import attribution
+from lockstep.harness.report.markdown import cell, table
 
 COMMENT = 65_000
 """Characters that a comment may have: GitHub takes 65,536."""

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harness.report import attribution, figures
-from harness.report.thin import shown_epochs
+from lockstep.harness.report import attribution, figures
+from lockstep.harness.report.thin import shown_epochs
 
 STYLES = {
     "AGREE": "green",

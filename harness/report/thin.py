@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.problem import Array
+from lockstep.backends.problem import Array
 
 
 def shown_epochs(epochs: int, limit: int = 20) -> list[int | None]:

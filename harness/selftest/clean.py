@@ -7,10 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from backends.errors import ProblemError
-from backends.ops import OPTIMIZERS
-from backends.problem import Average, Batching, Clip, Layer, Loss, Optimizer, Penalty, Problem, Schedule
-from harness.initial import draw
+from lockstep.backends.errors import ProblemError
+from lockstep.backends.ops import OPTIMIZERS
+from lockstep.backends.problem import (
+    Average,
+    Batching,
+    Clip,
+    Layer,
+    Loss,
+    Optimizer,
+    Penalty,
+    Problem,
+    Schedule,
+)
+from lockstep.harness.problems.initial import draw
 
 Rng = np.random.Generator
 

@@ -10,16 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import backends
-from backends.problem import Optimizer, Problem
-from harness.manifest import manifest
-from harness.parity import verify
-from harness.problems import find
-from harness.report.document import to_document
-from harness.report.folder import sentence, write_report
-from harness.selftest.mutated import Hooks, Mutated
+from lockstep import backends
+from lockstep.backends.problem import Optimizer, Problem
+from lockstep.harness.environment.manifest import manifest
+from lockstep.harness.problems import find
+from lockstep.harness.report.document import to_document
+from lockstep.harness.report.folder import sentence, write_report
+from lockstep.harness.selftest.mutated import Hooks, Mutated
+from lockstep.harness.verification.parity import verify
 
-FOLDER = Path(__file__).parents[2] / "docs" / "example"
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "example"
 
 EPOCHS = 4
 

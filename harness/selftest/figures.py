@@ -1,6 +1,6 @@
 """Takes the self-test's figures over into the package, whose reports cite them, and into the README.
 
-``python -m harness.selftest.figures FILE.json`` takes them over from ``lockstep selftest --json FILE.json``.
+``python -m lockstep.harness.selftest.figures FILE.json`` takes them over from ``lockstep selftest --json FILE.json``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 import sys
 from pathlib import Path
 
-from harness.selftest.report import Document, digest, rows
+from lockstep.harness.selftest.report import Document, digest, rows
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"(<!-- selftest -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where the README has its table."""
 

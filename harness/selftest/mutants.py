@@ -2,7 +2,7 @@
 
 A mutant is a row: what it does, where it shows, the problems that are made to show it, and how it is planted. Sites and
 magnitudes are drawn from the seed that a row is given. The faults are written here for themselves; they share nothing with
-`harness.explanations`, whose finding them is part of what is tested.
+`lockstep.harness.diagnose.explanations`, whose finding them is part of what is tested.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from backends.errors import UnknownNameError
-from backends.problem import (
+from lockstep.backends.errors import UnknownNameError
+from lockstep.backends.problem import (
     CONSTANT,
     UNCLIPPED,
     Array,
@@ -30,8 +30,8 @@ from backends.problem import (
     Problem,
     Schedule,
 )
-from backends.protocol import Snapshot
-from harness.selftest.mutated import Hooks
+from lockstep.backends.protocol import Snapshot
+from lockstep.harness.selftest.mutated import Hooks
 
 Rng = np.random.Generator
 

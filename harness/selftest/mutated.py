@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from backends.problem import Array, Arrays, Batch, Batches, Problem
-from backends.protocol import (
+from lockstep.backends.problem import Array, Arrays, Batch, Batches, Problem
+from lockstep.backends.protocol import (
     NOTHING,
     Backend,
     Recording,
@@ -22,7 +22,7 @@ from backends.protocol import (
     Unsupported,
     select,
 )
-from harness.run import StepByStep
+from lockstep.harness.runs.free_run import StepByStep
 
 Turn = Callable[[Arrays, Arrays], Arrays]
 """(gradients of this step, those of the last call or none) -> the gradients that are applied."""

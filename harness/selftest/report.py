@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harness.manifest import lockstep_version
-from harness.report import figures
-from harness.report.numbers import number
-from harness.selftest.score import CleanRun, Finding, Rate
-from harness.verdict import Verdict
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.environment.manifest import lockstep_version
+from lockstep.harness.report import figures
+from lockstep.harness.report.numbers import number
+from lockstep.harness.selftest.score import CleanRun, Finding, Rate
 
 Document = dict[str, Any]
 

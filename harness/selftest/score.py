@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-import backends
-from backends.errors import IllPosedError, UndecidedError
-from backends.problem import Optimizer, Problem
-from backends.protocol import Certifying
-from harness.diagnosis import diagnose
-from harness.parity import Result, verify
-from harness.problems import find
-from harness.selftest.clean import clean
-from harness.selftest.mutants import Mutant
-from harness.selftest.mutated import Hooks, Mutated
-from harness.verdict import Verdict
-from harness.workers import Chosen
+from lockstep import backends
+from lockstep.backends.errors import IllPosedError, UndecidedError
+from lockstep.backends.problem import Optimizer, Problem
+from lockstep.backends.protocol import Certifying
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.diagnose.diagnosis import diagnose
+from lockstep.harness.problems import find
+from lockstep.harness.runs.workers import Chosen
+from lockstep.harness.selftest.clean import clean
+from lockstep.harness.selftest.mutants import Mutant
+from lockstep.harness.selftest.mutated import Hooks, Mutated
+from lockstep.harness.verification.parity import Result, verify
 
 CHUNK = 25
 """Clean problems a process: some 20 MB each stay in it."""

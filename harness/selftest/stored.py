@@ -10,8 +10,8 @@ from typing import Any
 
 @cache
 def stored() -> dict[str, Any] | None:
-    """The figures that were taken over last (`harness.selftest.figures`); None where none were."""
-    file = files("harness").joinpath("selftest/figures.json")
+    """The figures that were taken over last (`lockstep.harness.selftest.figures`); None where none were."""
+    file = files("lockstep.harness").joinpath("selftest/figures.json")
     if not file.is_file():
         return None
     told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

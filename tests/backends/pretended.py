@@ -16,9 +16,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from backends.protocol import Recording
-from backends.pytorch import arrays, backend
-from backends.pytorch.backend import TorchTrainer
+from lockstep.backends.protocol import Recording
+from lockstep.backends.pytorch import arrays, backend
+from lockstep.backends.pytorch.backend import TorchTrainer
 
 DEVICE = "meta"
 COPIES = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from backends.jax_haiku.backend import JaxTrainer
-from backends.protocol import Recording
-from harness.conformance.problems import PROBLEMS
+from lockstep.backends.jax_haiku.backend import JaxTrainer
+from lockstep.backends.protocol import Recording
+from lockstep.harness.conformance.problems import PROBLEMS
 
 BATCH_STAGES = ("forward", "loss", "cotangent", "gradient")
 

@@ -9,12 +9,12 @@ import optax
 import pytest
 import torch
 
-import backends
-from backends.errors import ProblemError
-from backends.problem import Batching
-from backends.protocol import LOSSES_ONLY
-from harness.conformance.problems import surrounded
-from harness.problems import find
+from lockstep import backends
+from lockstep.backends.errors import ProblemError
+from lockstep.backends.problem import Batching
+from lockstep.backends.protocol import LOSSES_ONLY
+from lockstep.harness.conformance.problems import surrounded
+from lockstep.harness.problems import find
 from tests.conftest import BACKENDS, square_problem
 
 PROBLEM = find("accumulated")

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-import backends
-from backends.numpy_vjp import tables
-from backends.numpy_vjp.chain import evaluate_chain, pull_back
-from backends.ops import FUNCTIONS, LOSSES
-from backends.problem import DTYPES, Batch, Layer, Loss, Optimizer, Problem
+from lockstep import backends
+from lockstep.backends.numpy_vjp import tables
+from lockstep.backends.numpy_vjp.chain import evaluate_chain, pull_back
+from lockstep.backends.ops import FUNCTIONS, LOSSES
+from lockstep.backends.problem import DTYPES, Batch, Layer, Loss, Optimizer, Problem
 from tests.backends.accuracy import LOSS_ROWS, ROWS, Owed, exact
 from tests.backends.accuracy_tails import TAILS, beyond
 from tests.backends.test_accuracy_layers import HELD

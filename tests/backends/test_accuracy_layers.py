@@ -6,9 +6,9 @@ Functions and losses of single elements and of vectors are judged against fifty 
 import numpy as np
 import pytest
 
-import backends
-from backends.numpy_vjp.model import chain_of
-from backends.problem import Layer, Loss, Optimizer, Problem
+from lockstep import backends
+from lockstep.backends.numpy_vjp.model import chain_of
+from lockstep.backends.problem import Layer, Loss, Optimizer, Problem
 from tests.backends.test_layers import SHAPED, flattened, parts
 from tests.conftest import BACKENDS
 

@@ -12,12 +12,10 @@ import torch
 from flax import nnx
 from torch import nn
 
-import backends.jax_haiku
-import backends.numpy_vjp
-import backends.pytorch
-from backends.adoption import AdoptionError, leaves, mapped
-from backends.numpy_vjp import add, dot, mean_squared_loss, sgd
-from backends.problem import Batch
+from lockstep.backends import jax_haiku, numpy_vjp, pytorch
+from lockstep.backends.adoption import AdoptionError, leaves, mapped
+from lockstep.backends.numpy_vjp import add, dot, mean_squared_loss, sgd
+from lockstep.backends.problem import Batch
 from tests.harness.adopted import models
 
 SIDES = {
@@ -105,7 +103,7 @@ def test_torch_trains_the_bare_loop_and_leaves_it_alone(optimizer):
     module = models.perceptron()
     made = models.optimizers(optimizer, 0.1)[0](module.parameters())
     before = copy.deepcopy(module.state_dict())
-    losses, end = run(backends.pytorch.adopt(module, nn.functional.mse_loss, made))
+    losses, end = run(pytorch.adopt(module, nn.functional.mse_loss, made))
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert not made.state
     assert all(one.grad is None and not one._backward_hooks for one in module.parameters())
@@ -144,9 +142,7 @@ def test_schedulers_and_clipping_are_part_of_a_step():
     made = torch.optim.SGD(module.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.StepLR(made, step_size=2, gamma=0.5)
     clip = lambda one: nn.utils.clip_grad_norm_(one.parameters(), 0.1)  # noqa: E731
-    trainer = backends.pytorch.adopt(
-        module, nn.functional.mse_loss, made, scheduler=scheduler, before_update=clip
-    )
+    trainer = pytorch.adopt(module, nn.functional.mse_loss, made, scheduler=scheduler, before_update=clip)
     _, end = run(trainer)
     state = trainer.init()
     for batch in BATCHES:
@@ -168,7 +164,7 @@ def test_frozen_parameters_and_running_averages_are_buffers():
     module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).double()
     module[0].bias.requires_grad_(False)
     made = torch.optim.SGD([one for one in module.parameters() if one.requires_grad], lr=0.1)
-    trainer = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    trainer = pytorch.adopt(module, nn.functional.mse_loss, made)
     before = trainer.read(trainer.init())
     _, end = run(trainer)
     assert set(end.buffers) == {"0.bias", "1.running_mean", "1.running_var"}
@@ -188,7 +184,7 @@ def test_a_parameter_that_the_loss_does_not_see_stays():
 
     module = Unused().double()
     made = torch.optim.AdamW(module.parameters(), lr=0.1, weight_decay=0.1)
-    trainer = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    trainer = pytorch.adopt(module, nn.functional.mse_loss, made)
     _, end = run(trainer)
     assert np.array_equal(end.parameters["unused.weight"], module.unused.weight.detach().numpy())
     _, _, grads = trainer.gradients(trainer.init(), BATCHES[0])
@@ -219,7 +215,7 @@ def test_a_module_that_is_called_twice_has_two_stages():
 
     model = hk.transform(forward)
     params = model.init(jax.random.PRNGKey(0), jnp.zeros((1, 4)))
-    side = backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params)
+    side = jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params)
     batch = Batch(*(one.astype("float32") for one in BATCHES[0][:2]), {})
     assert "forward/linear#1" in side.observe(side.init(), batch, ("forward",))
 
@@ -250,7 +246,7 @@ def test_what_exists_inside_of_a_loop_alone_is_no_stage(wrapped):
 
     model = hk.without_apply_rng(hk.transform(forward))
     params = model.init(jax.random.PRNGKey(0), jnp.zeros((2, 4)))
-    side = backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params)
+    side = jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params)
     batch = Batch(*(one.astype("float32") for one in BATCHES[0][:2]), {})
     assert list(side.observe(side.init(), batch, ("forward",))) == [
         f"forward/{one}" for one in ("inner", "outer", "output")
@@ -272,7 +268,7 @@ def test_batch_statistics_of_flax_nnx_are_a_state():
         module = nnx.merge(graph, params, statistics)
         return module(x), nnx.split(module, nnx.Param, ...)[2]
 
-    side = backends.jax_haiku.adopt(apply, models.squared, optax.sgd(0.1), params, state=statistics)
+    side = jax_haiku.adopt(apply, models.squared, optax.sgd(0.1), params, state=statistics)
     before = side.read(side.init()).buffers
     _, end = run(side, [Batch(*(one.astype("float32") for one in each[:2]), {}) for each in BATCHES])
     assert set(end.buffers) == {"norm/mean", "norm/var"}
@@ -283,7 +279,7 @@ def _haiku(with_state, state):
     transform = hk.transform_with_state if with_state else hk.transform
     model = transform(lambda x: hk.Linear(1)(x))
     params = {"linear": {"w": np.ones((4, 1)), "b": np.zeros(1)}}
-    return backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, state=state)
+    return jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, state=state)
 
 
 def test_a_model_may_give_the_loss_itself_and_take_trees():
@@ -314,11 +310,11 @@ def test_trees():
         (lambda: models.torch_side(module=3), "the module is not valid"),
         (lambda: models.torch_side(loss="mse"), "the loss is not valid"),
         (
-            lambda: backends.pytorch.adopt(models.perceptron(), nn.functional.mse_loss, optax.sgd(0.1)),
+            lambda: pytorch.adopt(models.perceptron(), nn.functional.mse_loss, optax.sgd(0.1)),
             "the optimizer is not valid",
         ),
         (
-            lambda: backends.pytorch.adopt(models.perceptron(), nn.functional.mse_loss, lambda: 3),
+            lambda: pytorch.adopt(models.perceptron(), nn.functional.mse_loss, lambda: 3),
             "makes its optimizer failed",
         ),
         (lambda: models.jax_side(model=3), "the model is not valid"),
@@ -327,7 +323,7 @@ def test_trees():
         (lambda: models.jax_side(loss="mse"), "the loss is not valid"),
         (lambda: models.jax_side(transform=torch.optim.SGD), "the optimizer is not valid"),
         (
-            lambda: backends.pytorch.adopt(
+            lambda: pytorch.adopt(
                 models.perceptron(),
                 nn.functional.mse_loss,
                 torch.optim.SGD(models.perceptron().parameters(), lr=0.1),
@@ -335,15 +331,15 @@ def test_trees():
             "parameters that the module does not have",
         ),
         (
-            lambda: backends.pytorch.adopt(models.perceptron(), nn.functional.mse_loss, torch.optim.LBFGS),
+            lambda: pytorch.adopt(models.perceptron(), nn.functional.mse_loss, torch.optim.LBFGS),
             "evaluates the loss by itself",
         ),
         (
-            lambda: backends.jax_haiku.adopt(models.plain, models.squared, optax.sgd(0.1), {"w": 1.0}),
+            lambda: jax_haiku.adopt(models.plain, models.squared, optax.sgd(0.1), {"w": 1.0}),
             "are not arrays",
         ),
         (
-            lambda: backends.numpy_vjp.adopt(
+            lambda: numpy_vjp.adopt(
                 [(dot, "w"), (add, "b")], mean_squared_loss, sgd(0.1), {"w": np.ones((4, 1))}
             ),
             "name different ones",
@@ -369,7 +365,7 @@ def test_a_scheduler_that_would_do_nothing_is_refused(make, match):
     module = models.perceptron()
     own, other = (torch.optim.SGD(module.parameters(), lr=0.1) for _ in range(2))
     with pytest.raises(AdoptionError, match=match):
-        backends.pytorch.adopt(module, nn.functional.mse_loss, own, scheduler=make(own, other))
+        pytorch.adopt(module, nn.functional.mse_loss, own, scheduler=make(own, other))
 
 
 def test_what_accumulates_gradients_is_an_optimizer_too():
@@ -395,7 +391,7 @@ def test_sparse_gradients_and_numbers_in_an_optimizers_state():
     """SparseAdam takes no dense gradient, and counts its steps in a number of Python's own."""
     module = Embedding().double()
     made = torch.optim.SparseAdam([module.table.weight], lr=0.1)
-    side = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    side = pytorch.adopt(module, nn.functional.mse_loss, made)
     rng = np.random.default_rng(0)
     batches = [Batch(rng.integers(0, 7, (6, 4)), rng.standard_normal((6, 1)), {}) for _ in range(4)]
     _, end = run(side, batches)

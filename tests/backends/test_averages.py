@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from backends.errors import LockstepError
-from backends.ops import AVERAGES
-from backends.problem import Average, Batching
-from backends.protocol import Recording
-from harness.problems import catalogue, find
-from harness.run import StepByStep
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.ops import AVERAGES
+from lockstep.backends.problem import Average, Batching
+from lockstep.backends.protocol import Recording
+from lockstep.harness.problems import catalogue, find
+from lockstep.harness.runs.free_run import StepByStep
 from tests.conftest import advance, square_problem
 
 EMA, DEBIASED = (Average("ema", decay=0.9, debias=debias) for debias in (False, True))

@@ -14,11 +14,11 @@ pytest.importorskip("flint", reason="the extra `exact` is not installed")
 
 from flint import arb
 
-from backends.exact.array import BallArray, lift
-from backends.exact.ball import Ball, Undecided, working
-from backends.exact.precision import MARGIN, TARGET, accuracy, predicted, scales
-from backends.exact.rounding import rounded
-from backends.numpy_vjp.special import is_object, one
+from lockstep.backends.exact.array import BallArray, lift
+from lockstep.backends.exact.ball import Ball, Undecided, working
+from lockstep.backends.exact.precision import MARGIN, TARGET, accuracy, predicted, scales
+from lockstep.backends.exact.rounding import rounded
+from lockstep.backends.numpy_vjp.special import is_object, one
 from tests.backends.exactly import holds, middle
 
 FINITE = st.floats(-1e6, 1e6, allow_subnormal=True)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.errors import ProblemError
-from backends.problem import Batches, Batching
+from lockstep.backends.errors import ProblemError
+from lockstep.backends.problem import Batches, Batching
 from tests.conftest import square_problem
 
 

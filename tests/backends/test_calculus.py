@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.numpy_vjp import Function, add, compose, dot, jacobian, jvp, squared_loss, vjp
+from lockstep.backends.numpy_vjp import (
+    Function,
+    add,
+    compose,
+    dot,
+    jacobian,
+    jvp,
+    squared_loss,
+    vjp,
+)
 
 
 def directions(rng, value):

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from backends.numpy_vjp import (
+from lockstep.backends.numpy_vjp import (
     add,
     backward_diff_chain,
     compose,
@@ -133,7 +133,7 @@ def test_a_chain_is_a_function(notebook):
 
 
 def test_a_function_without_a_vjp_says_so():
-    from backends.numpy_vjp import Function
+    from lockstep.backends.numpy_vjp import Function
 
     @Function
     def forward_only(x, w):

@@ -6,13 +6,13 @@ import optax
 import pytest
 import torch
 
-import backends
-from backends.numpy_vjp.clips import CLIPS, by_norm
-from backends.ops import CLIPS as RULES
-from backends.problem import UNCLIPPED, Clip
-from backends.protocol import LOSSES_ONLY
-from harness.problems import find
-from harness.problems.clips import LIMITS
+from lockstep import backends
+from lockstep.backends.numpy_vjp.clips import CLIPS, by_norm
+from lockstep.backends.ops import CLIPS as RULES
+from lockstep.backends.problem import UNCLIPPED, Clip
+from lockstep.backends.protocol import LOSSES_ONLY
+from lockstep.harness.problems import find
+from lockstep.harness.problems.families.clips import LIMITS
 
 RNG = np.random.default_rng(0)
 GRADS = {"a": RNG.standard_normal((3, 2)), "b": RNG.standard_normal(4)}

@@ -4,9 +4,9 @@ import functools
 
 import pytest
 
-import backends
-from harness.conformance import CHECKS
-from harness.conformance.backend import Case, trained, wanted
+from lockstep import backends
+from lockstep.harness.conformance import CHECKS
+from lockstep.harness.conformance.backend import Case, trained, wanted
 from tests.conftest import available
 
 MODES = [name for name in backends.known() if ":" in name]

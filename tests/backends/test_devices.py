@@ -16,19 +16,19 @@ import jax
 import pytest
 import torch
 
-import backends
-import harness
-from backends.errors import DeviceUnavailableError
-from backends.jax_haiku import devices as jax_devices
-from backends.problem import Optimizer
-from backends.pytorch import backend as torch_backend
-from backends.pytorch import devices as torch_devices
-from backends.pytorch.backend import TorchTrainer
-from backends.pytorch.modes import ForeachTrainer
-from harness import doctor
-from harness.conformance.problems import PROBLEMS
-from harness.problems import catalogue, find
-from harness.verdict import Verdict
+import lockstep
+from lockstep import backends
+from lockstep.backends.errors import DeviceUnavailableError
+from lockstep.backends.jax_haiku import devices as jax_devices
+from lockstep.backends.problem import Optimizer
+from lockstep.backends.pytorch import backend as torch_backend
+from lockstep.backends.pytorch import devices as torch_devices
+from lockstep.backends.pytorch.backend import TorchTrainer
+from lockstep.backends.pytorch.modes import ForeachTrainer
+from lockstep.harness.conformance.problems import PROBLEMS
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.environment import doctor
+from lockstep.harness.problems import catalogue, find
 from tests.backends.pretended import DEVICE, drive, pretended
 from tests.conftest import BACKENDS, available, square_problem
 
@@ -162,7 +162,7 @@ def test_jax_told_of_no_cpu_says_how_to_name_it(monkeypatch):
 
 
 def test_verification_skips_what_has_no_device_and_judges_the_others(without_gpu):
-    result = harness.verify("seed", backends=["numpy", "torch", *CUDA], dtypes=["float64"])
+    result = lockstep.verify("seed", backends=["numpy", "torch", *CUDA], dtypes=["float64"])
     assert result.verdict is Verdict.SKIPPED
     runs = {run.backend: run for run in result.runs}
     assert {name for name, run in runs.items() if run.verdict is Verdict.SKIPPED} == set(CUDA)
@@ -275,7 +275,7 @@ def test_jax_rounds_to_less_on_a_gpu_unless_it_is_told_otherwise():
 def test_on_a_gpu_memory_of_the_device_is_used(name):
     backend = available(name)
     before = backend.environment()["device_peak_bytes"]
-    run = harness.verify(PROBLEMS["square"](), backends=["numpy", backend], dtypes=["float64"]).runs[1]
+    run = lockstep.verify(PROBLEMS["square"](), backends=["numpy", backend], dtypes=["float64"]).runs[1]
     assert run.environment["device_peak_bytes"] >= max(before, 1)
     assert run.environment["device"] not in ("cpu", "")
 
@@ -284,5 +284,5 @@ def test_on_a_gpu_memory_of_the_device_is_used(name):
 def test_on_a_gpu_every_kind_of_problem_is_trained_as_the_reference_trains_it(name, full_precision):
     backend = available(name)
     for problem in ("modes", "surrounded", "clipped by norm, accumulated"):
-        result = harness.verify(PROBLEMS[problem](), backends=["numpy", backend])
+        result = lockstep.verify(PROBLEMS[problem](), backends=["numpy", backend])
         assert result.verdict is Verdict.AGREE, result.census()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.numpy_vjp.dual import Dual, tangents, to_dual
+from lockstep.backends.numpy_vjp.dual import Dual, tangents, to_dual
 
 rationals = st.fractions(min_value=-5, max_value=5, max_denominator=9)
 

@@ -9,22 +9,22 @@ import pytest
 
 pytest.importorskip("flint", reason="the extra `exact` is not installed")
 
-import backends
-from backends.exact import array as array_module
-from backends.exact import search as search_module
-from backends.exact.array import lift
-from backends.exact.backend import ExactBackend
-from backends.exact.ball import Ball, Undecided, working
-from backends.exact.precision import TARGET
-from backends.exact.search import NotEnclosed, NoValue
-from backends.numpy_vjp import tables
-from backends.numpy_vjp.ops.elementwise import SELU_ALPHA, SELU_SCALE
-from backends.ops import FUNCTIONS
-from backends.problem import Layer, Loss, Optimizer, walk
-from backends.protocol import LOSSES_ONLY, Recording, Trace
-from harness.parity import verify
-from harness.problems import catalogue, find
-from harness.verdict import Verdict
+from lockstep import backends
+from lockstep.backends.exact import array as array_module
+from lockstep.backends.exact import search as search_module
+from lockstep.backends.exact.array import lift
+from lockstep.backends.exact.backend import ExactBackend
+from lockstep.backends.exact.ball import Ball, Undecided, working
+from lockstep.backends.exact.precision import TARGET
+from lockstep.backends.exact.search import NotEnclosed, NoValue
+from lockstep.backends.numpy_vjp import tables
+from lockstep.backends.numpy_vjp.ops.elementwise import SELU_ALPHA, SELU_SCALE
+from lockstep.backends.ops import FUNCTIONS
+from lockstep.backends.problem import Layer, Loss, Optimizer, walk
+from lockstep.backends.protocol import LOSSES_ONLY, Recording, Trace
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.problems import catalogue, find
+from lockstep.harness.verification.parity import verify
 from tests.backends.accuracy import EXACT, LOSS_ROWS, ROWS, exact
 from tests.backends.exactly import holds, middle, radius
 from tests.conftest import square_problem

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
-from backends.numpy_vjp import Function, unbroadcast
+from lockstep.backends.numpy_vjp import Function, unbroadcast
 
 
 @given(mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3))

@@ -5,16 +5,25 @@ import itertools
 import numpy as np
 import pytest
 
-from backends.numpy_vjp import fused as fused_module
-from backends.numpy_vjp.backend import NumPyBackend
-from backends.numpy_vjp.fused import Fused, can_fuse, rows_in
-from backends.numpy_vjp.kernels import KERNELS, LOSSES
-from backends.ops import OPTIMIZERS
-from backends.problem import Average, Batching, Clip, Layer, Loss, Optimizer, Penalty, Schedule
-from backends.protocol import LOSSES_ONLY, Recording
-from harness.initial import draw
-from harness.problems import catalogue, find
-from harness.run import StepByStep
+from lockstep.backends.numpy_vjp import fused as fused_module
+from lockstep.backends.numpy_vjp.backend import NumPyBackend
+from lockstep.backends.numpy_vjp.fused import Fused, can_fuse, rows_in
+from lockstep.backends.numpy_vjp.kernels import KERNELS, LOSSES
+from lockstep.backends.ops import OPTIMIZERS
+from lockstep.backends.problem import (
+    Average,
+    Batching,
+    Clip,
+    Layer,
+    Loss,
+    Optimizer,
+    Penalty,
+    Schedule,
+)
+from lockstep.backends.protocol import LOSSES_ONLY, Recording
+from lockstep.harness.problems import catalogue, find
+from lockstep.harness.problems.initial import draw
+from lockstep.harness.runs.free_run import StepByStep
 from tests.conftest import advance, square_problem
 
 MODELS = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from backends.errors import ProblemError
-from backends.problem import Loss
+from lockstep.backends.errors import ProblemError
+from lockstep.backends.problem import Loss
 from tests.backends.test_ops import problem, stages
 from tests.conftest import BACKENDS, square_problem
 

@@ -10,21 +10,29 @@ import pytest
 import torch
 from jax.test_util import check_grads
 
-import backends
-from backends.errors import ProblemError
-from backends.jax_haiku.wrap import wrap as wrap_jax
-from backends.numpy_vjp.buffers import running_statistics
-from backends.numpy_vjp.chain import compose
-from backends.numpy_vjp.model import chain_of, resolve
-from backends.numpy_vjp.ops.branches import parallel, residual
-from backends.numpy_vjp.ops.normalise import standardise
-from backends.numpy_vjp.tables import FUNCTIONS as LINKS
-from backends.numpy_vjp.tables import JOINS
-from backends.ops import FUNCTIONS
-from backends.problem import Batching, Layer, Loss, Optimizer, Problem, place_layers, shapes_of
-from backends.protocol import LOSSES_ONLY
-from backends.pytorch.wrap import wrap as wrap_torch
-from harness.initial import draw
+from lockstep import backends
+from lockstep.backends.errors import ProblemError
+from lockstep.backends.jax_haiku.wrap import wrap as wrap_jax
+from lockstep.backends.numpy_vjp.buffers import running_statistics
+from lockstep.backends.numpy_vjp.chain import compose
+from lockstep.backends.numpy_vjp.model import chain_of, resolve
+from lockstep.backends.numpy_vjp.ops.branches import parallel, residual
+from lockstep.backends.numpy_vjp.ops.normalise import standardise
+from lockstep.backends.numpy_vjp.tables import FUNCTIONS as LINKS
+from lockstep.backends.numpy_vjp.tables import JOINS
+from lockstep.backends.ops import FUNCTIONS
+from lockstep.backends.problem import (
+    Batching,
+    Layer,
+    Loss,
+    Optimizer,
+    Problem,
+    place_layers,
+    shapes_of,
+)
+from lockstep.backends.protocol import LOSSES_ONLY
+from lockstep.backends.pytorch.wrap import wrap as wrap_torch
+from lockstep.harness.problems.initial import draw
 from tests.conftest import BACKENDS, advance
 
 L = Layer
@@ -206,10 +214,10 @@ def simple_links():
 
 def judged():
     """Also the pieces of those that take more."""
-    from backends.numpy_vjp.ops.attention import attend
-    from backends.numpy_vjp.ops.embedding import embedding
-    from backends.numpy_vjp.ops.mask import mask
-    from backends.numpy_vjp.tables import elementwise
+    from lockstep.backends.numpy_vjp.ops.attention import attend
+    from lockstep.backends.numpy_vjp.ops.embedding import embedding
+    from lockstep.backends.numpy_vjp.ops.mask import mask
+    from lockstep.backends.numpy_vjp.tables import elementwise
 
     yield from simple_links()
     rng = np.random.default_rng(5)
@@ -240,7 +248,7 @@ def judged():
 
 def constant(forward, f, w=(None, None)):
     """F with its parameter held fast, as a function of x alone."""
-    from backends.numpy_vjp.function import Function
+    from lockstep.backends.numpy_vjp.function import Function
 
     made = Function(forward)
     made.define_vjp(lambda x, _: lambda u: (f.make_vjp(x, w)(u)[0], None))
@@ -249,7 +257,7 @@ def constant(forward, f, w=(None, None)):
 
 def of_parameter(f, x):
     """F as a function of its parameter, x held fast."""
-    from backends.numpy_vjp.function import Function
+    from lockstep.backends.numpy_vjp.function import Function
 
     made = Function(lambda w, _: f(x, w))
     made.define_vjp(lambda w, _: lambda u: (f.make_vjp(x, w)(u)[1], None))
@@ -474,8 +482,8 @@ def test_drawn_scales_are_one_and_weights_have_their_fan_in():
 
 def test_a_lost_buffer_and_a_wrong_one_differ():
     """The comparison looks at buffers and at the output in evaluation."""
-    import harness
-    from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
+    import lockstep
+    from lockstep.backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
 
     class Frozen(NumPyTrainer):
         def _moved(self, state, batch):
@@ -492,7 +500,7 @@ def test_a_lost_buffer_and_a_wrong_one_differ():
             self.trainer = made
 
     one = problem([L("batch_norm")], data(L("batch_norm"), (4,)))
-    frozen = harness.verify(one, backends=["numpy", Broken(Frozen)], dtypes=["float64"])
+    frozen = lockstep.verify(one, backends=["numpy", Broken(Frozen)], dtypes=["float64"])
     parted = {found.quantity for found in frozen.comparisons if found.verdict == "DIFFER"}
     assert parted == {"0.batch_norm/mean", "0.batch_norm/variance", "evaluation"}
-    assert harness.verify(one, backends=["numpy", Broken(Lost)]).verdict != "AGREE"
+    assert lockstep.verify(one, backends=["numpy", Broken(Lost)]).verdict != "AGREE"

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-import backends
-import harness
-from backends.problem import Optimizer
-from backends.protocol import Recording
-from harness.conformance.problems import PROBLEMS, ROUND, modes
-from harness.problems import catalogue, find
-from harness.problems.seed import seed
-from harness.run import StepByStep
-from harness.stages import fields
-from harness.verdict import Verdict
+import lockstep
+from lockstep import backends
+from lockstep.backends.problem import Optimizer
+from lockstep.backends.protocol import Recording
+from lockstep.harness.conformance.problems import PROBLEMS, ROUND, modes
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.problems import catalogue, find
+from lockstep.harness.problems.families.seed import seed
+from lockstep.harness.runs.free_run import StepByStep
+from lockstep.harness.runs.stages import fields
 from tests.conftest import available, square_problem
 
 MODES = [name for name in backends.known() if ":" in name]
@@ -42,7 +42,7 @@ EACH = [pytest.param(one, marks=pytest.mark.sweep) if one in SLOW else one for o
 def test_a_mode_trains_what_its_framework_trains(name):
     problem = of("adam").replace(epochs=4)
     chosen = ["numpy", name.partition(":")[0], available(name)]
-    result = harness.verify(problem, backends=chosen, dtypes=["float64"])
+    result = lockstep.verify(problem, backends=chosen, dtypes=["float64"])
     assert result.verdict is Verdict.AGREE, [run.reason for run in result.runs]
 
 
@@ -52,7 +52,7 @@ def test_a_mode_that_trains_otherwise_differs(name, monkeypatch):
     inner = available(name)
     trained = find("seed")
     monkeypatch.setattr(inner, "trainer", lambda problem: type(inner)().trainer(halved(problem)))
-    result = harness.verify(trained, backends=["numpy", inner], dtypes=["float64"])
+    result = lockstep.verify(trained, backends=["numpy", inner], dtypes=["float64"])
     assert result.verdict is Verdict.DIFFER
 
 
@@ -64,7 +64,7 @@ def test_a_mode_agrees_on_every_kind_of_problem(name, problem):
     backend, trained = available(name), find(problem)
     if refusal := backend.supports(trained):
         pytest.skip(refusal.reason)
-    result = harness.verify(trained, backends=["numpy", backend], epochs=min(trained.epochs, 3))
+    result = lockstep.verify(trained, backends=["numpy", backend], epochs=min(trained.epochs, 3))
     assert result.verdict is Verdict.AGREE, result.census()
 
 
@@ -75,7 +75,7 @@ def test_a_mode_is_within_two_ulps_of_the_truth_in_every_loss(name):
     """As the default backends are (tests/harness/test_certified.py), but that one operation at a time a loss of thirty
     squares is summed in another order, in float32 1.5 ULPs from the truth."""
     backend = available(name)
-    for case in harness.verify("seed", backends=["numpy", backend], certify=True).cases:
+    for case in lockstep.verify("seed", backends=["numpy", backend], certify=True).cases:
         errors = case.certified.errors[name]
         assert 0 < errors.losses.max() < 2
         assert errors.parameters["0.linear/w"].max() < 8
@@ -85,7 +85,7 @@ def test_a_mode_is_within_two_ulps_of_the_truth_in_every_loss(name):
 def test_a_mode_that_trains_otherwise_is_far_from_the_truth(name, monkeypatch):
     inner = available(name)
     monkeypatch.setattr(inner, "trainer", lambda problem: type(inner)().trainer(halved(problem)))
-    (case,) = harness.verify("seed", backends=["numpy", inner], dtypes=["float64"], certify=True).cases
+    (case,) = lockstep.verify("seed", backends=["numpy", inner], dtypes=["float64"], certify=True).cases
     assert case.certified.errors[name].losses.max() > 1000
 
 

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.test_util import check_grads
 
-import backends
-from backends.jax_haiku.wrap import wrap as wrap_jax
-from backends.numpy_vjp.calculus import jvp
-from backends.numpy_vjp.function import Function
-from backends.numpy_vjp.tables import FUNCTIONS, LOSSES
-from backends.ops import FUNCTIONS as RULES
-from backends.ops import LOSSES as LOSS_RULES
-from backends.problem import Layer, Loss, Optimizer, Problem
-from backends.pytorch.wrap import wrap as wrap_torch
+from lockstep import backends
+from lockstep.backends.jax_haiku.wrap import wrap as wrap_jax
+from lockstep.backends.numpy_vjp.calculus import jvp
+from lockstep.backends.numpy_vjp.function import Function
+from lockstep.backends.numpy_vjp.tables import FUNCTIONS, LOSSES
+from lockstep.backends.ops import FUNCTIONS as RULES
+from lockstep.backends.ops import LOSSES as LOSS_RULES
+from lockstep.backends.problem import Layer, Loss, Optimizer, Problem
+from lockstep.backends.pytorch.wrap import wrap as wrap_torch
 from tests.backends.test_layers import SHAPED
 from tests.conftest import BACKENDS
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-import backends
-import harness
-from backends.errors import ProblemError
-from backends.numpy_vjp.optimizers import decayed
-from backends.numpy_vjp.rules import RULES
-from backends.ops import OPTIMIZERS
-from backends.problem import Optimizer, _check_optimizer
-from backends.protocol import LOSSES_ONLY
-from harness.problems import find
-from harness.problems.optimizers import VARIANTS
+import lockstep
+from lockstep import backends
+from lockstep.backends.errors import ProblemError
+from lockstep.backends.numpy_vjp.optimizers import decayed
+from lockstep.backends.numpy_vjp.rules import RULES
+from lockstep.backends.ops import OPTIMIZERS
+from lockstep.backends.problem import Optimizer, _check_optimizer
+from lockstep.backends.protocol import LOSSES_ONLY
+from lockstep.harness.problems import find
+from lockstep.harness.problems.families.optimizers import VARIANTS
 from tests.conftest import BACKENDS, advance
 
 FIRST = {optimizer: name for name, (optimizer, _, _) in reversed(VARIANTS.items())}
@@ -180,7 +180,7 @@ def test_decay_agrees_coupled_and_decoupled(name):
     for decoupled in (False, True):
         optimizer = Optimizer(name, **args, decoupled=decoupled)
         problem = find("momentum").replace(name="decay", optimizer=optimizer, epochs=20)
-        harness.assert_parity(problem, dtypes=["float64"])
+        lockstep.assert_parity(problem, dtypes=["float64"])
 
 
 def test_adamw_is_adam_decoupled():

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from backends.errors import LockstepError, ProblemError
-from backends.ops import PENALTIES
-from backends.problem import Layer, Loss, Optimizer, Penalty
-from backends.protocol import LOSSES_ONLY, STAGES, Recording
-from harness.problems import catalogue, find
+from lockstep.backends.errors import LockstepError, ProblemError
+from lockstep.backends.ops import PENALTIES
+from lockstep.backends.problem import Layer, Loss, Optimizer, Penalty
+from lockstep.backends.protocol import LOSSES_ONLY, STAGES, Recording
+from lockstep.harness.problems import catalogue, find
 from tests.conftest import square_problem
 
 L1, L2 = Penalty("l1", weight=0.3), Penalty("l2", weight=0.2, parameters="all")
@@ -83,7 +83,7 @@ def test_the_reported_loss_is_the_penalised_one(backend):
 
 
 def test_the_lasso_crosses_zero_and_finds_the_sparse_truth():
-    import backends
+    from lockstep import backends
 
     problem = find("lasso")
     trainer = backends.load("numpy").trainer(problem)

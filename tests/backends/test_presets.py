@@ -9,14 +9,14 @@ import optax
 import pytest
 import torch
 
-import harness
-from backends.errors import LockstepError, ProblemError
-from backends.jax_haiku.transforms import power_decay
-from backends.numpy_vjp.optimizers import OPTIMIZERS as OURS
-from backends.numpy_vjp.optimizers import update_params
-from backends.ops import CLIPS, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, checked_args
-from backends.problem import Clip, Layer, Loss, Optimizer
-from harness.problems.optimizers import network
+import lockstep
+from lockstep.backends.errors import LockstepError, ProblemError
+from lockstep.backends.jax_haiku.transforms import power_decay
+from lockstep.backends.numpy_vjp.optimizers import OPTIMIZERS as OURS
+from lockstep.backends.numpy_vjp.optimizers import update_params
+from lockstep.backends.ops import CLIPS, FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, checked_args
+from lockstep.backends.problem import Clip, Layer, Loss, Optimizer
+from lockstep.harness.problems.families.optimizers import network
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((20, 4))
@@ -230,7 +230,7 @@ def test_every_backend_trains_every_preset(name, preset):
         {} if preset == "torch" else {"learning_rate": 1e-3}
     )  # Adafactor's own rate under optax, 1, diverges
     problem = network("preset", Optimizer(name, preset=preset, **rate))
-    harness.assert_parity(problem, dtypes=["float64"])
+    lockstep.assert_parity(problem, dtypes=["float64"])
 
 
 @pytest.mark.parametrize("table", [FUNCTIONS, LOSSES, OPTIMIZERS, SCHEDULES, CLIPS])

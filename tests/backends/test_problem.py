@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from backends.errors import LockstepError, ProblemError, UnknownNameError
-from backends.problem import Layer, Loss, Optimizer
+from lockstep.backends.errors import LockstepError, ProblemError, UnknownNameError
+from lockstep.backends.problem import Layer, Loss, Optimizer
 from tests.conftest import square_problem
 
 INITIAL = dict(square_problem().initial)

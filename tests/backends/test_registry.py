@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import backends
-from backends.errors import BackendUnavailableError, UnknownNameError
-from backends.numpy_vjp.backend import TABLES
-from backends.problem import Average, Penalty
-from backends.protocol import unsupported
+from lockstep import backends
+from lockstep.backends.errors import BackendUnavailableError, UnknownNameError
+from lockstep.backends.numpy_vjp.backend import TABLES
+from lockstep.backends.problem import Average, Penalty
+from lockstep.backends.protocol import unsupported
 from tests.conftest import square_problem
 
-ROOT = Path(backends.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FRAMEWORKS = {"jax", "jaxlib", "haiku", "optax", "torch", "flint"}
 
 
@@ -32,13 +32,11 @@ def imports_of(path):
 
 
 def test_importing_the_registry_imports_no_framework_and_no_numpy():
-    code = (
-        "import sys, backends; backends.entries(); print(*{name.partition('.')[0] for name in sys.modules})"
-    )
+    code = "import sys; from lockstep import backends; backends.entries(); print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert "backends" in loaded
+    assert "lockstep" in loaded
     assert not (FRAMEWORKS | {"numpy"}) & set(loaded)
 
 
@@ -54,7 +52,7 @@ def test_an_absent_framework_gives_the_install_command(monkeypatch):
 
 
 def test_a_broken_install_is_unavailable_not_a_crash(monkeypatch):
-    broken = backends.Entry("broken", "backends.no_such_module:Backend", "", (), ("some-package",))
+    broken = backends.Entry("broken", "lockstep.backends.no_such_module:Backend", "", (), ("some-package",))
     monkeypatch.setattr(backends, "known", lambda: {"broken": broken})
     with pytest.raises(BackendUnavailableError, match="reinstall it: pip install"):
         backends.load("broken")
@@ -79,7 +77,7 @@ def test_third_parties_are_found_by_entry_point_and_cannot_take_our_names(monkey
         monkeypatch.undo()
         backends.known.cache_clear()
     assert found["theirs"].target == "their.module:Backend"
-    assert found["numpy"].target.startswith("backends.")
+    assert found["numpy"].target.startswith("lockstep.backends.")
 
 
 def test_a_reference_and_modes_train_where_they_are_named_and_not_by_default():
@@ -105,8 +103,8 @@ def test_arrows_point_one_way(path):
     folders = {item.name for item in (ROOT / "backends").iterdir() if item.is_dir()}
     allowed = {"jax_haiku": {"jax", "haiku", "optax"}, "pytorch": {"torch"}, "exact": {"flint"}}
     for module in imports_of(path):
-        top, _, rest = module.partition(".")
-        assert top != "harness"
+        assert not module.startswith("lockstep.harness")
+        top, _, rest = module.removeprefix("lockstep.").partition(".")
         assert top not in FRAMEWORKS or top in allowed.get(own, set()), module
         if top == "backends" and rest in wrappers:
             continue
@@ -120,12 +118,27 @@ def test_arrows_point_one_way(path):
     "path", sorted((ROOT / "harness").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_the_harness_knows_no_framework(path):
-    shared = {"backends"} | {
-        f"backends.{one}" for one in ("problem", "protocol", "ops", "errors", "adoption")
+    shared = {"lockstep.backends"} | {
+        f"lockstep.backends.{one}" for one in ("problem", "protocol", "ops", "errors", "adoption")
     }
     for module in imports_of(path):
         assert module.partition(".")[0] not in FRAMEWORKS
-        assert not module.startswith("backends") or module in shared, module
+        assert not module.startswith("lockstep.backends") or module in shared, module
+
+
+OURS = ("backends", "harness", "lockstep", "tests", "benchmarks", "examples", "docs")
+
+
+@pytest.mark.parametrize("folder", OURS)
+def test_nothing_imports_the_folders_by_their_own_names(folder):
+    """`import backends` would find a user's folder of that name; ours is `lockstep.backends`."""
+    own_name = re.compile(
+        r"^\s*(from|import) (backends|harness)\b|files\(.(backends|harness)\b", re.MULTILINE
+    )
+    files = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md")]
+    assert files
+    for path in files:
+        assert not own_name.search(path.read_text(encoding="utf-8")), path
 
 
 def test_a_backend_without_a_table_does_not_support_what_is_in_it():

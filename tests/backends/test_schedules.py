@@ -6,14 +6,14 @@ import optax
 import pytest
 import torch
 
-from backends.errors import ProblemError
-from backends.jax_haiku.schedules import scheduled
-from backends.numpy_vjp.schedules import SCHEDULES
-from backends.ops import SCHEDULES as RULES
-from backends.problem import Optimizer, Schedule
-from backends.pytorch.schedules import SCHEDULES as TORCH
-from harness.problems import find
-from harness.problems.schedules import COURSES
+from lockstep.backends.errors import ProblemError
+from lockstep.backends.jax_haiku.schedules import scheduled
+from lockstep.backends.numpy_vjp.schedules import SCHEDULES
+from lockstep.backends.ops import SCHEDULES as RULES
+from lockstep.backends.problem import Optimizer, Schedule
+from lockstep.backends.pytorch.schedules import SCHEDULES as TORCH
+from lockstep.harness.problems import find
+from lockstep.harness.problems.families.schedules import COURSES
 from tests.conftest import advance
 
 STEPS = range(100)

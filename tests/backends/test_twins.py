@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from backends.numpy_vjp.backend import NumPyTrainer
-from backends.numpy_vjp.twins import FUNCTIONS, Noise, Twins
-from backends.protocol import LOSSES_ONLY
-from harness.problems import catalogue, find
+from lockstep.backends.numpy_vjp.backend import NumPyTrainer
+from lockstep.backends.numpy_vjp.twins import FUNCTIONS, Noise, Twins
+from lockstep.backends.protocol import LOSSES_ONLY
+from lockstep.harness.problems import catalogue, find
 
 SMALL = [name for name in catalogue() if name not in ("tall", "wide")]
 U64, U32 = 2.0**-53, 2.0**-24
@@ -36,7 +36,9 @@ def test_without_noise_twins_train_what_the_reference_trains(name, monkeypatch):
     """Every NumPy function that the chain calls means, over twins, what it means over arrays."""
     problem = find(name).replace(epochs=3)
     trainer = NumPyTrainer(problem)
-    monkeypatch.setattr("backends.numpy_vjp.backend.Noise", lambda *given: noise(twins=3, silent=True))
+    monkeypatch.setattr(
+        "lockstep.backends.numpy_vjp.backend.Noise", lambda *given: noise(twins=3, silent=True)
+    )
     with np.errstate(all="ignore"):
         plain = trainer.fit(trainer.init(), problem.batches(), LOSSES_ONLY)
         twins = trainer.disturbed(problem.batches(), 3, 0)
@@ -146,7 +148,9 @@ def test_twins_broadcast_each_with_itself():
 def test_without_noise_a_disturbed_step_is_the_step(name, monkeypatch):
     problem = find(name)
     trainer = NumPyTrainer(problem)
-    monkeypatch.setattr("backends.numpy_vjp.backend.Noise", lambda *given: noise(twins=3, silent=True))
+    monkeypatch.setattr(
+        "lockstep.backends.numpy_vjp.backend.Noise", lambda *given: noise(twins=3, silent=True)
+    )
     batches = iter(problem.batches())
     state, _ = trainer.step(trainer.init(), next(batches))
     batch, before = next(batches), trainer.read(state)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.report import html
+from lockstep.harness.report import html
 from tests.documents import small
 
 playwright = pytest.importorskip(

@@ -6,15 +6,22 @@ import re
 import numpy as np
 import pytest
 
-import harness
-from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
-from backends.problem import Layer, Loss, Optimizer, Problem
-from harness.budget import FEWEST_TWINS, MOST_TWINS, MULTIPLE, deviation, measure, twins_for
-from harness.cli import main
-from harness.compare import LOSS
-from harness.problems import find
-from harness.tolerance import ToleranceError
-from harness.verdict import Verdict
+import lockstep
+from lockstep.backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
+from lockstep.backends.problem import Layer, Loss, Optimizer, Problem
+from lockstep.cli import main
+from lockstep.harness.core.compare import LOSS
+from lockstep.harness.core.tolerance import ToleranceError
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.numerics.budget import (
+    FEWEST_TWINS,
+    MOST_TWINS,
+    MULTIPLE,
+    deviation,
+    measure,
+    twins_for,
+)
+from lockstep.harness.problems import find
 from tests.conftest import square_problem
 from tests.meta.stepwise import StepwiseTrainer
 
@@ -34,7 +41,7 @@ class Off(NumPyBackend):
 
 
 def against(factor, problem, dtype="float64"):
-    return harness.verify(problem, backends=["numpy", Off(factor)], dtypes=[dtype])
+    return lockstep.verify(problem, backends=["numpy", Off(factor)], dtypes=[dtype])
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -53,12 +60,12 @@ def test_what_rounding_does_is_let_pass():
 def test_what_is_said_to_be_caught_is_caught(share, verdict):
     """One run's losses moved by a share of their limits."""
     given = {"problems": "seed", "backends": ["numpy", "torch"], "dtypes": ["float64"]}
-    result = harness.verify(**given)
+    result = lockstep.verify(**given)
     losses = result.runs[0].trace.losses
     limits = result.cases[0].tolerance.limit(LOSS, np.ones(len(losses)))
     trace = dataclasses.replace(result.runs[0].trace, losses=losses + share * limits)
     moved = [result.runs[0], dataclasses.replace(result.runs[1], trace=trace)]
-    again = harness.verify(**given, trainers=lambda *chosen: iter(moved))
+    again = lockstep.verify(**given, trainers=lambda *chosen: iter(moved))
     found = next(one for one in again.comparisons if one.quantity == LOSS)
     assert found.verdict is verdict
     assert found.used == pytest.approx(share, rel=0.2)
@@ -85,7 +92,7 @@ def test_what_takes_long_is_said_beforehand(seed, monkeypatch, capsys):
     told = []
     measure(seed, say=told.append)
     assert told == []
-    monkeypatch.setattr("harness.budget.LONG", 1e-4)
+    monkeypatch.setattr("lockstep.harness.numerics.budget.LONG", 1e-4)
     measure(seed, say=told.append)
     assert len(told) == 1
     assert told[0].startswith("seed float64: measuring the rounding budget with 32 twins, about ")
@@ -114,9 +121,9 @@ def chaotic(epochs):
 
 
 def test_chaos_is_inconclusive_and_says_from_where():
-    few = harness.verify(chaotic(3), backends=["numpy", "torch"], dtypes=["float64"])
+    few = lockstep.verify(chaotic(3), backends=["numpy", "torch"], dtypes=["float64"])
     assert few.verdict is Verdict.AGREE
-    many = harness.verify(chaotic(200), backends=["numpy", "torch"], dtypes=["float64"])
+    many = lockstep.verify(chaotic(200), backends=["numpy", "torch"], dtypes=["float64"])
     assert many.verdict is Verdict.INCONCLUSIVE
     assert "rounding alone is so large from epoch" in many.census()
     grows = re.search(r"nothing could be caught; it grows ([\d.]+) times an epoch", many.census())
@@ -137,7 +144,7 @@ def test_a_parameter_that_nothing_touches_must_be_the_same_to_the_bit():
     budget = measure(problem)
     assert budget.spreads["0.dot/w"] == 0
     assert budget.spreads["3.add/b"] > 0
-    assert harness.verify(problem, dtypes=["float64"]).verdict is Verdict.AGREE
+    assert lockstep.verify(problem, dtypes=["float64"]).verdict is Verdict.AGREE
 
     class OneUlp(StepwiseTrainer):
         def read(self, state):
@@ -147,12 +154,12 @@ def test_a_parameter_that_nothing_touches_must_be_the_same_to_the_bit():
 
     other = NumPyBackend()
     other.name, other.trainer = "other", OneUlp
-    assert harness.verify(problem, backends=["numpy", other], dtypes=["float64"]).verdict is Verdict.DIFFER
+    assert lockstep.verify(problem, backends=["numpy", other], dtypes=["float64"]).verdict is Verdict.DIFFER
 
 
 def test_a_reference_that_diverges_is_no_agreement():
     problem = square_problem(optimizer=Optimizer("sgd", learning_rate=1e6), epochs=400)
-    result = harness.verify(problem, dtypes=["float64"])
+    result = lockstep.verify(problem, dtypes=["float64"])
     assert result.verdict is Verdict.ERROR
     assert "both sides diverged" in result.census()
 
@@ -166,10 +173,10 @@ def test_one_side_that_is_not_finite_differs_however_wide_the_budget():
 
     other = NumPyBackend()
     other.name, other.trainer = "other", Lost
-    result = harness.verify(chaotic(200), backends=["numpy", other], dtypes=["float64"])
+    result = lockstep.verify(chaotic(200), backends=["numpy", other], dtypes=["float64"])
     assert result.verdict is Verdict.DIFFER
 
 
 def test_a_tolerance_of_an_unknown_kind_is_refused():
     with pytest.raises(ToleranceError, match="unknown kind of tolerance"):
-        harness.verify("seed", tolerance="loose")
+        lockstep.verify("seed", tolerance="loose")

@@ -25,20 +25,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from backends import numpy_vjp
-from backends.errors import LockstepError
-from backends.problem import Batching, Layer
-from harness import bundle, record_adopted, replay_adopted
-from harness.bundle import BundleError, archive, npy, strict_json
-from harness.bundle.content import DOCUMENT
-from harness.manifest import manifest
-from harness.problem_document import build, describe
-from harness.problems import catalogue
-from harness.recording import record
-from harness.replaying import replay
-from harness.report import document as report
-from harness.report import junit, markdown
-from harness.schema import load as schema
+from lockstep import record_adopted, replay_adopted
+from lockstep.backends import numpy_vjp
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.problem import Batching, Layer
+from lockstep.harness import bundle
+from lockstep.harness.bundle import BundleError, archive, npy
+from lockstep.harness.bundle.content import DOCUMENT
+from lockstep.harness.bundle.recording import record
+from lockstep.harness.bundle.replaying import replay
+from lockstep.harness.documents import strict_json
+from lockstep.harness.documents.schema import load as schema
+from lockstep.harness.environment.manifest import manifest
+from lockstep.harness.problems import catalogue
+from lockstep.harness.problems.document import build, describe
+from lockstep.harness.report import document as report
+from lockstep.harness.report import junit, markdown
 from tests.conftest import square_problem
 
 # A failing file is shown, and is long.

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-import backends
-import harness
-from backends.errors import BackendUnavailableError, ProblemError
-from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
-from backends.problem import Optimizer
-from harness.certified import own_errors, truth_of
-from harness.problems import find
-from harness.report import markdown
-from harness.report.document import to_document
-from harness.verdict import Verdict
+import lockstep
+from lockstep import backends
+from lockstep.backends.errors import BackendUnavailableError, ProblemError
+from lockstep.backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
+from lockstep.backends.problem import Optimizer
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.numerics.certified import own_errors, truth_of
+from lockstep.harness.problems import find
+from lockstep.harness.report import markdown
+from lockstep.harness.report.document import to_document
 
 
 class Faulty(NumPyBackend):
@@ -36,12 +36,12 @@ def rate_off_by(change):
 
 
 def verified(fault, **options):
-    return harness.verify("seed", backends=["numpy", fault], dtypes=["float64"], **options)
+    return lockstep.verify("seed", backends=["numpy", fault], dtypes=["float64"], **options)
 
 
 @pytest.fixture(scope="module")
 def certified():
-    return harness.verify("seed", backends=["numpy", "torch"], certify=True)
+    return lockstep.verify("seed", backends=["numpy", "torch"], certify=True)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -65,13 +65,13 @@ def test_a_wrong_backend_is_far_from_the_truth_and_the_right_one_is_not():
 
 
 def test_a_run_of_other_shapes_has_no_own_error(seed):
-    short = harness.verify(seed.replace(epochs=9), backends=["numpy"], dtypes=["float64"]).runs
+    short = lockstep.verify(seed.replace(epochs=9), backends=["numpy"], dtypes=["float64"]).runs
     assert own_errors(truth_of(seed), short).errors == {}
 
 
 def test_a_run_that_is_not_finite_has_an_error_that_is_not(seed):
     diverging = seed.replace(optimizer=Optimizer("sgd", learning_rate=1e3))
-    runs = harness.verify(diverging, backends=["numpy"], dtypes=["float64"], epochs=10).runs
+    runs = lockstep.verify(diverging, backends=["numpy"], dtypes=["float64"], epochs=10).runs
     runs[0].trace.losses[-1] = np.nan
     losses = own_errors(truth_of(diverging.replace(epochs=10)), runs).errors["numpy"].losses
     assert np.isnan(losses[-1])
@@ -94,7 +94,7 @@ def test_a_truth_that_would_take_too_long_is_refused_beforehand():
 def test_exact_itself_is_inconclusive_where_it_cannot_tell():
     """Attention does not depend on its keys' bias: Lion takes the sign of a gradient that is 0 in truth."""
     equal = find("attention").replace(optimizer=Optimizer("lion", learning_rate=0.01), epochs=1)
-    run = harness.verify(equal, backends=["exact", "numpy"], dtypes=["float64"]).runs[0]
+    run = lockstep.verify(equal, backends=["exact", "numpy"], dtypes=["float64"]).runs[0]
     assert run.verdict is Verdict.INCONCLUSIVE
     assert "numbers are equal" in run.reason
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-import backends
-from harness import cli, conventions, problems
-from harness.listing import listing
-from harness.problems import CORE, catalogue
-from harness.report import document
+from lockstep import backends, cli
+from lockstep.harness import problems
+from lockstep.harness.problems import CORE, catalogue
+from lockstep.harness.reference import conventions
+from lockstep.harness.reference.listing import listing
+from lockstep.harness.report import document
 
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DIVERGES = """
 name = "diverges"
 epochs = 400
@@ -42,7 +43,7 @@ def run(in_one_process, capsys):
 
 
 def process(*arguments, **options):
-    command = [sys.executable, *options.pop("python", ()), "-m", "harness", *arguments]
+    command = [sys.executable, *options.pop("python", ()), "-m", "lockstep", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
 
 
@@ -60,7 +61,7 @@ def test_the_seed_is_what_is_verified_by_default(run):
 
 
 def test_a_set_of_the_catalogue_is_verified(run, monkeypatch):
-    monkeypatch.setattr("harness.problems.CORE", ("seed", "momentum"))
+    monkeypatch.setattr("lockstep.harness.problems.CORE", ("seed", "momentum"))
     status, out, _ = run("verify", "--core", "--epochs", "2", "--dtype", "float64", "--json", "-")
     told = json.loads(out)
     assert (status, [case["problem"] for case in told["cases"]]) == (0, ["seed", "momentum"])
@@ -254,7 +255,7 @@ def imported(*command):
     ],
 )
 def test_no_framework_is_imported(command):
-    assert imported("-m", "harness", *command) == set()
+    assert imported("-m", "lockstep", *command) == set()
 
 
 def test_the_import_check_sees_a_framework():
@@ -268,7 +269,7 @@ def test_a_reader_that_goes_away_is_neither_an_error_nor_a_verdict(arguments):
     # Closed before the start: `| head -1` would take all of a short output before it goes.
     theirs, ours = os.pipe()
     os.close(theirs)
-    command = [sys.executable, "-m", "harness", *arguments]
+    command = [sys.executable, "-m", "lockstep", *arguments]
     environment = {**os.environ, "PYTHONUNBUFFERED": ""}
     try:
         done = subprocess.run(
@@ -281,7 +282,7 @@ def test_a_reader_that_goes_away_is_neither_an_error_nor_a_verdict(arguments):
 
 def test_the_parent_of_the_workers_imports_no_framework():
     code = (
-        "import sys\nfrom harness.cli import main\nif __name__ == '__main__':\n"
+        "import sys\nfrom lockstep.cli import main\nif __name__ == '__main__':\n"
         " assert main(['verify', 'seed', '--quiet']) == 0\n"
         " print(*{name.partition('.')[0] for name in sys.modules})"
     )
@@ -301,11 +302,11 @@ def test_a_failure_of_our_own_is_not_a_difference(run, monkeypatch):
 
 def test_a_full_disk_and_a_closed_output():
     full = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m harness list > /dev/full"], cwd=ROOT, capture_output=True
+        ["bash", "-c", f"{sys.executable} -m lockstep list > /dev/full"], cwd=ROOT, capture_output=True
     )
     assert full.returncode == 3
     closed = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m harness list >&-"], cwd=ROOT, capture_output=True
+        ["bash", "-c", f"{sys.executable} -m lockstep list >&-"], cwd=ROOT, capture_output=True
     )
     assert (closed.returncode, closed.stderr) == (0, b"")
 

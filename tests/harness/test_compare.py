@@ -8,11 +8,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from backends.problem import Average
-from backends.protocol import Snapshot, Trace
-from harness.compare import Comparison, Fingerprint, Run, compare_arrays, compare_runs, expected_inputs
-from harness.tolerance import Tolerance, choose
-from harness.verdict import Verdict
+from lockstep.backends.problem import Average
+from lockstep.backends.protocol import Snapshot, Trace
+from lockstep.harness.core.compare import (
+    Comparison,
+    Fingerprint,
+    Run,
+    compare_arrays,
+    compare_runs,
+    expected_inputs,
+)
+from lockstep.harness.core.tolerance import Tolerance, choose
+from lockstep.harness.core.verdict import Verdict
 from tests.conftest import square_problem
 
 PROBLEM = square_problem()

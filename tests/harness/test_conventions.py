@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from backends.ops import OPTIMIZERS
-from backends.problem import Clip, Layer, Optimizer
-from harness import conventions
-from harness.schema import load
+from lockstep.backends.ops import OPTIMIZERS
+from lockstep.backends.problem import Clip, Layer, Optimizer
+from lockstep.harness.documents.schema import load
+from lockstep.harness.reference import conventions
 
 
 @pytest.fixture(scope="module")

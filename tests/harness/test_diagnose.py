@@ -5,20 +5,19 @@ import json
 import numpy as np
 import pytest
 
-import backends
-import harness
-from backends.errors import LockstepError
-from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
-from backends.numpy_vjp.function import Function
-from backends.problem import Clip, Layer, Optimizer
-from backends.protocol import Unsupported
-from harness import cli
-from harness.diagnosis import Kind, diagnose
-from harness.explanations import EXPLANATIONS
-from harness.growth import growth_limits
-from harness.initial import draw
-from harness.limits import fixed_limits
-from harness.verdict import Verdict
+import lockstep
+from lockstep import backends, cli
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
+from lockstep.backends.numpy_vjp.function import Function
+from lockstep.backends.problem import Clip, Layer, Optimizer
+from lockstep.backends.protocol import Unsupported
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.diagnose.diagnosis import Kind, diagnose
+from lockstep.harness.diagnose.explanations import EXPLANATIONS
+from lockstep.harness.numerics.growth import growth_limits
+from lockstep.harness.numerics.limits import fixed_limits
+from lockstep.harness.problems.initial import draw
 from tests.conftest import BACKENDS, square_problem
 from tests.meta import faults, stage_faults, step_faults
 from tests.meta.faults import Broken
@@ -359,8 +358,8 @@ def test_a_parameter_that_is_never_touched_agrees():
 
 
 def test_from_python_it_is_called_diagnose(seed):
-    assert harness.diagnose is diagnose
-    assert harness.diagnose(seed, "numpy", others=()).verdict is Verdict.AGREE
+    assert lockstep.diagnose is diagnose
+    assert lockstep.diagnose(seed, "numpy", others=()).verdict is Verdict.AGREE
 
 
 def test_the_command_prints_the_sentence_and_the_ledger(capsys):

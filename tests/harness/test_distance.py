@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import from_dtype
 
-from harness.distance import place, ratio, ulps_between
+from lockstep.harness.core.distance import place, ratio, ulps_between
 
 DTYPES = [np.float32, np.float64]
 

@@ -6,15 +6,15 @@ import itertools
 import numpy as np
 import pytest
 
-import backends
-from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
-from backends.problem import Batching, Clip, Loss, Optimizer, Penalty, Schedule
-from harness import explain as module
-from harness.carried import train
-from harness.explain import explain
-from harness.explanations import EXPLANATIONS, Explanation, variants_of
-from harness.growth import course
-from harness.variants import Variant, train_variant
+from lockstep import backends
+from lockstep.backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
+from lockstep.backends.problem import Batching, Clip, Loss, Optimizer, Penalty, Schedule
+from lockstep.harness.diagnose import explain as module
+from lockstep.harness.diagnose.explain import explain
+from lockstep.harness.diagnose.explanations import EXPLANATIONS, Explanation, variants_of
+from lockstep.harness.numerics.growth import course
+from lockstep.harness.runs.continuation import train
+from lockstep.harness.runs.intervention import Variant, train_variant
 from tests.conftest import square_problem
 from tests.meta.faults import Broken, LearningRateOff
 

@@ -5,7 +5,12 @@ import threading
 
 import pytest
 
-from harness.files import FileError, writable_file, writable_folder, write_text
+from lockstep.harness.documents.files import (
+    FileError,
+    writable_file,
+    writable_folder,
+    write_text,
+)
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import backends
-from harness import bundle
-from harness.problem_document import describe
-from harness.problems import find
-from harness.replaying import replay
-from harness.verdict import Verdict
+from lockstep import backends
+from lockstep.harness import bundle
+from lockstep.harness.bundle.replaying import replay
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.problems import find
+from lockstep.harness.problems.document import describe
 
-ROOT = Path(backends.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "golden"
 GOLDEN = sorted(path.name.removesuffix(".lockstep.npz") for path in FOLDER.glob("*.npz"))
 QUICK = ("adam", "seed")

@@ -5,19 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-import backends
-from backends.errors import LockstepError
-from backends.numpy_vjp.backend import NumPyTrainer
-from backends.problem import Average, Batching, Layer, Optimizer, Schedule
-from harness.carried import carried_state, train
-from harness.growth import compare_courses, course, growth_limits
-from harness.initial import draw
-from harness.ledger import Ledger, Row, compare, compare_stages
-from harness.limits import UNITS, fixed_limits
-from harness.lockstep import MOST_STEPS, chosen_steps, lockstep_run
-from harness.problems import find
-from harness.stages import stages_of
-from harness.verdict import Verdict
+from lockstep import backends
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.numpy_vjp.backend import NumPyTrainer
+from lockstep.backends.problem import Average, Batching, Layer, Optimizer, Schedule
+from lockstep.harness.core.ledger import Ledger, Row, compare, compare_stages
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.numerics.growth import compare_courses, course, growth_limits
+from lockstep.harness.numerics.limits import UNITS, fixed_limits
+from lockstep.harness.problems import find
+from lockstep.harness.problems.initial import draw
+from lockstep.harness.runs.continuation import carried_state, train
+from lockstep.harness.runs.lockstep_run import MOST_STEPS, chosen_steps, lockstep_run
+from lockstep.harness.runs.stages import stages_of
 from tests.conftest import BACKENDS, square_problem
 from tests.meta import faults, stage_faults, step_faults
 from tests.meta.stepwise import StepwiseTrainer

@@ -6,12 +6,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-import harness
-from backends.problem import Optimizer
-from harness.cli import main
-from harness.problems import find
-from harness.report import attribution, changes, junit, summary
-from harness.report.document import to_document
+import lockstep
+from lockstep.backends.problem import Optimizer
+from lockstep.cli import main
+from lockstep.harness.problems import find
+from lockstep.harness.report import attribution, changes, junit, summary
+from lockstep.harness.report.document import to_document
 from tests.meta import faults
 from tests.meta.faults import Broken
 
@@ -27,7 +27,7 @@ def twin(name):
 def told_of(*backends, problem="seed", **options):
     options = {"dtypes": ["float64"], "diagnose": "differing", **options}
     return to_document(
-        harness.verify(problem, backends=backends, **options), {"cpu": "one"}, "lockstep verify seed"
+        lockstep.verify(problem, backends=backends, **options), {"cpu": "one"}, "lockstep verify seed"
     )
 
 

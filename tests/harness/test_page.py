@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.distance import ulps_between
-from harness.report import folder, html
-from harness.report.html import cases, matrix, plots, values
-from harness.report.html.page import parts
+from lockstep.harness.core.distance import ulps_between
+from lockstep.harness.report import folder, html
+from lockstep.harness.report.html import cases, matrix, plots, values
+from lockstep.harness.report.html.page import parts
 from tests.documents import EXAMPLE, example, small
 from tests.pages import SVG, XHTML, found, is_harmless, parsed, words
 
@@ -133,11 +133,11 @@ def test_the_same_document_gives_the_same_bytes_in_any_process(tmp_path):
     """Whatever the hash seed, the time zone, the locale and the user's own settings of matplotlib."""
     (tmp_path / "matplotlibrc").write_text("lines.linewidth: 9\naxes.facecolor: red\nfont.size: 30\n")
     code = (
-        "import sys, hashlib; from tests.documents import small; from harness.report import html\n"
+        "import sys, hashlib; from tests.documents import small; from lockstep.harness.report import html\n"
         "html.render(small())\n"
         "print(hashlib.sha256(html.render(small()).encode()).hexdigest())"
     )
-    root = Path(folder.__file__).parents[2]
+    root = Path(__file__).parents[2]
     own = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "MATPLOTLIBRC": str(tmp_path), "LC_ALL": "C"}
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -167,13 +167,13 @@ def test_without_the_extra_the_page_is_not_written_and_a_line_says_how_to_get_it
 
 
 def test_a_command_that_writes_no_page_imports_none_of_what_it_needs():
-    code = "import sys, harness.cli, harness.report.folder, harness.collected; print(sorted({'jinja2', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, lockstep.cli, lockstep.harness.report.folder, lockstep.harness.suite.merged; print(sorted({'jinja2', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(folder.__file__).parents[2],
+        cwd=Path(__file__).parents[2],
     )
     assert done.stdout.strip() == "[]"
 
@@ -194,7 +194,7 @@ def undrawn(page):
 
 def test_the_kept_example_is_found_again():
     """The port is still caught, at the same stage and with the same explanation."""
-    from harness.selftest.example import document
+    from lockstep.harness.selftest.example import document
 
     before, after = (told["cases"][0] for told in (example(), document()))
     assert before["verdict"] == after["verdict"] == "DIFFER"

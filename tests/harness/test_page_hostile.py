@@ -6,12 +6,12 @@ import jsonschema
 import numpy as np
 import pytest
 
-from harness.report import html
-from harness.report.folder import write_report
-from harness.report.html import cases
-from harness.report.html.page import parts
-from harness.report.stored import load
-from harness.schema import load as schema
+from lockstep.harness.documents.schema import load as schema
+from lockstep.harness.report import html
+from lockstep.harness.report.folder import write_report
+from lockstep.harness.report.html import cases
+from lockstep.harness.report.html.page import parts
+from lockstep.harness.report.stored import load
 from tests.documents import HOSTILE, add, example, not_finite, renamed, small
 from tests.pages import SVG, found, is_harmless, parsed, words
 

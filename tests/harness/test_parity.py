@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-import backends
-import harness
-from backends.errors import ProblemError, UnknownNameError
-from backends.problem import DTYPES
-from harness.problems import CORE, catalogue, find
-from harness.tolerance import ToleranceError
-from harness.verdict import Verdict
+import lockstep
+from lockstep import backends
+from lockstep.backends.errors import ProblemError, UnknownNameError
+from lockstep.backends.problem import DTYPES
+from lockstep.harness.core.tolerance import ToleranceError
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.problems import CORE, catalogue, find
 from tests.backends.test_chain import PRINTED
 from tests.conftest import BACKENDS, square_problem
 
@@ -126,7 +126,7 @@ def cases():
 def judged_again(result, **options):
     """The same runs by another tolerance."""
     case = result.cases[0].problem
-    return harness.verify(
+    return lockstep.verify(
         case.name, dtypes=[case.dtype], trainers=lambda chosen, problems: iter(result.runs), **options
     )
 
@@ -146,7 +146,7 @@ def test_every_problem_of_the_catalogue_agrees(lockstep, name, dtype):
 )
 def test_the_known_difference_is_where_it_is_said_to_be(name):
     """numpy and torch, which form the corrections in double, agree; only jax is apart, and not by more than said."""
-    result = harness.verify(name, dtypes=["float32"], tolerance="fixed")
+    result = lockstep.verify(name, dtypes=["float32"], tolerance="fixed")
     for one in result.comparisons:
         if one.verdict is not Verdict.AGREE:
             assert "jax" in (one.left, one.right)
@@ -161,35 +161,35 @@ def test_a_problem_with_more_shape_agrees(lockstep):
 
 
 def test_one_backend_is_no_comparison():
-    result = harness.verify("seed", backends=["numpy"])
+    result = lockstep.verify("seed", backends=["numpy"])
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "two are needed to compare" in result.census()
 
 
 def test_the_same_backend_twice_is_still_one():
-    assert harness.verify("seed", backends=["numpy", "numpy"]).verdict is Verdict.INCONCLUSIVE
+    assert lockstep.verify("seed", backends=["numpy", "numpy"]).verdict is Verdict.INCONCLUSIVE
 
 
 def test_an_absent_backend_is_skipped_and_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(backends, "missing_modules", lambda name: ["torch"] if name == "torch" else [])
-    result = harness.verify("seed")
+    result = lockstep.verify("seed")
     assert result.verdict is Verdict.SKIPPED
     run = run_of(result, "torch", "float64")
     assert (run.reason, run.fix) == ("no module named torch", 'pip install "torch>=2.6"')
 
 
 def test_a_diverging_run_is_no_agreement():
-    from backends.problem import Optimizer
+    from lockstep.backends.problem import Optimizer
 
     problem = find("seed").replace(optimizer=Optimizer("sgd", learning_rate=1e3), epochs=200)
-    result = harness.verify(problem)
+    result = lockstep.verify(problem)
     assert result.verdict in (Verdict.DIFFER, Verdict.ERROR)
     assert "not finite from epoch" in result.census()
 
 
 def test_a_difference_raises_the_census():
-    with pytest.raises(harness.ParityError) as caught:
-        harness.assert_parity("seed", dtypes=["float32"], rtol=1e-9)
+    with pytest.raises(lockstep.ParityError) as caught:
+        lockstep.assert_parity("seed", dtypes=["float32"], rtol=1e-9)
     text = str(caught.value)
     assert caught.value.result.verdict is Verdict.DIFFER
     for part in ("seed float32: DIFFER", "numpy / jax  loss: DIFFER", "of 10 failing; worst at epoch", "ULP"):
@@ -217,11 +217,11 @@ def test_bad_input_is_refused_before_anything_trains(arguments, error, words):
         raise AssertionError("trained")
 
     with pytest.raises(error, match=words):
-        harness.verify(**arguments, trainers=never)
+        lockstep.verify(**arguments, trainers=never)
 
 
 def test_no_problems_is_inconclusive():
-    assert harness.verify([]).verdict is Verdict.INCONCLUSIVE
+    assert lockstep.verify([]).verdict is Verdict.INCONCLUSIVE
 
 
 def test_distances_are_the_largest_of_all_pairs(seed_result):

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.errors import LockstepError, ProblemError
-from backends.problem import UNAVERAGED, Average, Optimizer, Penalty, Schedule
-from harness.problem_file import read
+from lockstep.backends.errors import LockstepError, ProblemError
+from lockstep.backends.problem import UNAVERAGED, Average, Optimizer, Penalty, Schedule
+from lockstep.harness.problems.file import read
 
 GOOD = """
 name = "mine"

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from backends.errors import DatasetUnavailableError
-from harness.listing import listing
-from harness.problems import find
-from harness.problems.datasets import REASONS
+from lockstep.backends.errors import DatasetUnavailableError
+from lockstep.harness.problems import find
+from lockstep.harness.problems.families.datasets import REASONS
+from lockstep.harness.reference.listing import listing
 
 
 @pytest.mark.parametrize(("name", "shape", "outputs"), [("diabetes", (442, 10), 1), ("linnerud", (20, 3), 3)])

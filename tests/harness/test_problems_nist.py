@@ -6,10 +6,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-import backends
-from backends.protocol import LOSSES_ONLY
-from harness.problems import find
-from harness.problems.nist import DATASETS, coefficients, design, digits, triangle
+from lockstep import backends
+from lockstep.backends.protocol import LOSSES_ONLY
+from lockstep.harness.problems import find
+from lockstep.harness.problems.families.nist import (
+    DATASETS,
+    coefficients,
+    design,
+    digits,
+    triangle,
+)
 from tests.conftest import BACKENDS
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.problems import find
+from lockstep.harness.problems import find
 
 
 @pytest.mark.parametrize(("name", "shape"), [("tall", (1_000_000, 2)), ("wide", (20, 2_000))])

@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 
-from backends.ops import OPTIMIZERS, SCHEDULES
-from backends.problem import Optimizer, Schedule
-from harness.compare import compare_runs
-from harness.problems.optimizers import network
-from harness.tolerance import Tolerance
-from harness.verdict import Verdict
-from harness.workers import in_process
+from lockstep.backends.ops import OPTIMIZERS, SCHEDULES
+from lockstep.backends.problem import Optimizer, Schedule
+from lockstep.harness.core.compare import compare_runs
+from lockstep.harness.core.tolerance import Tolerance
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.problems.families.optimizers import network
+from lockstep.harness.runs.workers import in_process
 from tests.conftest import BACKENDS
 
 TOLERANCE = Tolerance(

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-import backends
-from backends.errors import LockstepError
-from backends.numpy_vjp.backend import NumPyBackend
-from backends.problem import Batching, Optimizer, Schedule
-from harness import bundle, cli
-from harness.bundle import BundleError, Moments
-from harness.bundle.size import numbers_in, size_of
-from harness.problems import find
-from harness.recording import MACHINE, record
-from harness.replaying import replay
-from harness.schema import load as schema
-from harness.verdict import Verdict
+from lockstep import backends, cli
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.numpy_vjp.backend import NumPyBackend
+from lockstep.backends.problem import Batching, Optimizer, Schedule
+from lockstep.harness import bundle
+from lockstep.harness.bundle import BundleError, Moments
+from lockstep.harness.bundle.recording import MACHINE, record
+from lockstep.harness.bundle.replaying import replay
+from lockstep.harness.bundle.size import numbers_in, size_of
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.documents.schema import load as schema
+from lockstep.harness.problems import find
 from tests.conftest import square_problem
 from tests.meta import faults
 from tests.meta.faults import Broken
@@ -268,7 +268,7 @@ def test_what_cannot_be_recorded_is_refused_before_anything_trains(path, monkeyp
     def train(*arguments, **options):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("harness.watched.free_run", train)
+    monkeypatch.setattr("lockstep.harness.runs.recorder.free_run", train)
     for options, words in (
         ({"backends": ["nump"]}, "did you mean 'numpy'"),
         ({"problems": "sede"}, "did you mean 'seed'"),

@@ -4,11 +4,11 @@ import argparse
 
 import pytest
 
-from harness import reference
-from harness.cli import parser
-from harness.markup import code, plain, table
-from harness.schema import load
-from harness.schema_page import choices, fields, lines_of
+from lockstep.harness.commands.parser import parser
+from lockstep.harness.documents.markup import code, plain, table
+from lockstep.harness.documents.schema import load
+from lockstep.harness.documents.schema_page import choices, fields, lines_of
+from lockstep.harness.reference import pages as reference
 
 
 @pytest.mark.parametrize("file", reference.PAGES)

@@ -3,11 +3,11 @@
 import pytest
 from rich.console import Console
 
-import harness
-from backends.problem import Optimizer
-from harness.problems import find
-from harness.report import document, figures, markdown, terminal
-from harness.report.thin import shown_epochs
+import lockstep
+from lockstep.backends.problem import Optimizer
+from lockstep.harness.problems import find
+from lockstep.harness.report import document, figures, markdown, terminal
+from lockstep.harness.report.thin import shown_epochs
 
 HOSTILE = "<script>alert(1)</script> | [red]x[/red] `a` *b* _c_\n# head"
 
@@ -15,7 +15,7 @@ HOSTILE = "<script>alert(1)</script> | [red]x[/red] `a` *b* _c_\n# head"
 @pytest.fixture
 def told():
     problem = find("seed").replace(name=HOSTILE, optimizer=Optimizer("sgd", learning_rate=1e3), epochs=100)
-    return document.to_document(harness.verify(problem, backends=["numpy", "torch"]), {"cpu": "a | b"})
+    return document.to_document(lockstep.verify(problem, backends=["numpy", "torch"]), {"cpu": "a | b"})
 
 
 def test_markdown_keeps_hostile_names_in_their_cells(told):

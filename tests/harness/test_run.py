@@ -2,11 +2,11 @@
 
 import numpy as np
 
-import backends
-from backends.protocol import Recording, Unsupported
-from harness.compare import expected_inputs
-from harness.run import free_run
-from harness.verdict import Verdict
+from lockstep import backends
+from lockstep.backends.protocol import Recording, Unsupported
+from lockstep.harness.core.compare import expected_inputs
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.runs.free_run import free_run
 
 
 class WithoutFit:

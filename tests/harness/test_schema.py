@@ -5,20 +5,20 @@ import json
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-import harness
-from backends.problem import Optimizer
-from harness.listing import listing
-from harness.manifest import manifest
-from harness.problems import find
-from harness.report import diagnosis, document
-from harness.schema import load, problem_schema
+import lockstep
+from lockstep.backends.problem import Optimizer
+from lockstep.harness.documents.schema import load, problem_schema
+from lockstep.harness.environment.manifest import manifest
+from lockstep.harness.problems import find
+from lockstep.harness.reference.listing import listing
+from lockstep.harness.report import diagnosis, document
 
 OPTIONAL = {"benchmark"}
 """What a report has only if it was given it."""
 
 
 def report(**options):
-    return json.loads(document.dumps(document.to_document(harness.verify(**options), manifest())))
+    return json.loads(document.dumps(document.to_document(lockstep.verify(**options), manifest())))
 
 
 def diverging():
@@ -84,7 +84,7 @@ def test_the_listing_is_valid():
 
 
 def test_numbers_survive_the_report_to_the_bit():
-    result = harness.verify("seed", backends=["numpy", "torch"])
+    result = lockstep.verify("seed", backends=["numpy", "torch"])
     told = json.loads(document.dumps(document.to_document(result, {})))
     for run, row in zip(result.runs, told["runs"], strict=True):
         dtype = run.trace.losses.dtype.type
@@ -97,7 +97,7 @@ def test_numbers_survive_the_report_to_the_bit():
 @pytest.mark.parametrize("epochs", [3, 200], ids=["agree", "diverged"])
 def test_a_diagnosis_is_valid(epochs):
     problem = diverging().replace(epochs=epochs)
-    told = json.loads(document.dumps(diagnosis.to_document(harness.diagnose(problem, "torch", others=()))))
+    told = json.loads(document.dumps(diagnosis.to_document(lockstep.diagnose(problem, "torch", others=()))))
     Draft202012Validator(load("diagnosis")).validate(told)
     del told["sentence"]
     with pytest.raises(ValidationError, match="'sentence' is a required property"):

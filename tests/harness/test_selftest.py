@@ -7,17 +7,25 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-import backends
-from harness.cli import main
-from harness.problems import catalogue, find
-from harness.schema import load
-from harness.selftest import figures, report
-from harness.selftest.clean import clean
-from harness.selftest.mutants import MUTANTS, named
-from harness.selftest.mutated import Hooks, Mutated
-from harness.selftest.score import CHOSEN_ON, CleanRun, Finding, Rate, detection_curve, plant, train_clean
-from harness.selftest.stored import stored
-from harness.verdict import Verdict
+from lockstep import backends
+from lockstep.cli import main
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.documents.schema import load
+from lockstep.harness.problems import catalogue, find
+from lockstep.harness.selftest import figures, report
+from lockstep.harness.selftest.clean import clean
+from lockstep.harness.selftest.mutants import MUTANTS, named
+from lockstep.harness.selftest.mutated import Hooks, Mutated
+from lockstep.harness.selftest.score import (
+    CHOSEN_ON,
+    CleanRun,
+    Finding,
+    Rate,
+    detection_curve,
+    plant,
+    train_clean,
+)
+from lockstep.harness.selftest.stored import stored
 from tests.conftest import BACKENDS
 
 SHOWN = ("seed", "momentum", "probe-square", "accumulated")
@@ -101,7 +109,7 @@ def test_a_clean_problem_without_a_definite_trajectory_is_told_from_one_that_rou
 
 
 def test_the_readme_shows_the_stored_figures_and_they_are_passed():
-    """Written by `python -m harness.selftest.figures`, from one run of the command."""
+    """Written by `python -m lockstep.harness.selftest.figures`, from one run of the command."""
     told = stored()
     assert report.passed(told)
     assert told["clean"]["alarms"]["trials"] >= 2000

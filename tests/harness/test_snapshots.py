@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from syrupy.extensions.json import JSONSnapshotExtension
 
-from harness.cli import main
-from harness.report import changes, junit, markdown, summary, terminal
+from lockstep.cli import main
+from lockstep.harness.report import changes, junit, markdown, summary, terminal
 from tests.documents import small
 
 FIGURE = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]\d+)?%?(?![\w.])")

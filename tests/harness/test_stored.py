@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from harness.cli import main
-from harness.report import stored
-from harness.report.document import dumps
-from harness.report.stored import ReportError, load
+from lockstep.cli import main
+from lockstep.harness.report import stored
+from lockstep.harness.report.document import dumps
+from lockstep.harness.report.stored import ReportError, load
 from tests.documents import EXAMPLE, example, small
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from harness.report.thin import STRETCHES, extremes
+from lockstep.harness.report.thin import STRETCHES, extremes
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 2 * STRETCHES])

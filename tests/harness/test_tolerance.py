@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from backends.problem import DTYPES
-from harness.tolerance import FIXED, Tolerance, ToleranceError, choose
+from lockstep.backends.problem import DTYPES
+from lockstep.harness.core.tolerance import FIXED, Tolerance, ToleranceError, choose
 
 
 @pytest.mark.parametrize("name", ["rtol", "atol"])

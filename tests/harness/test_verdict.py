@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from harness.verdict import Verdict, combine
+from lockstep.harness.core.verdict import Verdict, combine
 
 
 def test_nothing_is_inconclusive():

@@ -10,11 +10,11 @@ import time
 import numpy as np
 import pytest
 
-import backends
-from harness.problems import find
-from harness.processes import ahead
-from harness.verdict import Verdict
-from harness.workers import in_background, in_process, side_by_side
+from lockstep import backends
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.problems import find
+from lockstep.harness.runs.processes import ahead
+from lockstep.harness.runs.workers import in_background, in_process, side_by_side
 from tests.conftest import BACKENDS
 
 
@@ -91,7 +91,7 @@ def test_processes_that_get_no_problem_end_with_their_context():
 @pytest.mark.parametrize("seconds", [0.5, 2])
 def test_an_interrupt_is_told_in_one_word(seconds):
     """Ctrl-C goes to every process of the terminal; those that still import a framework print no traceback."""
-    command = [sys.executable, "-m", "harness", "verify", "seed"]
+    command = [sys.executable, "-m", "lockstep", "verify", "seed"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, start_new_session=True, **pipes) as process:
         time.sleep(seconds)
@@ -104,7 +104,7 @@ def test_an_interrupt_is_told_in_one_word(seconds):
 
 def test_what_starts_processes_imports_little():
     """They are started first; what this module imports they would wait for."""
-    code = "import sys, harness.processes; print(sorted({'numpy', 'rich', 'jsonschema'} & set(sys.modules)))"
+    code = "import sys, lockstep.harness.runs.processes; print(sorted({'numpy', 'rich', 'jsonschema'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
@@ -122,7 +122,7 @@ def test_work_in_the_background_gives_its_result_or_its_error():
 
 
 def test_an_interrupted_process_does_not_wait_for_work_in_the_background():
-    code = "import time; from harness.workers import in_background; in_background(lambda: time.sleep(60)); raise KeyboardInterrupt"
+    code = "import time; from lockstep.harness.runs.workers import in_background; in_background(lambda: time.sleep(60)); raise KeyboardInterrupt"
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=50)
     assert done.returncode != 0

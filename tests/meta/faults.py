@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from backends.numpy_vjp.backend import NumPyBackend
-from backends.problem import Batching
+from lockstep.backends.numpy_vjp.backend import NumPyBackend
+from lockstep.backends.problem import Batching
 from tests.meta.stepwise import StepwiseTrainer
 
 
@@ -20,7 +20,7 @@ class MeanForSum(StepwiseTrainer):
     """Averages where the problem says sum (or sums where it says mean): loss and gradient off by n."""
 
     def __init__(self, problem):
-        from backends.problem import Loss
+        from lockstep.backends.problem import Loss
 
         other = {"sum": "mean", "mean": "sum"}[problem.loss.args["reduction"]]
         super().__init__(problem.replace(loss=Loss("squared_error", reduction=other)))

@@ -8,9 +8,9 @@ import dataclasses
 
 import numpy as np
 
-from backends.numpy_vjp.backend import NumPyTrainer
-from backends.numpy_vjp.function import Function
-from backends.problem import Average, Batching, Layer, Loss, Optimizer, Schedule
+from lockstep.backends.numpy_vjp.backend import NumPyTrainer
+from lockstep.backends.numpy_vjp.function import Function
+from lockstep.backends.problem import Average, Batching, Layer, Loss, Optimizer, Schedule
 from tests.conftest import square_problem
 from tests.meta.stepwise import StepwiseTrainer
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from backends.numpy_vjp.backend import NumPyTrainer
-from backends.problem import Average, Penalty, Schedule
+from lockstep.backends.numpy_vjp.backend import NumPyTrainer
+from lockstep.backends.problem import Average, Penalty, Schedule
 from tests.meta.stepwise import StepwiseTrainer
 
 

@@ -1,7 +1,7 @@
 """The NumPy trainer by its chain alone: whatever a fault overrides of a step, `fit` does as well."""
 
-from backends.numpy_vjp.backend import NumPyTrainer
-from harness.run import StepByStep
+from lockstep.backends.numpy_vjp.backend import NumPyTrainer
+from lockstep.harness.runs.free_run import StepByStep
 
 
 class StepwiseTrainer(NumPyTrainer):

@@ -2,16 +2,16 @@
 
 import pytest
 
-import harness
-from backends.numpy_vjp.backend import NumPyTrainer
-from backends.problem import Batching
-from harness.verdict import Verdict
+import lockstep
+from lockstep.backends.numpy_vjp.backend import NumPyTrainer
+from lockstep.backends.problem import Batching
+from lockstep.harness.core.verdict import Verdict
 from tests.conftest import square_problem
 from tests.meta import faults
 
 
 def judged(fault, dtype, backends=("numpy",)):
-    return harness.verify(square_problem(), backends=[*backends, faults.Broken(fault)], dtypes=[dtype])
+    return lockstep.verify(square_problem(), backends=[*backends, faults.Broken(fault)], dtypes=[dtype])
 
 
 def test_a_second_healthy_backend_agrees():
@@ -57,5 +57,5 @@ def test_the_census_names_what_parted():
 def test_faults_of_minibatches_are_caught(fault):
     """The same rows in another order: each epoch's sum of gradients would hide it, each step's loss does not."""
     problem = square_problem(batching=Batching(size=5, shuffle=1))
-    result = harness.verify(problem, backends=["numpy", faults.Broken(fault)])
+    result = lockstep.verify(problem, backends=["numpy", faults.Broken(fault)])
     assert result.verdict is (Verdict.AGREE if fault is NumPyTrainer else Verdict.DIFFER)

@@ -2,12 +2,12 @@
 
 import pytest
 
-import harness
-from backends.numpy_vjp.backend import NumPyTrainer
-from backends.problem import Average, Batching, Penalty, Schedule
-from harness.conformance import CHECKS, Case, Nonconformity
-from harness.conformance.subject import Subject
-from harness.verdict import Verdict
+import lockstep
+from lockstep.backends.numpy_vjp.backend import NumPyTrainer
+from lockstep.backends.problem import Average, Batching, Penalty, Schedule
+from lockstep.harness.conformance import CHECKS, Case, Nonconformity
+from lockstep.harness.conformance.subject import Subject
+from lockstep.harness.core.verdict import Verdict
 from tests.conftest import square_problem
 from tests.meta.faults import Broken
 from tests.meta.step_faults import CONTINUATION_FAULTS, STEP_FAULTS, UpdatesBetween
@@ -23,7 +23,7 @@ PROBLEM = square_problem(
 
 
 def judged(fault, dtype):
-    return harness.verify(PROBLEM, backends=["numpy", Broken(fault)], dtypes=[dtype])
+    return lockstep.verify(PROBLEM, backends=["numpy", Broken(fault)], dtypes=[dtype])
 
 
 def test_the_healthy_trainer_agrees(dtype):

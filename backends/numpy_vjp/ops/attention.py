@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.numpy_vjp.function import Function, Vjp
-from backends.numpy_vjp.ops.softmax import softmax
-from backends.numpy_vjp.special import like, sqrt
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.function import Function, Vjp
+from lockstep.backends.numpy_vjp.ops.softmax import softmax
+from lockstep.backends.numpy_vjp.special import like, sqrt
+from lockstep.backends.problem import Array
 
 
 def _split(x: Array, heads: int) -> tuple[Array, ...]:

@@ -8,8 +8,8 @@ from operator import add
 
 import numpy as np
 
-from backends.numpy_vjp.function import Function, Param, Vjp
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.function import Function, Param, Vjp
+from lockstep.backends.problem import Array
 
 
 def residual(branches: Sequence[Function]) -> Function:

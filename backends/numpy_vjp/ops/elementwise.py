@@ -10,10 +10,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from backends.numpy_vjp.function import Function, Vjp
-from backends.numpy_vjp.special import bell, is_smooth, like, negative_part, normal_cdf, pi, through
-from backends.numpy_vjp.special import sqrt as root
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.function import Function, Vjp
+from lockstep.backends.numpy_vjp.special import (
+    bell,
+    is_smooth,
+    like,
+    negative_part,
+    normal_cdf,
+    pi,
+    through,
+)
+from lockstep.backends.numpy_vjp.special import sqrt as root
+from lockstep.backends.problem import Array
 
 Formula = Callable[[Array], Array]
 

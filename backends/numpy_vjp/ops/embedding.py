@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.numpy_vjp.function import Function, Vjp
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.function import Function, Vjp
+from lockstep.backends.problem import Array
 
 
 @Function

@@ -1,6 +1,6 @@
 """Losses of one element: rows of a formula and its derivative in the prediction, summed or averaged.
 
-The targets y are constants. Formulas and kinks as `backends.ops.LOSSES` states them.
+The targets y are constants. Formulas and kinks as `lockstep.backends.ops.LOSSES` states them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from backends.numpy_vjp.function import Function, Vjp
-from backends.numpy_vjp.ops.elementwise import sigmoid, softplus
-from backends.numpy_vjp.ops.softmax import log_softmax, softmax
-from backends.numpy_vjp.special import like, log, through
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.function import Function, Vjp
+from lockstep.backends.numpy_vjp.ops.elementwise import sigmoid, softplus
+from lockstep.backends.numpy_vjp.ops.softmax import log_softmax, softmax
+from lockstep.backends.numpy_vjp.special import like, log, through
+from lockstep.backends.problem import Array
 
 Formula = Callable[[Array, Array], Array]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.numpy_vjp.function import Function, Vjp
-from backends.numpy_vjp.ops.windows import at, offsets, pad, slide, unpad
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.function import Function, Vjp
+from lockstep.backends.numpy_vjp.ops.windows import at, offsets, pad, slide, unpad
+from lockstep.backends.problem import Array
 
 
 def _windows(x: Array, size: int, stride: int) -> Array:

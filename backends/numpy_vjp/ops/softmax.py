@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.numpy_vjp.function import Function, Vjp
-from backends.numpy_vjp.special import largest
-from backends.problem import Array
+from lockstep.backends.numpy_vjp.function import Function, Vjp
+from lockstep.backends.numpy_vjp.special import largest
+from lockstep.backends.problem import Array
 
 
 def _shifted(x: Array) -> Array:

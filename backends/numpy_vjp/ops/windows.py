@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from backends.problem import Array
+from lockstep.backends.problem import Array
 
 
 def pad(x: Array, padding: int, value: float = 0.0) -> Array:

@@ -14,8 +14,8 @@ import autograd.numpy as np
 from autograd.scipy.special import erfc
 from autograd.tracer import getval
 
-from backends.ops import Args
-from backends.problem import Array
+from lockstep.backends.ops import Args
+from lockstep.backends.problem import Array
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from backends.problem import Problem
-from backends.protocol import Trainer, Unsupported, unsupported
+from lockstep.backends.problem import Problem
+from lockstep.backends.protocol import Trainer, Unsupported, unsupported
 from lockstep_autograd.activations import ACTIVATIONS
 from lockstep_autograd.averages import AVERAGES
 from lockstep_autograd.clips import CLIPS

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from backends.ops import Args
-from backends.problem import Arrays
+from lockstep.backends.ops import Args
+from lockstep.backends.problem import Arrays
 
 
 def _by_norm(grads: Arrays, args: Args) -> Arrays:

@@ -9,7 +9,7 @@ from typing import Any
 import autograd.numpy as np
 from autograd.tracer import getval
 
-from backends.problem import Array, Arrays, Placed
+from lockstep.backends.problem import Array, Arrays, Placed
 from lockstep_autograd.activations import ACTIVATIONS
 
 

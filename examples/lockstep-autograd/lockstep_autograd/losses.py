@@ -8,8 +8,8 @@ from typing import Any
 
 import autograd.numpy as np
 
-from backends.ops import Args
-from backends.problem import Array, Arrays, Loss, Problem
+from lockstep.backends.ops import Args
+from lockstep.backends.problem import Array, Arrays, Loss, Problem
 from lockstep_autograd.activations import log_softmax, softplus
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from backends.ops import Args
-from backends.problem import Array, Arrays, Optimizer
+from lockstep.backends.ops import Args
+from lockstep.backends.problem import Array, Arrays, Optimizer
 
 Kept = dict[str, Array]
 Rule = Callable[[Args, Array, Kept, int, float], tuple[Array, Kept]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from backends.ops import Args
+from lockstep.backends.ops import Args
 
 
 def _piecewise(t: int, args: Args) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from autograd.extend import defvjp, primitive
 
-from backends.problem import Array, Arrays
+from lockstep.backends.problem import Array, Arrays
 
 
 @primitive

@@ -1,4 +1,4 @@
-"""The trainer: the methods of `backends.protocol.Trainer`.
+"""The trainer: the methods of `lockstep.backends.protocol.Trainer`.
 
 Its state is a `Snapshot` whose arrays are never changed in place: a step makes new ones. Reading and writing it is copying.
 """
@@ -12,8 +12,8 @@ import numpy as np
 from autograd import value_and_grad
 from autograd.tracer import getval
 
-from backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
-from backends.protocol import NOTHING, Recording, Snapshot, Trace, select
+from lockstep.backends.problem import UNCLIPPED, Array, Arrays, Batch, Batches, Problem
+from lockstep.backends.protocol import NOTHING, Recording, Snapshot, Trace, select
 from lockstep_autograd.averages import AVERAGES, STARTS
 from lockstep_autograd.clips import CLIPS
 from lockstep_autograd.layers import Pass, chain, forward

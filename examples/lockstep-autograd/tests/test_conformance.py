@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from autograd import grad
 
-import harness
-from backends.protocol import Unsupported
-from harness.conformance import CHECKS, cases, check_backend
-from harness.problems import find
+import lockstep
+from lockstep.backends.protocol import Unsupported
+from lockstep.harness.conformance import CHECKS, cases, check_backend
+from lockstep.harness.problems import find
 from lockstep_autograd import optimizers
 from lockstep_autograd.backend import AutogradBackend
 
@@ -29,10 +29,10 @@ def test_all_but_the_twins_is_checked_on_every_problem():
     "name", ["seed", *(pytest.param(one, marks=pytest.mark.sweep) for one in ("batch-norm", "accumulated"))]
 )
 def test_it_agrees_with_the_others(name):
-    result = harness.verify(name, backends=["numpy", "torch", "jax", AutogradBackend()])
-    assert result.verdict is harness.Verdict.AGREE, result.census()
+    result = lockstep.verify(name, backends=["numpy", "torch", "jax", AutogradBackend()])
+    assert result.verdict is lockstep.Verdict.AGREE, result.census()
     assert len(result.runs) == 8
-    assert {run.verdict for run in result.runs} == {harness.Verdict.AGREE}
+    assert {run.verdict for run in result.runs} == {lockstep.Verdict.AGREE}
 
 
 def test_what_it_has_not_is_refused_with_the_reason():
@@ -46,7 +46,7 @@ def test_a_fault_is_found_and_named(monkeypatch):
         optimizers.OPTIMIZERS, "adam", lambda a, g, kept, t, rate: adam(a, g, kept, 10**6, rate)
     )
     assert check_backend(AutogradBackend()).failed == ("agrees",)
-    found = harness.diagnose("adam", AutogradBackend(), others=["numpy"])
+    found = lockstep.diagnose("adam", AutogradBackend(), others=["numpy"])
     assert found.explanation.does == "leaves both bias corrections out"
 
 

@@ -3,10 +3,14 @@
 ``check_optimizer`` makes all checks and gives an `OptimizerReport`; ``optimizer_cases`` gives them one by one, for a test suite.
 """
 
-from harness.conformance.optimizers.case import OptimizerCase, optimizer_cases
-from harness.conformance.optimizers.check import OptimizerCheck
-from harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
-from harness.conformance.optimizers.report import OptimizerOutcome, OptimizerReport, check_optimizer
+from lockstep.harness.conformance.optimizers.case import OptimizerCase, optimizer_cases
+from lockstep.harness.conformance.optimizers.check import OptimizerCheck
+from lockstep.harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
+from lockstep.harness.conformance.optimizers.report import (
+    OptimizerOutcome,
+    OptimizerReport,
+    check_optimizer,
+)
 
 __all__ = [
     "OPTIMIZER_CHECKS",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.adoption import OptimizerSide
-from backends.problem import Arrays
-from harness.conformance.optimizers import courses
-from harness.conformance.optimizers.courses import Course
-from harness.conformance.optimizers.pair import Found, Pair
-from harness.conformance.optimizers.running import Path, path
-from harness.conformance.optimizers.sides import side_of
-from harness.verdict import Verdict
+from lockstep.backends.adoption import OptimizerSide
+from lockstep.backends.problem import Arrays
+from lockstep.harness.conformance.optimizers import sequences as courses
+from lockstep.harness.conformance.optimizers.pair import Found, Pair
+from lockstep.harness.conformance.optimizers.running import Path, path
+from lockstep.harness.conformance.optimizers.sequences import Course
+from lockstep.harness.conformance.optimizers.sides import side_of
+from lockstep.harness.core.verdict import Verdict
 
 SAVED = 5
 """The update after which a state is saved."""

@@ -6,15 +6,15 @@ import unittest
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from backends.problem import DTYPES
-from harness.conformance.check import Nonconformity
-from harness.conformance.optimizers.check import OptimizerCheck
-from harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
-from harness.conformance.optimizers.courses import SHAPES, Shapes
-from harness.conformance.optimizers.explain import explain
-from harness.conformance.optimizers.pair import Found, Pair
-from harness.explain import Confirmed
-from harness.verdict import Verdict
+from lockstep.backends.problem import DTYPES
+from lockstep.harness.conformance.check import Nonconformity
+from lockstep.harness.conformance.optimizers.check import OptimizerCheck
+from lockstep.harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
+from lockstep.harness.conformance.optimizers.explain import explain
+from lockstep.harness.conformance.optimizers.pair import Found, Pair
+from lockstep.harness.conformance.optimizers.sequences import SHAPES, Shapes
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.diagnose.explain import Confirmed
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.conformance.optimizers.courses import Make
-from harness.conformance.optimizers.pair import Found, Pair, Raised
-from harness.run import RAISED, describe
-from harness.verdict import Verdict
+from lockstep.harness.conformance.optimizers.pair import Found, Pair, Raised
+from lockstep.harness.conformance.optimizers.sequences import Make
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.runs.free_run import RAISED, describe
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from harness.conformance.optimizers import alone, courses
-from harness.conformance.optimizers.check import OptimizerCheck, compared
+from lockstep.harness.conformance.optimizers import alone
+from lockstep.harness.conformance.optimizers import sequences as courses
+from lockstep.harness.conformance.optimizers.check import OptimizerCheck, compared
 
 OPTIMIZER_CHECKS = (
     OptimizerCheck(

@@ -1,6 +1,6 @@
 """What one side does otherwise: hypotheses, each tested by making the other side do it, on every course.
 
-Of one of the catalogue the formula is known, and all that is known to go wrong with it is tried (`harness.explanations`).
+Of one of the catalogue the formula is known, and all that is known to go wrong with it is tried (`lockstep.harness.diagnose.explanations`).
 What one of the frameworks' own states by its class and arguments is such a formula, if it is found to follow it. Of any two,
 what can be read off their updates.
 """
@@ -13,18 +13,18 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from backends.adoption import OptimizerSide
-from backends.problem import CONSTANT, Optimizer, Schedule
-from harness.conformance.optimizers.checks import COURSES
-from harness.conformance.optimizers.guesses import guesses
-from harness.conformance.optimizers.pair import Pair
-from harness.conformance.optimizers.room import apart, measured
-from harness.conformance.optimizers.running import PLAIN, Alteration
-from harness.conformance.optimizers.sides import side_of
-from harness.conformance.problems import square
-from harness.explain import Confirmed
-from harness.explanations import EXPLANATIONS, variants_of
-from harness.run import RAISED
+from lockstep.backends.adoption import OptimizerSide
+from lockstep.backends.problem import CONSTANT, Optimizer, Schedule
+from lockstep.harness.conformance.optimizers.checks import COURSES
+from lockstep.harness.conformance.optimizers.guesses import guesses
+from lockstep.harness.conformance.optimizers.limits import apart, measured
+from lockstep.harness.conformance.optimizers.pair import Pair
+from lockstep.harness.conformance.optimizers.running import PLAIN, Alteration
+from lockstep.harness.conformance.optimizers.sides import side_of
+from lockstep.harness.conformance.problems import square
+from lockstep.harness.diagnose.explain import Confirmed
+from lockstep.harness.diagnose.explanations import EXPLANATIONS, variants_of
+from lockstep.harness.runs.free_run import RAISED
 
 SINGLE = "single precision"
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from backends.problem import Array, Arrays
-from backends.protocol import Snapshot
-from harness.conformance.optimizers import courses
-from harness.conformance.optimizers.pair import Pair
-from harness.conformance.optimizers.running import Alteration, Path
+from lockstep.backends.problem import Array, Arrays
+from lockstep.backends.protocol import Snapshot
+from lockstep.harness.conformance.optimizers import sequences as courses
+from lockstep.harness.conformance.optimizers.pair import Pair
+from lockstep.harness.conformance.optimizers.running import Alteration, Path
 
 ALIKE = {"float64": 1e-9, "float32": 1e-4}
 """How near quotients of updates are that are one number; running it decides."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backends.adoption import AdoptionError, OptimizerSide
-from backends.problem import Array
-from harness.conformance.optimizers.courses import SHAPES, Course, Make, Shapes
-from harness.conformance.optimizers.room import Apart, apart, measured
-from harness.conformance.optimizers.running import Alteration, Path, path
-from harness.conformance.optimizers.sides import side_of
-from harness.explain import Confirmed
-from harness.run import RAISED, describe
-from harness.verdict import Verdict
+from lockstep.backends.adoption import AdoptionError, OptimizerSide
+from lockstep.backends.problem import Array
+from lockstep.harness.conformance.optimizers.limits import Apart, apart, measured
+from lockstep.harness.conformance.optimizers.running import Alteration, Path, path
+from lockstep.harness.conformance.optimizers.sequences import SHAPES, Course, Make, Shapes
+from lockstep.harness.conformance.optimizers.sides import side_of
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.diagnose.explain import Confirmed
+from lockstep.harness.runs.free_run import RAISED, describe
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from backends.problem import DTYPES
-from harness.conformance.check import Nonconformity
-from harness.conformance.optimizers.case import OptimizerCase, optimizer_cases
-from harness.conformance.optimizers.check import OptimizerCheck
-from harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
-from harness.conformance.optimizers.courses import SHAPES, Shapes
-from harness.conformance.optimizers.explain import explain
-from harness.explain import Confirmed
-from harness.verdict import Verdict, combine
+from lockstep.backends.problem import DTYPES
+from lockstep.harness.conformance.check import Nonconformity
+from lockstep.harness.conformance.optimizers.case import OptimizerCase, optimizer_cases
+from lockstep.harness.conformance.optimizers.check import OptimizerCheck
+from lockstep.harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
+from lockstep.harness.conformance.optimizers.explain import explain
+from lockstep.harness.conformance.optimizers.sequences import SHAPES, Shapes
+from lockstep.harness.core.verdict import Verdict, combine
+from lockstep.harness.diagnose.explain import Confirmed
 
 FAILED = (Verdict.DIFFER, Verdict.ERROR)
 """What a check that was made can end with and not be kept."""
@@ -91,7 +91,7 @@ def check_optimizer(
     """Hold an optimizer to another one: the same gradients to both, the parameters compared after every update.
 
     Both are any of: an Optax transform; what makes a torch optimizer, or (optimizer, scheduler), of parameters; an
-    `Optimizer` of the catalogue, or (Optimizer, Schedule); an object with the methods of `backends.adoption.OptimizerSide`.
+    `Optimizer` of the catalogue, or (Optimizer, Schedule); an object with the methods of `lockstep.backends.adoption.OptimizerSide`.
 
     Args:
         ours: what is checked; the checks that are of one side alone are made of it.

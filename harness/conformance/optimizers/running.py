@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backends.adoption import OptimizerSide
-from backends.problem import Array, Arrays
-from backends.protocol import Snapshot, State
-from harness.adopted.measured import UPDATE
-from harness.conformance.optimizers.courses import Course
+from lockstep.backends.adoption import OptimizerSide
+from lockstep.backends.problem import Array, Arrays
+from lockstep.backends.protocol import Snapshot, State
+from lockstep.harness.adopt.measured import UPDATE
+from lockstep.harness.conformance.optimizers.sequences import Course
 
 Path = dict[str, Array]
 """(updates + 1, ...) for each parameter, the first entry the start."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-import backends
-from backends.adoption import AdoptionError, OptimizerSide
-from backends.errors import BackendUnavailableError, LockstepError
+from lockstep import backends
+from lockstep.backends.adoption import AdoptionError, OptimizerSide
+from lockstep.backends.errors import BackendUnavailableError, LockstepError
 
 
 def side_of(given: object) -> OptimizerSide:
@@ -34,8 +34,8 @@ def side_of(given: object) -> OptimizerSide:
         "no backend knows this as an optimizer",
         f"{type(given).__name__}: {given!r}"[:200],
         "give an Optax transform; a torch class with its arguments, functools.partial(torch.optim.Adam, lr=0.1); "
-        'one of the catalogue, backends.problem.Optimizer("adam", learning_rate=0.1); or an object with the methods '
-        "of backends.adoption.OptimizerSide",
+        'one of the catalogue, lockstep.backends.problem.Optimizer("adam", learning_rate=0.1); or an object with the methods '
+        "of lockstep.backends.adoption.OptimizerSide",
     )
 
 

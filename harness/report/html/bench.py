@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from harness.benchmark.tables import Table, groups, outcome, tables, where
-from harness.report import benchmark
-from harness.report.html.bench_plots import Plots
-from harness.report.html.writing import template
+from lockstep.harness.benchmark.tables import Table, groups, outcome, tables, where
+from lockstep.harness.report import benchmark
+from lockstep.harness.report.html.bench_plots import Plots
+from lockstep.harness.report.html.writing import template
 
 Document = dict[str, Any]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from harness.benchmark import units
-from harness.report.html import svg, text
+from lockstep.harness.benchmark import units
+from lockstep.harness.report.html import svg, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from harness.report import figures
-from harness.report.html import ledgers, values
-from harness.report.html.plots import Plots
-from harness.report.thin import shown_epochs
-from harness.verdict import Verdict
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.report import figures
+from lockstep.harness.report.html import ledgers, values
+from lockstep.harness.report.html.plots import Plots
+from lockstep.harness.report.thin import shown_epochs
 
 Row = dict[str, Any]
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from harness.report import attribution
-from harness.report.html.cases import View
-from harness.verdict import Verdict, combine
+from lockstep.harness.core.verdict import Verdict, combine
+from lockstep.harness.report import attribution
+from lockstep.harness.report.html.cases import View
 
 Row = dict[str, Any]
 

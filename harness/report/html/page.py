@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.report.facts import facts
-from harness.report.html import bench, cases, matrix
-from harness.report.html.plots import Plots, plotting
-from harness.report.html.writing import template
+from lockstep.harness.report.facts import facts
+from lockstep.harness.report.html import bench, cases, matrix
+from lockstep.harness.report.html.plots import Plots, plotting
+from lockstep.harness.report.html.writing import template
 
 Document = dict[str, Any]
 

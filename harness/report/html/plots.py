@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from backends.problem import Array
-from harness.report import figures
-from harness.report.html import svg, text
-from harness.report.thin import STRETCHES, extremes
+from lockstep.backends.problem import Array
+from lockstep.harness.report import figures
+from lockstep.harness.report.html import svg, text
+from lockstep.harness.report.thin import STRETCHES, extremes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from harness.report.html.cases import View
+    from lockstep.harness.report.html.cases import View
 
 WIDTH, HEIGHT = 4.6, 2.3
 """Inches, at 72 units each."""

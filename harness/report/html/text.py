@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from harness.report import figures
+from lockstep.harness.report import figures
 
 NAME, TEXT = 80, 2000
 """Characters of a name and of any other text that are shown."""

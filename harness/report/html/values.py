@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from backends.problem import Array
-from harness.distance import rank, ulps_between
+from lockstep.backends.problem import Array
+from lockstep.harness.core.distance import rank, ulps_between
 
 Row = dict[str, Any]
 

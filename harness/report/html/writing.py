@@ -7,8 +7,8 @@ from functools import cache
 import jinja2
 from markupsafe import Markup
 
-from harness.report import figures
-from harness.report.html import text
+from lockstep.harness.report import figures
+from lockstep.harness.report.html import text
 
 
 def template(name: str) -> jinja2.Template:
@@ -19,7 +19,7 @@ def template(name: str) -> jinja2.Template:
 @cache
 def _templates() -> jinja2.Environment:
     found = jinja2.Environment(
-        loader=jinja2.PackageLoader("harness.report.html", "templates"),
+        loader=jinja2.PackageLoader("lockstep.harness.report.html", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=text.shown,

@@ -8,11 +8,9 @@ import optax
 import torch
 from torch import nn
 
-import backends.jax_haiku
-import backends.numpy_vjp
-import backends.pytorch
-from backends.numpy_vjp import add, dot, mean_squared_loss, sgd
-from backends.numpy_vjp.tables import FUNCTIONS
+from lockstep.backends import jax_haiku, numpy_vjp, pytorch
+from lockstep.backends.numpy_vjp import add, dot, mean_squared_loss, sgd
+from lockstep.backends.numpy_vjp.tables import FUNCTIONS
 
 WIDTH = 4
 """Square on purpose: every hidden weight could be transposed."""
@@ -55,7 +53,7 @@ def perceptron(dtype=torch.float64, seed=0):
 
 def torch_side(optimizer="sgd", rate=0.1, *, module=None, loss=nn.functional.mse_loss, **settings):
     made, _ = optimizers(optimizer, rate)
-    return backends.pytorch.adopt(module or perceptron(), loss, made, **settings)
+    return pytorch.adopt(module or perceptron(), loss, made, **settings)
 
 
 def plain_params(dtype="float64"):
@@ -80,7 +78,7 @@ def jax_side(
 ):
     _, made = optimizers(optimizer, rate)
     with jax.enable_x64(dtype == "float64"):
-        return backends.jax_haiku.adopt(model, loss, transform or made, plain_params(dtype), **settings)
+        return jax_haiku.adopt(model, loss, transform or made, plain_params(dtype), **settings)
 
 
 def haiku_side(optimizer="sgd", rate=0.1):
@@ -92,7 +90,7 @@ def haiku_side(optimizer="sgd", rate=0.1):
     model = hk.without_apply_rng(hk.transform(forward))
     with jax.enable_x64(True):
         params = model.init(jax.random.PRNGKey(0), jnp.zeros((1, WIDTH), jnp.float64))
-        return backends.jax_haiku.adopt(model, squared, optimizers(optimizer, rate)[1], params, name="haiku")
+        return jax_haiku.adopt(model, squared, optimizers(optimizer, rate)[1], params, name="haiku")
 
 
 def numpy_side(rate=0.1):
@@ -107,4 +105,4 @@ def numpy_side(rate=0.1):
         (dot, "w2"),
         (add, "b2"),
     ]
-    return backends.numpy_vjp.adopt(chain, mean_squared_loss, sgd(rate), plain_params())
+    return numpy_vjp.adopt(chain, mean_squared_loss, sgd(rate), plain_params())

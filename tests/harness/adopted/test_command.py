@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from backends.adoption import AdoptionError
-from harness import adopted
-from harness.adopted.mapping_file import read
-from harness.adopted.remote import isolated
-from harness.cli import main
+from lockstep.backends.adoption import AdoptionError
+from lockstep.cli import main
+from lockstep.harness import adopt as adopted
+from lockstep.harness.adopt.remote import isolated
+from lockstep.harness.mapping.file import read
 
 SIDES = """
 from tests.harness.adopted import models
@@ -47,7 +47,7 @@ def other():
 
 ALONE = """
 import itertools
-from harness.adopted.factories import NEEDED
+from lockstep.harness.adopt.factories import NEEDED
 
 class Trainer:
     capabilities, generator = frozenset(), ""
@@ -101,7 +101,7 @@ def test_what_another_process_reads_and_yields(mine):
 
 
 def test_an_interpreter_that_cannot_be_one_says_so():
-    code = "import runpy, sys; sys.modules['harness.adopted.worker'] = None; runpy.run_module('harness.adopted.apart', None, '__main__')"
+    code = "import runpy, sys; sys.modules['lockstep.harness.adopt.worker'] = None; runpy.run_module('lockstep.harness.adopt.interpreter', None, '__main__')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

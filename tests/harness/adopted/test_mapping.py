@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.errors import LockstepError
-from harness.adopted import Link, Mapping, MappingError
-from harness.adopted.layouts import layouts, orbits
-from harness.adopted.mapping_file import dumps, read, save
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.adopt import Link, Mapping, MappingError
+from lockstep.harness.mapping.file import dumps, read, save
+from lockstep.harness.mapping.layouts import layouts, orbits
 
 FUSED = Mapping.of(
     {

@@ -15,14 +15,15 @@ import torch
 from flax import nnx
 from torch import nn
 
-import backends.jax_haiku
-from backends.adoption import AdoptionError, Given
-from backends.problem import Batch
-from harness import Verdict, adopted
-from harness.adopted.masks import masked, paired
-from harness.adopted.task import task_of
-from harness.adopted.training import sides_of
-from harness.cli import main
+from lockstep import Verdict
+from lockstep.backends import jax_haiku
+from lockstep.backends.adoption import AdoptionError, Given
+from lockstep.backends.problem import Batch
+from lockstep.cli import main
+from lockstep.harness import adopt as adopted
+from lockstep.harness.adopt.task import task_of
+from lockstep.harness.adopt.training import sides_of
+from lockstep.harness.mapping.masks import masked, paired
 from tests.harness.adopted import models
 from tests.harness.adopted.test_verification import sweep
 
@@ -86,7 +87,7 @@ class Equinox(equinox.Module):
 
 
 def adopt(model, params, **settings):
-    return backends.jax_haiku.adopt(model, models.squared, optax.adam(0.01), params, key=KEY, **settings)
+    return jax_haiku.adopt(model, models.squared, optax.adam(0.01), params, key=KEY, **settings)
 
 
 @functools.cache
@@ -215,7 +216,7 @@ def test_other_randomness_is_refused_with_the_remedy():
 
     with jax.enable_x64(True):
         sides = [
-            backends.jax_haiku.adopt(looped, models.squared, optax.sgd(0.1), {"w": np.ones((4, 1))}, key=one)
+            jax_haiku.adopt(looped, models.squared, optax.sgd(0.1), {"w": np.ones((4, 1))}, key=one)
             for one in (KEY, jax.random.PRNGKey(4))
         ]
     with pytest.raises(AdoptionError, match="random numbers that the others do not draw"):
@@ -280,7 +281,7 @@ def test_the_order_of_calls_is_told_by_function():
     assert result.verdict is Verdict.AGREE, result.census()
     task = task_of(sides, BATCHES, None, "")
     left, right = sides_of(["one", "two"], sides, [adopted.Mapping.of(_same(sides[0]))])
-    assert [one.places for one in paired(left, right, task.batches[0])] == [(0, 1), (1, 0)]
+    assert [one.places for one in paired(left, right, task.data[0])] == [(0, 1), (1, 0)]
 
 
 @pytest.mark.sweep

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-import backends.jax_haiku
-import backends.pytorch
-from harness import Verdict, adopted
+from lockstep import Verdict
+from lockstep.backends import jax_haiku, pytorch
+from lockstep.harness import adopt as adopted
 from tests.harness.adopted import models
 
 BATCHES = models.batches(3)
@@ -36,7 +36,7 @@ def test_names_that_mislead_are_not_believed():
     params = models.plain_params()
     crossed = {"w1": "w0", "b1": "b0", "w0": "w1", "b0": "b1", "w2": "w2", "b2": "b2"}
     with jax.enable_x64(True):
-        right = backends.jax_haiku.adopt(
+        right = jax_haiku.adopt(
             lambda p, x: models.plain({theirs: p[ours] for ours, theirs in crossed.items()}, x),
             models.squared,
             optax.sgd(0.1),
@@ -64,7 +64,7 @@ def test_what_is_alike_is_left_over_with_candidates():
             return self.a(x) + self.b(x)
 
     with jax.enable_x64(True):
-        right = backends.jax_haiku.adopt(
+        right = jax_haiku.adopt(
             lambda p, x: x @ p["u"] + p["s"] + x @ p["v"] + p["t"],
             models.squared,
             optax.sgd(0.1),
@@ -116,10 +116,10 @@ def test_gates_in_another_order_and_concatenated_matrices():
     model = hk.without_apply_rng(hk.transform(unroll))
     with jax.enable_x64(True):
         params = model.init(jax.random.PRNGKey(0), jnp.zeros((6, 4, 3), jnp.float64))
-        right = backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, name="haiku")
+        right = jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, name="haiku")
     module = Recurrent().double()
     made = torch.optim.SGD([one for one in module.parameters() if one.requires_grad], lr=0.1)
-    left = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    left = pytorch.adopt(module, nn.functional.mse_loss, made)
     found = adopted.find_mapping(left, right, batches)
     assert not found.open_parameters
     gates = [one.right_slice[-1] for one in found.links if one.left == "lstm.weight_hh_l0"]
@@ -149,7 +149,7 @@ def test_a_layout_that_is_not_known_yet_hides_nothing_else():
         }
         back = {ours if not turned else names[ours]: ours for ours in shapes}
         with jax.enable_x64(True):
-            return backends.jax_haiku.adopt(
+            return jax_haiku.adopt(
                 lambda p, x: normalised_classifier({back[name]: one for name, one in p.items()}, x),
                 lambda o, y: optax.softmax_cross_entropy_with_integer_labels(o, y).mean(),
                 optax.sgd(0.1),
@@ -180,9 +180,7 @@ def gated(names, order):
     shapes = (3, 10), (5, 10), (10,), (10,)
     params = {name: np.ones(shape) for name, shape in zip(names, shapes, strict=True)}
     with jax.enable_x64(True):
-        return backends.jax_haiku.adopt(
-            model, models.squared, optax.sgd(0.1), {**params, "head": np.ones((5, 1))}
-        )
+        return jax_haiku.adopt(model, models.squared, optax.sgd(0.1), {**params, "head": np.ones((5, 1))})
 
 
 @pytest.mark.parametrize(
@@ -215,7 +213,7 @@ def test_frozen_weights_are_laid_out_by_function():
     for one in (module[0].weight, module[2].weight):
         one.requires_grad_(False)
     made = torch.optim.SGD([one for one in module.parameters() if one.requires_grad], lr=0.1)
-    left = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    left = pytorch.adopt(module, nn.functional.mse_loss, made)
     params = models.plain_params()
     state = {"second": params.pop("w0"), "first": params.pop("w1")}
 
@@ -223,7 +221,7 @@ def test_frozen_weights_are_laid_out_by_function():
         return models.plain({**params, "w0": state["first"], "w1": state["second"]}, x), state
 
     with jax.enable_x64(True):
-        right = backends.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, state=state)
+        right = jax_haiku.adopt(model, models.squared, optax.sgd(0.1), params, state=state)
     found = adopted.find_mapping(left, right, models.batches())
     links = {(one.left, one.right, one.transpose) for one in found.links}
     assert links >= {("0.weight", "first", (1, 0)), ("2.weight", "second", (1, 0))}

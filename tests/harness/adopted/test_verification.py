@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import nn
 
-import backends.jax_haiku
-import backends.pytorch
-from backends.adoption import AdoptionError
-from harness import ParityError, Verdict, adopted
-from harness.adopted import Mapping, MappingError
-from harness.diagnosis import Kind
-from harness.manifest import manifest
-from harness.report.document import dumps, to_document
-from harness.schema import load
+from lockstep import ParityError, Verdict
+from lockstep.backends import jax_haiku, pytorch
+from lockstep.backends.adoption import AdoptionError
+from lockstep.harness import adopt as adopted
+from lockstep.harness.adopt import Mapping, MappingError
+from lockstep.harness.diagnose.diagnosis import Kind
+from lockstep.harness.documents.schema import load
+from lockstep.harness.environment.manifest import manifest
+from lockstep.harness.report.document import dumps, to_document
 from tests.harness.adopted import models
 
 BATCHES = models.batches()
@@ -170,7 +170,7 @@ def test_what_is_frozen_on_one_side_alone(stopped, turned):
     module = models.perceptron()
     module[0].bias.requires_grad_(False)
     made = torch.optim.SGD([one for one in module.parameters() if one.requires_grad], lr=0.1)
-    left = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    left = pytorch.adopt(module, nn.functional.mse_loss, made)
     frozen = lambda p, x: models.plain({**p, "b0": jax.lax.stop_gradient(p["b0"])}, x)  # noqa: E731
     sides = [left, models.jax_side(model=frozen if stopped else models.plain)]
     mapping = Mapping.of(models.NAMES)
@@ -216,10 +216,10 @@ def test_decay_of_what_has_no_gradient_is_named():
     params = {**models.plain_params(), "u": np.ones((2, 1)), "v": np.ones(1)}
     module = Unused()
     made = torch.optim.AdamW(module.parameters(), lr=0.1, weight_decay=0.1)
-    left = backends.pytorch.adopt(module, nn.functional.mse_loss, made)
+    left = pytorch.adopt(module, nn.functional.mse_loss, made)
     with jax.enable_x64(True):
         transform = optax.adamw(0.1, weight_decay=0.1)
-        right = backends.jax_haiku.adopt(models.plain, models.squared, transform, params)
+        right = jax_haiku.adopt(models.plain, models.squared, transform, params)
     _, found = told(left, right, mapping=None)
     assert found.first.step == 0
     assert found.first.name in ("update/unused.bias", "update/unused.weight")
@@ -391,7 +391,7 @@ def test_the_running_variance_of_n_numbers_is_named():
 
     shapes = {"w0": (4, 4), "b0": (4,), "s": (4,), "o": (4,), "w1": (4, 1), "b1": (1,)}
     with jax.enable_x64(True):
-        right = backends.jax_haiku.adopt(
+        right = jax_haiku.adopt(
             model,
             models.squared,
             optax.sgd(0.1),

@@ -5,11 +5,11 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from harness import bundle
-from harness.adopted.mapping import Mapping
-from harness.adopted.mapping_file import save
-from harness.cli import main
-from harness.schema import load as schema
+from lockstep.cli import main
+from lockstep.harness import bundle
+from lockstep.harness.documents.schema import load as schema
+from lockstep.harness.mapping.file import save
+from lockstep.harness.mapping.mapping import Mapping
 from tests.harness.adopted import models
 
 SIDES = """

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-import harness
-from backends import jax_haiku, pytorch
-from backends.adoption import AdoptionError
-from backends.errors import LockstepError
-from harness import bundle
-from harness.adopted.mapping import MappingError
-from harness.adopted_bundle import recording
-from harness.bundle import BundleError
-from harness.problems import find
-from harness.recording import MACHINE
-from harness.verdict import Verdict
+import lockstep
+from lockstep.backends import jax_haiku, pytorch
+from lockstep.backends.adoption import AdoptionError
+from lockstep.backends.errors import LockstepError
+from lockstep.harness import bundle
+from lockstep.harness.bundle import BundleError
+from lockstep.harness.bundle.adopted import recording
+from lockstep.harness.bundle.recording import MACHINE
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.mapping.mapping import MappingError
+from lockstep.harness.problems import find
 from tests.harness.adopted import models
 
 MOMENTS = {"parameters_at": [0, 3, "last"], "stages_at": [0, 2, "last"]}
@@ -27,7 +27,7 @@ STEPS = 6
 
 
 def recorded(path, trainer, **options):
-    return harness.record_adopted(path, trainer, models.batches(), **{**MOMENTS, **options})
+    return lockstep.record_adopted(path, trainer, models.batches(), **{**MOMENTS, **options})
 
 
 def verdicts(result):
@@ -43,7 +43,7 @@ def told(result):
 def test_the_same_code_agrees_with_what_it_recorded_to_the_bit(path, side):
     trainer = side("adam")
     made = recorded(path, trainer)
-    result = harness.replay_adopted(path, trainer, models.batches())
+    result = lockstep.replay_adopted(path, trainer, models.batches())
     assert result.verdict is Verdict.AGREE, result.census()
     assert max(one.differing for one in result.comparisons) == 0
     wanted = {"inputs", "loss", "stages of step 0", "stages of step 2", "stages of step 5"}
@@ -69,7 +69,7 @@ def test_it_holds_no_batch_and_no_code(path):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_another_framework_replays_under_a_mapping(path, optimizer):
     recorded(path, models.torch_side(optimizer))
-    result = harness.replay_adopted(path, models.jax_side(optimizer), models.batches(), mapping=models.NAMES)
+    result = lockstep.replay_adopted(path, models.jax_side(optimizer), models.batches(), mapping=models.NAMES)
     assert result.verdict is Verdict.AGREE, result.census()
     assert max(one.differing for one in result.comparisons) > 0
     updates = {row.step: row for row in told(result).ledger.rows if row.name == "update/0.weight"}
@@ -80,7 +80,7 @@ def test_another_framework_replays_under_a_mapping(path, optimizer):
 
 def test_another_learning_rate_is_found_at_its_step_and_stage(path):
     recorded(path, models.torch_side("adam"))
-    result = harness.replay_adopted(path, models.torch_side("adam", rate=0.1 * (1 + 1e-6)), models.batches())
+    result = lockstep.replay_adopted(path, models.torch_side("adam", rate=0.1 * (1 + 1e-6)), models.batches())
     assert result.verdict is Verdict.DIFFER
     assert verdicts(result)["inputs"] is verdicts(result)["0.weight after 0 steps"] is Verdict.AGREE
     sentence = told(result).sentence
@@ -95,7 +95,7 @@ def test_another_epsilon_shows_in_a_late_step_too(path):
         models.perceptron(), nn.functional.mse_loss, lambda p: torch.optim.Adam(p, lr=0.1, eps=eps)
     )
     recorded(path, made(1e-8), stages_at=["last"], parameters_at=())
-    found = told(harness.replay_adopted(path, made(1e-7), models.batches()))
+    found = told(lockstep.replay_adopted(path, made(1e-7), models.batches()))
     assert (found.kind, found.first.step, found.first.kind) == ("local", 5, "update")
 
 
@@ -103,7 +103,7 @@ def test_another_forward_pass_is_found_in_its_module(path):
     recorded(path, models.torch_side())
     wrong = models.perceptron()
     wrong[3] = nn.Hardtanh()
-    found = told(harness.replay_adopted(path, models.torch_side(module=wrong), models.batches()))
+    found = told(lockstep.replay_adopted(path, models.torch_side(module=wrong), models.batches()))
     assert (found.first.step, found.first.name) == (0, "forward/3")
 
 
@@ -111,7 +111,7 @@ def test_another_batch_is_found_at_its_step(path):
     recorded(path, models.torch_side())
     batches = models.batches()
     batches[4] = batches[4][0] * (1 + 1e-9), batches[4][1]
-    result = harness.replay_adopted(path, models.torch_side(), batches)
+    result = lockstep.replay_adopted(path, models.torch_side(), batches)
     inputs = next(one for one in result.comparisons if one.quantity == "inputs")
     assert inputs.verdict is Verdict.DIFFER
     assert inputs.reason == "batches: others than were recorded, first at step 4"
@@ -123,7 +123,7 @@ def test_another_batch_is_found_at_its_step(path):
 def test_too_few_batches_and_another_order_are_other_batches(path):
     recorded(path, models.torch_side(), stages_at=())
     for batches, step in ((models.batches()[:5], 5), (models.batches()[::-1], 0)):
-        result = harness.replay_adopted(path, models.torch_side(), batches)
+        result = lockstep.replay_adopted(path, models.torch_side(), batches)
         (inputs, *_) = result.comparisons
         assert inputs.first_failing == (step,)
 
@@ -132,7 +132,7 @@ def test_it_starts_where_the_recorded_one_did(path):
     """Another version may draw its initial parameters otherwise."""
     recorded(path, models.torch_side())
     other = models.torch_side(module=models.perceptron(seed=1))
-    result = harness.replay_adopted(path, other, models.batches())
+    result = lockstep.replay_adopted(path, other, models.batches())
     assert result.verdict is Verdict.AGREE
     assert max(one.differing for one in result.comparisons) == 0
 
@@ -141,9 +141,9 @@ def test_without_the_start_another_one_differs(path):
     held = recorded(path, models.torch_side(), data=False, machine=False, parameters_at=(), stages_at=())
     assert held.task.start is None
     assert not set(MACHINE) & set(held.environment)
-    assert harness.replay_adopted(path, models.torch_side(), models.batches()).verdict is Verdict.AGREE
+    assert lockstep.replay_adopted(path, models.torch_side(), models.batches()).verdict is Verdict.AGREE
     other = models.torch_side(module=models.perceptron(seed=1))
-    result = harness.replay_adopted(path, other, models.batches())
+    result = lockstep.replay_adopted(path, other, models.batches())
     assert "initial/0.bias: other values than were recorded" in result.comparisons[0].reason
 
 
@@ -159,14 +159,14 @@ def test_trees_buffers_and_schedulers_are_kept(path):
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.standard_normal(shape)  # noqa: E731
     batches = [({"a": draw(5, 3), "b": {"c": draw(5, 1)}}, draw(5, 1)) for _ in range(4)]
-    harness.record_adopted(path, side(), batches, stages_at=[0, 3])
-    result = harness.replay_adopted(path, side(), batches)
+    lockstep.record_adopted(path, side(), batches, stages_at=[0, 3])
+    result = lockstep.replay_adopted(path, side(), batches)
     assert result.verdict is Verdict.AGREE
     assert "1.running_var" in verdicts(result)
-    found = told(harness.replay_adopted(path, side(momentum=0.2), batches))
+    found = told(lockstep.replay_adopted(path, side(momentum=0.2), batches))
     assert found.first.name == "buffers/1.running_mean"
     batches[2][0]["b"]["c"][0] += 1
-    assert harness.replay_adopted(path, side(), batches).comparisons[0].first_failing == (2,)
+    assert lockstep.replay_adopted(path, side(), batches).comparisons[0].first_failing == (2,)
 
 
 def test_an_optimizer_that_keeps_bfloat16_and_counts_survives(path):
@@ -175,7 +175,7 @@ def test_an_optimizer_that_keeps_bfloat16_and_counts_survives(path):
     state = bundle.load(path).runs[0].stages[2]
     kept = {str(value.dtype) for name, value in state.items() if name.startswith("state/optimizer/")}
     assert kept == {"bfloat16", "float64", "int32"}
-    result = harness.replay_adopted(path, side, models.batches())
+    result = lockstep.replay_adopted(path, side, models.batches())
     assert result.verdict is Verdict.AGREE, result.census()
     assert max(one.differing for one in result.comparisons) == 0
     assert told(result).ledger.rows[-1].verdict is Verdict.AGREE, "the optimizer's state was written"
@@ -186,8 +186,8 @@ def test_a_parameter_may_have_any_name(path):
     model = lambda p, x: x @ p["count"] + p["a b/ä"]  # noqa: E731
     side = lambda rate=0.1: jax_haiku.adopt(model, models.squared, optax.sgd(rate), params)  # noqa: E731
     recorded(path, side())
-    assert harness.replay_adopted(path, side(), models.batches()).verdict is Verdict.AGREE
-    found = told(harness.replay_adopted(path, side(0.1 * (1 + 1e-15)), models.batches()))
+    assert lockstep.replay_adopted(path, side(), models.batches()).verdict is Verdict.AGREE
+    found = told(lockstep.replay_adopted(path, side(0.1 * (1 + 1e-15)), models.batches()))
     assert found.verdict is Verdict.AGREE, "the gradient of `count` is no count: rounding passes"
 
 
@@ -199,9 +199,9 @@ def seeded(seed):
 def test_random_numbers_are_those_of_the_recorded_seed_or_refused(path):
     held = recorded(path, seeded(3))
     assert held.task.generator == "torch, seed 3"
-    assert harness.replay_adopted(path, seeded(3), models.batches()).verdict is Verdict.AGREE
+    assert lockstep.replay_adopted(path, seeded(3), models.batches()).verdict is Verdict.AGREE
     with pytest.raises(AdoptionError, match="recorded 'torch, seed 3', here torch, seed 4"):
-        harness.replay_adopted(path, seeded(4), models.batches())
+        lockstep.replay_adopted(path, seeded(4), models.batches())
     with pytest.raises(AdoptionError, match="draws random numbers"):
         recorded(path, seeded(None))
     assert recorded(path, models.torch_side(seed=3)).task.generator == "", "it draws none"
@@ -260,13 +260,13 @@ def test_a_trainer_that_does_not_fit_is_refused(path):
     recorded(path, models.torch_side())
     wide = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1)).double()
     with pytest.raises(BundleError, match=r"'0\.bias': recorded \(4,\), here \(5,\).*and 3 others"):
-        harness.replay_adopted(path, models.torch_side(module=wide), models.batches())
+        lockstep.replay_adopted(path, models.torch_side(module=wide), models.batches())
     with pytest.raises(BundleError, match="other parameters than were recorded"):
-        harness.replay_adopted(path, models.jax_side(), models.batches())
+        lockstep.replay_adopted(path, models.jax_side(), models.batches())
     with pytest.raises(MappingError, match="the mapping names what"):
-        harness.replay_adopted(path, models.jax_side(), models.batches(), mapping={"0.weight": "nothing"})
+        lockstep.replay_adopted(path, models.jax_side(), models.batches(), mapping={"0.weight": "nothing"})
     with pytest.raises(AdoptionError, match="float32, recorded float64"):
-        harness.replay_adopted(
+        lockstep.replay_adopted(
             path, models.torch_side(module=models.perceptron(torch.float32)), models.batches()
         )
 
@@ -274,19 +274,19 @@ def test_a_trainer_that_does_not_fit_is_refused(path):
 def test_either_kind_of_bundle_is_told_from_the_other(path):
     recorded(path, models.torch_side())
     with pytest.raises(BundleError, match="give that trainer with --trainer"):
-        harness.replay(path)
-    harness.record(path, find("seed"), backends=["numpy"], dtypes=["float64"])
+        lockstep.replay(path)
+    lockstep.record(path, find("seed"), backends=["numpy"], dtypes=["float64"])
     with pytest.raises(BundleError, match="recorded of problems"):
-        harness.replay_adopted(path, models.torch_side(), models.batches())
+        lockstep.replay_adopted(path, models.torch_side(), models.batches())
 
 
 def test_what_fails_here_is_an_error_and_what_diverges_never_agrees(path):
     recorded(path, models.torch_side(module=Fails(1_000)))
-    result = harness.replay_adopted(path, models.torch_side(module=Fails(6)), models.batches())
+    result = lockstep.replay_adopted(path, models.torch_side(module=Fails(6)), models.batches())
     assert result.verdict is Verdict.ERROR
     assert "RuntimeError: out of luck" in result.cases[0].reason
     recorded(path, models.torch_side(rate=1e200))
-    assert harness.replay_adopted(path, models.torch_side(rate=1e200), models.batches()).verdict in (
+    assert lockstep.replay_adopted(path, models.torch_side(rate=1e200), models.batches()).verdict in (
         Verdict.ERROR,
         Verdict.DIFFER,
     )
@@ -308,7 +308,7 @@ def test_one_altered_number_is_found_where_it_is(path, kind, name, words):
     arrays = {key: value.copy() for key, value in getattr(one, kind)[step].items()}
     arrays[name][0, 1] *= 1 + 1e-4
     altered = dataclasses.replace(held, runs=(dataclasses.replace(one, **{kind: {step: arrays}}),))
-    result = harness.replay_adopted(altered, models.torch_side("adam"), models.batches())
+    result = lockstep.replay_adopted(altered, models.torch_side("adam"), models.batches())
     assert result.verdict is Verdict.DIFFER
     assert words in told(result).sentence
 

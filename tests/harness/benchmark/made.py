@@ -1,7 +1,7 @@
 """Repetitions and benchmarks made by hand: nothing is measured."""
 
-import harness
-from harness.benchmark.sample import Failure, Sample
+import lockstep
+from lockstep.harness.benchmark.sample import Failure, Sample
 
 BASE = {"numpy": 0.010, "jax": 0.002, "torch": 0.030}
 
@@ -44,4 +44,4 @@ def probe(sizes, dtypes, pinned):
 
 def bench(*problems, **options):
     given = {"backends": ["numpy", "torch"], "measure": Fake(), "probe": probe, **options}
-    return harness.bench(problems or ("seed",), **given)
+    return lockstep.bench(problems or ("seed",), **given)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from harness.benchmark import against, document, stored, tables
-from harness.files import FileError
-from harness.manifest import manifest
+from lockstep.harness.benchmark import against, document, stored, tables
+from lockstep.harness.documents.files import FileError
+from lockstep.harness.environment.manifest import manifest
 from tests.harness.benchmark.made import Fake, bench
 
 HERE = manifest()

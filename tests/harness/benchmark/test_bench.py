@@ -8,24 +8,24 @@ import re
 import pytest
 from jsonschema import Draft202012Validator
 
-import backends
-import harness
-from backends.errors import LockstepError
-from harness.benchmark import bench as module
-from harness.benchmark import document, markdown, render, tables, units
-from harness.benchmark.launch import launched, measure
-from harness.benchmark.machine import pin
-from harness.benchmark.proof import Proof, proofs, verified_epochs
-from harness.benchmark.sample import Failure, Sample
-from harness.benchmark.worker import repeated
-from harness.budget import silent
-from harness.manifest import manifest
-from harness.problems import find
-from harness.report.html import bench as bench_page
-from harness.report.html.bench_plots import Plots
-from harness.schema import load
-from harness.verdict import Verdict
-from harness.workers import in_process
+import lockstep
+from lockstep import backends
+from lockstep.backends.errors import LockstepError
+from lockstep.harness.benchmark import bench as module
+from lockstep.harness.benchmark import document, markdown, render, tables, units
+from lockstep.harness.benchmark.launch import launched, measure
+from lockstep.harness.benchmark.machine import pin
+from lockstep.harness.benchmark.proof import Proof, proofs, verified_epochs
+from lockstep.harness.benchmark.sample import Failure, Sample
+from lockstep.harness.benchmark.worker import repeated
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.documents.schema import load
+from lockstep.harness.environment.manifest import manifest
+from lockstep.harness.numerics.budget import silent
+from lockstep.harness.problems import find
+from lockstep.harness.report.html import bench as bench_page
+from lockstep.harness.report.html.bench_plots import Plots
+from lockstep.harness.runs.workers import in_process
 from tests.harness.benchmark.made import Fake, bench, probe, sample
 
 
@@ -146,7 +146,7 @@ def test_one_repetition_has_no_interval():
 
 
 def _by_hand(turned, *given):
-    from harness.benchmark.schedule import repeat
+    from lockstep.harness.benchmark.schedule import repeat
 
     return repeat(*given, clock=lambda: float(next(turned)))
 
@@ -207,7 +207,7 @@ def test_the_limit_is_drawn_below_a_sweep():
 
 
 def test_without_matplotlib_the_page_says_so(monkeypatch):
-    monkeypatch.setattr("harness.report.html.bench_plots.find_spec", lambda name: None)
+    monkeypatch.setattr("lockstep.harness.report.html.bench_plots.find_spec", lambda name: None)
     html = bench_page.render(told(bench()))
     assert "<svg" not in html
     assert "they need matplotlib" in html
@@ -245,7 +245,7 @@ def test_bad_input_is_refused_before_anything_runs(options, message):
 def test_xdist_is_refused(monkeypatch):
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
     with pytest.raises(LockstepError, match="do not run under pytest-xdist"):
-        harness.bench("seed", measure=Fake(), probe=probe)
+        lockstep.bench("seed", measure=Fake(), probe=probe)
 
 
 def test_the_verified_epochs_are_bounded_and_come_to_an_update():
@@ -294,7 +294,7 @@ def test_a_process_that_dies_or_hangs_says_so():
 
 
 def test_the_machine_is_measured():
-    from harness.benchmark import probes
+    from lockstep.harness.benchmark import probes
 
     assert 1e8 < probes.copy_rate(1 << 22, 2) < 1e13
     assert 1e8 < probes.matmul_rate("float32") < 1e14

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, workers
-from harness.benchmark import bench as module
-from harness.benchmark import folder, stored
-from harness.benchmark.proof import Proof
-from harness.verdict import Verdict
+from lockstep import cli
+from lockstep.harness.benchmark import bench as module
+from lockstep.harness.benchmark import folder, stored
+from lockstep.harness.benchmark.proof import Proof
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.runs import workers
 from tests.harness.benchmark.made import Fake, probe
 
-ROOT = Path(cli.__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 PAIR = ("--backend", "numpy", "--backend", "torch")
 
 
@@ -119,7 +120,7 @@ def test_without_the_extra_there_is_no_page_and_a_line_says_how_to_get_it(run, t
 
 
 def test_figures_alone_import_nothing_of_the_page():
-    code = "import sys, harness.benchmark.folder, harness.benchmark.markdown; print({'jinja2', 'matplotlib'} & {*sys.modules})"
+    code = "import sys, lockstep.harness.benchmark.folder, lockstep.harness.benchmark.markdown; print({'jinja2', 'matplotlib'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "set()"
 
@@ -130,7 +131,7 @@ def test_ctrl_c_leaves_the_finished_repetitions_in_every_output(tmp_path):
     asked = ["bench", "--backend", "numpy", "--width", "0.0001", "--time-limit", "500"]
     outputs = ["--output", str(tmp_path), "--markdown", str(tmp_path / "own.md")]
     with subprocess.Popen(
-        [sys.executable, "-m", "harness", *asked, *outputs],
+        [sys.executable, "-m", "lockstep", *asked, *outputs],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

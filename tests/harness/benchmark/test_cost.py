@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from backends.problem import Average, Batching, Layer, Optimizer
-from harness.benchmark.cost import kept, need_of, products
-from harness.benchmark.growth import fitted
-from harness.benchmark.limits import Limits, Prober
-from harness.benchmark.sample import Failure
-from harness.initial import draw
-from harness.problems import find
+from lockstep.backends.problem import Average, Batching, Layer, Optimizer
+from lockstep.harness.benchmark.cost import kept, need_of, products
+from lockstep.harness.benchmark.growth import fitted
+from lockstep.harness.benchmark.limits import Limits, Prober
+from lockstep.harness.benchmark.sample import Failure
+from lockstep.harness.problems import find
+from lockstep.harness.problems.initial import draw
 from tests.conftest import square_problem
 
 

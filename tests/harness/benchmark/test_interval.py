@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.benchmark.interval import LEVEL, summarise
+from lockstep.harness.benchmark.interval import LEVEL, summarise
 
 
 @pytest.mark.parametrize(

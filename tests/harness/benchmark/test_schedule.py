@@ -1,7 +1,7 @@
 """Repetitions in turn, by a clock that is turned by hand."""
 
-from harness.benchmark.sample import Failure
-from harness.benchmark.schedule import repeat
+from lockstep.harness.benchmark.sample import Failure
+from lockstep.harness.benchmark.schedule import repeat
 from tests.harness.benchmark.made import sample
 
 

@@ -7,15 +7,15 @@ import re
 import pytest
 from jsonschema.exceptions import best_match
 
-from harness.benchmark import document
-from harness.cli import main
-from harness.manifest import manifest
-from harness.problems import find
-from harness.report import benchmark, html, markdown
-from harness.report.document import dumps
-from harness.report.html import cases
-from harness.report.stored import ReportError, load
-from harness.validation import validator
+from lockstep.cli import main
+from lockstep.harness.benchmark import document
+from lockstep.harness.documents.validation import validator
+from lockstep.harness.environment.manifest import manifest
+from lockstep.harness.problems import find
+from lockstep.harness.report import benchmark, html, markdown
+from lockstep.harness.report.document import dumps
+from lockstep.harness.report.html import cases
+from lockstep.harness.report.stored import ReportError, load
 from tests.documents import HOSTILE, small
 from tests.harness.benchmark.made import Fake, bench
 from tests.pages import SVG, found, is_harmless, parsed, words

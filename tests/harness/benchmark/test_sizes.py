@@ -3,18 +3,24 @@
 import numpy as np
 import pytest
 
-import harness
-from backends.errors import LockstepError, ProblemError
-from backends.problem import Batching, Layer
-from harness.benchmark import memory
-from harness.benchmark.sizes import parse, sweep, with_features, with_parameters, with_rows
-from harness.initial import draw
-from harness.problems import find
+import lockstep
+from lockstep.backends.errors import LockstepError, ProblemError
+from lockstep.backends.problem import Batching, Layer
+from lockstep.harness.benchmark import memory
+from lockstep.harness.benchmark.sizes import (
+    parse,
+    sweep,
+    with_features,
+    with_parameters,
+    with_rows,
+)
+from lockstep.harness.problems import find
+from lockstep.harness.problems.initial import draw
 from tests.conftest import square_problem
 
 
 def losses(problem):
-    (run,) = harness.verify(problem, backends=["numpy"], dtypes=["float64"]).runs
+    (run,) = lockstep.verify(problem, backends=["numpy"], dtypes=["float64"]).runs
     return run.trace.losses
 
 

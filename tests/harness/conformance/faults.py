@@ -5,9 +5,9 @@ import time
 
 import numpy as np
 
-from backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
-from backends.problem import UNAVERAGED, UNCLIPPED, Batch
-from backends.protocol import NOTHING, Unsupported
+from lockstep.backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
+from lockstep.backends.problem import UNAVERAGED, UNCLIPPED, Batch
+from lockstep.backends.protocol import NOTHING, Unsupported
 
 KEPT = {}
 """What faults keep between calls, where they should not."""

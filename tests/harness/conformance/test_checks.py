@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from backends.errors import LockstepError
-from backends.numpy_vjp.backend import NumPyBackend
-from backends.problem import DTYPES
-from backends.protocol import CAPABILITIES, Unsupported
-from harness.conformance import CHECKS, Check, Nonconformity, cases, check_backend
-from harness.conformance.problems import PROBLEMS
-from harness.verdict import Verdict
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.numpy_vjp.backend import NumPyBackend
+from lockstep.backends.problem import DTYPES
+from lockstep.backends.protocol import CAPABILITIES, Unsupported
+from lockstep.harness.conformance import CHECKS, Check, Nonconformity, cases, check_backend
+from lockstep.harness.conformance.problems import PROBLEMS
+from lockstep.harness.core.verdict import Verdict
 from tests.harness.conformance.faults import FAULTS, backend, trainer
 
 BY_NAME = {one.name: one for one in CHECKS}

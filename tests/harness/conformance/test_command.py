@@ -7,9 +7,9 @@ from threading import Event
 import pytest
 from jsonschema import Draft202012Validator
 
-from harness import cli
-from harness.conformance import watch
-from harness.schema import load
+from lockstep import cli
+from lockstep.harness.conformance import watch
+from lockstep.harness.documents.schema import load
 
 FAULTY = "tests.harness.conformance.test_command"
 
@@ -100,7 +100,7 @@ def test_a_check_that_never_returns_is_named(run, monkeypatch):
 def test_code_that_ends_the_process_does_not_choose_the_status(run, monkeypatch):
     status, _, err = run("conform", f"{FAULTY}:ending")
     assert (status, "SystemExit: 0" in err) == (2, True)
-    monkeypatch.setattr("harness.commands.doctor._run", lambda options: sys.exit(0))
+    monkeypatch.setattr("lockstep.harness.commands.doctor._run", lambda options: sys.exit(0))
     status, _, err = run("doctor")
     assert status == 3
     assert "error: code that was to be run ended the process" in err

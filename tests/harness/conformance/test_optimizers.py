@@ -8,14 +8,14 @@ import optax
 import pytest
 import torch
 
-import backends.pytorch.optimizers as in_torch
-from backends.adoption import AdoptionError, OptimizerSide
-from backends.ops import OPTIMIZERS
-from backends.problem import Optimizer, Schedule
-from harness.conformance import Nonconformity, check_optimizer, optimizer_cases
-from harness.conformance.optimizers import OPTIMIZER_CHECKS
-from harness.conformance.optimizers.sides import side_of
-from harness.verdict import Verdict
+from lockstep.backends.adoption import AdoptionError, OptimizerSide
+from lockstep.backends.ops import OPTIMIZERS
+from lockstep.backends.problem import Optimizer, Schedule
+from lockstep.backends.pytorch import optimizers as in_torch
+from lockstep.harness.conformance import Nonconformity, check_optimizer, optimizer_cases
+from lockstep.harness.conformance.optimizers import OPTIMIZER_CHECKS
+from lockstep.harness.conformance.optimizers.sides import side_of
+from lockstep.harness.core.verdict import Verdict
 from tests.harness.conformance import optimizers_made as made
 
 T = torch.optim

@@ -1,0 +1,276 @@
+"""A user's own Haiku transform, or any pure apply function over a tree of parameters, with an Optax transform, as a trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lockstep.backends.adoption import (
+    AdoptedTrainer,
+    AdoptionError,
+    Draw,
+    Tree,
+    check_kind,
+    check_names,
+    common_dtype,
+)
+from lockstep.backends.jax_haiku import devices
+from lockstep.backends.jax_haiku.adoption import draws
+from lockstep.backends.jax_haiku.adoption.parts import Apply, applying, keeping, named, written
+from lockstep.backends.problem import Array, Arrays, Batch
+from lockstep.backends.protocol import NOTHING, Scalar, Snapshot, select
+
+
+class State(NamedTuple):
+    """Pure trees: nothing is donated or changed in place."""
+
+    params: Tree
+    optimizer: optax.OptState
+    step: int
+    buffers: Tree
+
+
+class JaxAdopted(AdoptedTrainer):
+    """See `adopt`."""
+
+    def __init__(
+        self,
+        apply: Apply,
+        loss: Callable[[Any, Any], Any] | None,
+        optimizer: optax.GradientTransformation,
+        params: Tree,
+        buffers: Tree,
+        key: Any,
+        stages: Callable[..., Mapping[str, Any]] | None,
+        name: str,
+    ) -> None:
+        self.name = name
+        self._call, self._loss, self._optimizer = apply, loss, optimizer
+        self._params, self._buffers, self._key, self._stages = params, buffers, key, stages
+        leaves = named(params)
+        self.dtype = common_dtype(name, {one: str(np.asarray(value).dtype) for one, value in leaves.items()})
+        self._x64 = bool(jax.config.values["jax_enable_x64"]) or self.dtype == "float64"
+        self._step = jax.jit(self._one_step)
+        self._grads = jax.jit(self._loss_and_grads)
+        self._apply = jax.jit(self._update)
+
+    @property
+    def generator(self) -> str:
+        return "" if self._key is None else f"jax, key {np.asarray(jax.random.key_data(self._key)).tolist()}"
+
+    def redrawn(self) -> JaxAdopted | None:
+        if self._key is None:
+            return None
+        other = jax.random.fold_in(self._key, 2**31 - 1)
+        return JaxAdopted(
+            self._call,
+            self._loss,
+            self._optimizer,
+            self._params,
+            self._buffers,
+            other,
+            self._stages,
+            self.name,
+        )
+
+    def draws(self, batch: Batch) -> tuple[Draw, ...]:
+        state = self.init()
+        with self._precision():
+            key = self._drawn(0)
+            x = jax.tree.map(jnp.asarray, self._taken(batch.x, batch.y))
+            return draws.seen(self._call, state.params, state.buffers, key, x)
+
+    def environment(self) -> Mapping[str, str | int | bool]:
+        return {
+            "version": jax.__version__,
+            "optax": optax.__version__,
+            "x64": self._x64,
+            **devices.told(jax.devices()[0]),
+        }
+
+    def init(self) -> State:
+        with self._precision():
+            params, buffers = jax.tree.map(jnp.asarray, (self._params, self._buffers))
+            return State(params, self._optimizer.init(params), 0, buffers)
+
+    def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
+        with self._precision():
+            params, optimizer, buffers, loss = self._step(
+                state.params,
+                state.optimizer,
+                state.buffers,
+                self._drawn(state.step),
+                batch.x,
+                batch.y,
+                dict(batch.masks),
+            )
+            return State(params, optimizer, state.step + 1, buffers), loss
+
+    def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Tree]:
+        with self._precision():
+            key = self._drawn(state.step)
+            masks = dict(batch.masks)
+            (loss, buffers), grads = self._grads(state.params, state.buffers, key, batch.x, batch.y, masks)
+            return state._replace(buffers=buffers), loss, grads
+
+    def apply(self, state: State, grads: Tree) -> State:
+        with self._precision():
+            params, optimizer = self._apply(state.params, state.optimizer, grads)
+            return State(params, optimizer, state.step + 1, state.buffers)
+
+    def observe(
+        self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
+    ) -> Arrays:
+        with self._precision():
+            x, y = jax.tree.map(jnp.asarray, (batch.x, batch.y))
+            call = draws.given(self.name, self._watched, batch.masks)
+            key = self._drawn(state.step)
+            (output, _), seen = call(state.params, state.buffers, key, self._taken(x, y))
+            loss = output if self._loss is None else self._loss(output, y)
+            if self._stages is not None:
+                seen |= self._stages(state.params, x)
+            if self._loss is not None and isinstance(output, jax.Array):
+                seen["output"] = output
+            found = {f"forward/{name}": np.array(value) for name, value in seen.items()}
+            return select({**found, "loss": np.array(loss)}, wanted)
+
+    def predict(self, state: State, x: Array) -> Array:
+        with self._precision():
+            output, _ = self._call(
+                state.params, state.buffers, self._drawn(state.step), jax.tree.map(jnp.asarray, x)
+            )
+            return np.array(output)
+
+    def read(self, state: State) -> Snapshot:
+        trees = (state.params, state.optimizer, state.buffers)
+        params, optimizer, buffers = (
+            {name: np.array(one) for name, one in named(tree).items()} for tree in trees
+        )
+        floats = {name: one for name, one in buffers.items() if one.dtype.kind == "f"}
+        return Snapshot(params, optimizer, state.step, floats)
+
+    def write(self, state: State, snapshot: Snapshot) -> State:
+        check_names(self.name, snapshot.parameters, named(state.params))
+        with self._precision():
+            params = written(state.params, snapshot.parameters)
+            optimizer = self._optimizer.init(params)
+            if snapshot.optimizer:
+                optimizer = written(optimizer, snapshot.optimizer)
+            return State(params, optimizer, snapshot.step, written(state.buffers, snapshot.buffers))
+
+    def read_grads(self, grads: Tree) -> Arrays:
+        return {name: np.array(one) for name, one in named(grads).items()}
+
+    def write_grads(self, arrays: Arrays) -> Tree:
+        check_names(self.name, arrays, named(self._params))
+        with self._precision():
+            return written(self._params, arrays)
+
+    def _watched(self, params: Tree, buffers: Tree, key: Any, x: Any) -> tuple[Any, dict[str, Any]]:
+        """What the model gives, and what each Haiku module gives."""
+        seen: dict[str, Any] = {}
+        with hk.intercept_methods(keeping(seen)):
+            return self._call(params, buffers, key, x), seen
+
+    def _taken(self, x: Tree, y: Tree) -> Any:
+        """What the model takes of a batch."""
+        return (x, y) if self._loss is None else x
+
+    def _loss_and_grads(
+        self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: dict[str, Any]
+    ) -> Any:
+        call = draws.given(self.name, self._call, masks)
+
+        def loss_of(params: Tree) -> tuple[Any, Tree]:
+            # Made anew: Flax NNX lets its variables be changed only where they were made.
+            held = jax.tree.map(lambda one: one, buffers)
+            output, moved = call(params, held, key, self._taken(x, y))
+            return output if self._loss is None else self._loss(output, y), moved
+
+        return jax.value_and_grad(loss_of, has_aux=True)(params)
+
+    def _update(self, params: Tree, optimizer: optax.OptState, grads: Tree) -> tuple[Tree, optax.OptState]:
+        updates, optimizer = self._optimizer.update(grads, optimizer, params)
+        return optax.apply_updates(params, updates), optimizer
+
+    def _one_step(
+        self,
+        params: Tree,
+        optimizer: optax.OptState,
+        buffers: Tree,
+        key: Any,
+        x: Tree,
+        y: Tree,
+        masks: dict[str, Any],
+    ) -> tuple[Tree, optax.OptState, Tree, jax.Array]:
+        (loss, buffers), grads = self._loss_and_grads(params, buffers, key, x, y, masks)
+        params, optimizer = self._update(params, optimizer, grads)
+        return params, optimizer, buffers, loss
+
+    def _drawn(self, step: int) -> Any:
+        return None if self._key is None else jax.random.fold_in(self._key, step)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """JAX's x64 switch as it was when the code was adopted; float64 parameters need it."""
+        switch: AbstractContextManager[object] = jax.enable_x64(self._x64)
+        return switch
+
+
+def adopt(
+    model: Any,
+    loss: Callable[[Any, Any], Any] | None,
+    optimizer: optax.GradientTransformation,
+    params: Tree,
+    *,
+    state: Tree = None,
+    key: Any = None,
+    stages: Callable[..., Mapping[str, Any]] | None = None,
+    name: str = "jax",
+) -> JaxAdopted:
+    """Your own JAX training code as a trainer. A step is jitted: value_and_grad, ``optimizer.update``, apply_updates.
+
+    Args:
+        model: a Haiku transform (with state or without), or a pure function ``apply(params, x)``; with `state` it is
+            ``apply(params, state, x) -> (output, state)``, with `key` its last argument is the key.
+        loss: (output, y) -> a scalar; None where ``model(params, (x, y))`` gives the loss itself.
+        optimizer: an Optax transform.
+        params: a tree of arrays, all float64 or all float32: of Haiku, Flax or plain dicts as they are, of Flax NNX the
+            second part of ``nnx.split``, of Equinox the first of ``eqx.partition(model, eqx.is_inexact_array)``.
+        state: what the forward pass of training moves (running averages), a tree of arrays.
+        key: random numbers for code that draws; each step folds its number in.
+        stages: (params, x) -> values on the way by name, for a diagnosis; those of Haiku modules come by themselves.
+        name: what reports call it.
+
+    Raises:
+        AdoptionError: a leaf of `params` is no array, or the dtypes are not one.
+    """
+    is_model = callable(model) or isinstance(model, (hk.Transformed, hk.TransformedWithState))
+    check_kind(name, "the model", model, is_model, "give a Haiku transform, or a function apply(params, x)")
+    is_loss = loss is None or callable(loss)
+    check_kind(name, "the loss", loss, is_loss, "give a function (output, y) -> a scalar, or None")
+    is_optimizer = all(
+        callable(getattr(optimizer, one, None)) for one in ("init", "update")
+    )  # MultiSteps too
+    check_kind(name, "the optimizer", optimizer, is_optimizer, "give an Optax transform: optax.adam(0.001)")
+    if isinstance(model, hk.Transformed):
+        fix = "leave out state=, or give an hk.transform_with_state"
+        check_kind(name, "the state of a Haiku transform that has none", state, state is None, fix)
+    if isinstance(model, hk.TransformedWithState):
+        fix = "give state=, the second of what its init gave"
+        check_kind(name, "the state of its Haiku transform", state, state is not None, fix)
+    odd = [one for one, leaf in named(params).items() if not hasattr(leaf, "dtype")]
+    if odd:
+        raise AdoptionError(
+            f"{name}: leaves of its parameters are not arrays",
+            ", ".join(odd),
+            "give the arrays alone, as jax.grad takes them: eqx.partition or nnx.split part them from the rest",
+        )
+    apply = applying(model, state is not None, key is not None)
+    return JaxAdopted(apply, loss, optimizer, params, state, key, stages, name)

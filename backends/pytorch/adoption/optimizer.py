@@ -1,0 +1,131 @@
+"""A user's own torch optimizer, alone, and with it a scheduler where the user has one."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lockstep.backends.adoption import AdoptionError, OptimizerSide
+from lockstep.backends.problem import Arrays, Optimizer
+from lockstep.backends.protocol import Snapshot
+from lockstep.backends.pytorch.arrays import as_array
+from lockstep.backends.pytorch.stated import formula_of
+
+Grads = dict[str, torch.Tensor]
+Make = Callable[[list[nn.Parameter]], Any]
+"""Parameters -> an optimizer, or (optimizer, scheduler)."""
+
+
+@dataclass
+class State:
+    """Live objects, changed in place by every update."""
+
+    parameters: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    step: int = 0
+
+
+class TorchOptimizer:
+    """See `optimizer_side`."""
+
+    def __init__(self, make: Make, name: str) -> None:
+        self._make, self.name = make, name
+
+    def formula(self) -> Optimizer | None:
+        """The catalogue's, where one of torch's own classes states it and nothing schedules it."""
+        made, scheduler = _both(self._make([nn.Parameter(torch.zeros(2, 2))]))
+        return formula_of(made) if scheduler is None else None
+
+    def begin(self, parameters: Arrays) -> State:
+        held = {name: nn.Parameter(torch.tensor(value)) for name, value in sorted(parameters.items())}
+        return State(held, *_both(self._make(list(held.values()))))
+
+    def update(self, state: State, grads: Grads) -> State:
+        for name, one in state.parameters.items():
+            one.grad = grads[name]
+        state.optimizer.step()
+        if state.scheduler is not None:
+            state.scheduler.step()
+        state.step += 1
+        return state
+
+    def resumed(self, state: State) -> State:
+        fresh = self.begin(self.read(state).parameters)
+        fresh.optimizer.load_state_dict(copy.deepcopy(state.optimizer.state_dict()))
+        if state.scheduler is not None:
+            fresh.scheduler.load_state_dict(copy.deepcopy(state.scheduler.state_dict()))
+        fresh.step = state.step
+        return fresh
+
+    def read(self, state: State) -> Snapshot:
+        kept = {
+            f"{slot}/{name}": as_array(value)
+            for name, one in state.parameters.items()
+            for slot, value in state.optimizer.state.get(one, {}).items()
+            if isinstance(value, torch.Tensor)
+        }
+        parameters = {name: as_array(one) for name, one in state.parameters.items()}
+        return Snapshot(parameters, dict(sorted(kept.items())), state.step)
+
+    @torch.no_grad()
+    def write(self, state: State, parameters: Arrays) -> State:
+        for name, value in parameters.items():
+            state.parameters[name].copy_(torch.tensor(value))
+        return state
+
+    def write_grads(self, arrays: Arrays) -> Grads:
+        return {name: torch.tensor(value) for name, value in arrays.items()}
+
+    def read_grads(self, grads: Grads) -> Arrays:
+        return {name: as_array(one) for name, one in grads.items()}
+
+
+def optimizer_side(given: object) -> OptimizerSide | None:
+    """A torch optimizer as what makes one: a class, ``partial(torch.optim.Adam, lr=0.1)``, or any function of parameters.
+
+    A function may also give ``(optimizer, scheduler)``; the scheduler is stepped after every update.
+
+    Raises:
+        AdoptionError: `given` is an optimizer that was made already, or a function that makes none.
+    """
+    if isinstance(given, torch.optim.Optimizer):
+        raise AdoptionError(
+            "an optimizer that was made already holds parameters of its own",
+            type(given).__name__,
+            "give what makes one: functools.partial(torch.optim.Adam, lr=0.1), or a function of the parameters",
+        )
+    if not callable(given) or isinstance(given, tuple):
+        return None
+    made = given.func if isinstance(given, functools.partial) else given
+    if isinstance(made, type) and issubclass(made, torch.optim.Optimizer):
+        return TorchOptimizer(given, f"torch {made.__name__}")
+    return TorchOptimizer(given, f"torch {_tried(given)}")
+
+
+def _tried(make: Make) -> str:
+    """The class of what a function makes."""
+    try:
+        found = make([nn.Parameter(torch.zeros(2, 2))])
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+    else:
+        first = found[0] if isinstance(found, tuple) and len(found) == 2 else found
+        if isinstance(first, torch.optim.Optimizer):
+            return type(first).__name__
+        told = type(found).__name__
+    raise AdoptionError(
+        "a function of a list of parameters does not make a torch optimizer",
+        told,
+        "return the optimizer, or (optimizer, scheduler); of Optax, give the transform itself",
+    )
+
+
+def _both(made: Any) -> tuple[torch.optim.Optimizer, Any]:
+    return made if isinstance(made, tuple) else (made, None)

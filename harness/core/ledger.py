@@ -1,0 +1,234 @@
+"""The ledger of a lockstep run: one row for each stage of each step that was compared, and which row is to blame."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lockstep.backends.problem import Array, Arrays
+from lockstep.harness.core.distance import ratio
+from lockstep.harness.core.verdict import Verdict
+
+_FORWARD = ("state", "batch", "forward")
+_BACKWARD = (*_FORWARD, "loss", "cotangent")
+_OPTIMIZER = ("state", "clipped", "accumulator", "optimizer")
+
+INPUTS: Mapping[str, tuple[str, ...]] = {
+    "given": (),
+    "initial": ("given",),
+    "state": (),
+    "batch": (),
+    "forward": _FORWARD,
+    "loss": _FORWARD,
+    "cotangent": _BACKWARD,
+    "gradient": _BACKWARD,
+    "buffers": _FORWARD,
+    # From here on the reference's gradients are injected: what came before does not count.
+    "clipped": ("state",),
+    "accumulator": ("state",),
+    "optimizer": ("state", "clipped", "accumulator"),
+    "update": _OPTIMIZER,
+    "parameters": (*_OPTIMIZER, "update"),
+    "average": (*_OPTIMIZER, "update", "parameters"),
+    "count": ("state",),
+    "step": (
+        *_BACKWARD,
+        "gradient",
+        "buffers",
+        "clipped",
+        "optimizer",
+        "update",
+        "parameters",
+        "average",
+        "count",
+    ),
+}
+"""Kind of stage -> the kinds whose outputs of the same step it is computed from.
+
+A kind among its own inputs is a chain: what follows a bad link is not blamed.
+"""
+
+EXACT = frozenset({"given", "initial", "state", "batch", "count"})
+"""Kinds in which nothing is computed: every bit must agree."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage of one step, compared.
+
+    Attributes:
+        step: from 0; what was compared belongs to this batch.
+        name: the stage, ``kind`` or ``kind/part``.
+        verdict: AGREE; DIFFER; ERROR where both sides are not finite; INCONCLUSIVE where rounding alone is as large
+            as the value, or no limit is known; SKIPPED where it cannot be compared.
+        reason: why not AGREE.
+        follows: the stage of the same step whose difference this one may come from; empty if its inputs agreed.
+        absolute: the largest |left − right|.
+        scale: the largest magnitude of the reference's array.
+        limit: the largest |left − right| that passes.
+        index: where the largest distance is.
+        left, right: the reference's and the other's value there.
+    """
+
+    step: int
+    name: str
+    verdict: Verdict
+    reason: str = ""
+    follows: str = ""
+    absolute: float = 0.0
+    scale: float = 0.0
+    limit: float = 0.0
+    index: tuple[int, ...] = ()
+    left: float | None = None
+    right: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of stage: what stands before the first slash."""
+        return self.name.partition("/")[0]
+
+    @property
+    def part(self) -> str:
+        """The layer or parameter: what stands after it."""
+        return self.name.partition("/")[2]
+
+    @property
+    def distance(self) -> float:
+        """The largest distance over the reference's largest magnitude."""
+        return float(ratio(np.float64(self.absolute), np.float64(self.scale)))  # type: ignore[arg-type]
+
+    @property
+    def blamed(self) -> bool:
+        """Good in, bad out."""
+        return self.verdict is Verdict.DIFFER and not self.follows
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All rows of a lockstep run, step by step and within a step in the order of computation."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def blamed(self) -> list[Row]:
+        """The rows whose inputs agreed and whose output does not."""
+        return [row for row in self.rows if row.blamed]
+
+    @property
+    def first(self) -> Row | None:
+        """The first of them."""
+        return next(iter(self.blamed), None)
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that were compared."""
+        return sorted({row.step for row in self.rows})
+
+    @property
+    def verdict(self) -> Verdict:
+        """DIFFER if any row does, ERROR if the reference was lost, AGREE if something was compared and all of it agrees."""
+        found = {row.verdict for row in self.rows}
+        for verdict in (Verdict.DIFFER, Verdict.ERROR, Verdict.AGREE):
+            if verdict in found:
+                return verdict
+        return Verdict.INCONCLUSIVE
+
+
+def compare_stages(
+    step: int,
+    left: Arrays,
+    right: Arrays,
+    limits: Mapping[str, float],
+    out_of_reach: Mapping[str, str] | None = None,
+) -> list[Row]:
+    """The rows of one step, with blame.
+
+    Args:
+        step: which.
+        left, right: the reference's and the other's stages, in the order of computation.
+        limits: the largest distance that passes, by stage; those of EXACT need none.
+        out_of_reach: kinds of stage that the other side cannot be compared in -> why.
+    """
+    unreachable = out_of_reach or {}
+    rows = []
+    for name in dict.fromkeys((*left, *right)):
+        kind = name.partition("/")[0]
+        if kind in unreachable:
+            rows.append(Row(step, name, Verdict.SKIPPED, unreachable[kind]))
+        elif name not in left or name not in right:
+            side = "the reference" if name not in left else "the other side"
+            rows.append(Row(step, name, Verdict.DIFFER, f"missing from {side}"))
+        else:
+            limit = 0.0 if is_exact(name) else limits.get(name, np.nan)
+            rows.append(compare(step, name, left[name], right[name], limit))
+    return _with_blame(rows)
+
+
+def is_exact(name: str) -> bool:
+    """Whether every bit of a stage must agree."""
+    return name.partition("/")[0] in EXACT or name in ("step/count", "continued/count")
+
+
+def compare(step: int, name: str, left: Array, right: Array, limit: float) -> Row:
+    """Two arrays: shape, then dtype, then finiteness, then value."""
+    blank = Row(step, name, Verdict.DIFFER, limit=float(limit))
+    if left.shape != right.shape:
+        return dataclasses.replace(blank, reason=f"shape {left.shape} against {right.shape}")
+    if left.dtype != right.dtype and not is_exact(name):
+        return dataclasses.replace(blank, reason=f"dtype {left.dtype} against {right.dtype}")
+    if left.size == 0:
+        return dataclasses.replace(blank, verdict=Verdict.SKIPPED, reason="it has no elements")
+    a, b = left.astype(np.float64), right.astype(np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    if not finite.all():
+        return _lost(blank, a, b)
+    with np.errstate(over="ignore"):
+        distance = np.abs(a - b)
+    row = _placed(blank, int(distance.argmax()), a, b, float(distance.max()))
+    verdict, reason = _judged(row)
+    return dataclasses.replace(row, verdict=verdict, reason=reason)
+
+
+def _judged(row: Row) -> tuple[Verdict, str]:
+    if np.isnan(row.limit):
+        return Verdict.INCONCLUSIVE, "no limit is known"
+    if row.absolute > row.limit:
+        return Verdict.DIFFER, "beyond its limit"
+    if row.scale and row.limit >= row.scale:
+        return Verdict.INCONCLUSIVE, "rounding alone is as large as the value"
+    return Verdict.AGREE, ""
+
+
+def _lost(blank: Row, a: Array, b: Array) -> Row:
+    """Not finite: a difference where one side is, an error where both have diverged."""
+    one_sided = np.isfinite(a) != np.isfinite(b)
+    if one_sided.any():
+        row = _placed(blank, int(one_sided.argmax()), a, b, float("inf"))
+        return dataclasses.replace(row, reason="one side is not finite")
+    row = _placed(blank, int((~np.isfinite(a)).argmax()), a, b, 0.0)
+    return dataclasses.replace(row, verdict=Verdict.ERROR, reason="neither side is finite")
+
+
+def _placed(blank: Row, position: int, a: Array, b: Array, absolute: float) -> Row:
+    index = tuple(map(int, np.unravel_index(position, a.shape)))
+    scale = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
+    return dataclasses.replace(
+        blank, absolute=absolute, scale=scale, index=index, left=float(a[index]), right=float(b[index])
+    )
+
+
+def _with_blame(rows: Sequence[Row]) -> list[Row]:
+    """Each row that differs, with the first stage among its inputs that differs, too."""
+    judged: list[Row] = []
+    for row in rows:
+        follows = _cause(row, judged) if row.verdict is Verdict.DIFFER else ""
+        judged.append(dataclasses.replace(row, follows=follows))
+    return judged
+
+
+def _cause(row: Row, before: Iterable[Row]) -> str:
+    inputs = INPUTS.get(row.kind, ())
+    return next((one.name for one in before if one.verdict is Verdict.DIFFER and one.kind in inputs), "")

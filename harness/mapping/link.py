@@ -1,0 +1,71 @@
+"""One link of a mapping: an array of the left side, or a piece of it, and the array or piece of the right side that is the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.problem import Array
+
+Slices = tuple[tuple[int, int | None], ...]
+"""(start, stop) of the first axes; axes that are not named are whole, as is one whose stop is None from its start on."""
+
+
+class MappingError(LockstepError):
+    """A mapping does not fit the parameters, or could not be found."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One array of the left side, or a piece of it, and the array or piece of the right side that holds the same numbers.
+
+    right = left.reshape(reshape).transpose(transpose), in the shape of the right piece.
+
+    Attributes:
+        left, right: names.
+        left_slice, right_slice: which piece; empty: all of it.
+        reshape: of the left piece, before it is transposed; None: as it is.
+        transpose: the order of axes; None: as they are.
+        by: how the pair was matched.
+        distance: how far apart both sides' gradients are through this link; None where that was not looked at.
+    """
+
+    left: str
+    right: str
+    left_slice: Slices = ()
+    right_slice: Slices = ()
+    reshape: tuple[int, ...] | None = None
+    transpose: tuple[int, ...] | None = None
+    by: str = "given"
+    distance: float | None = None
+
+    def to_right(self, piece: Array, shape: tuple[int, ...]) -> Array:
+        """The left piece in the layout of the right one, which has `shape`."""
+        shaped = piece if self.reshape is None else piece.reshape(self.reshape)
+        axes = range(shaped.ndim) if self.transpose is None else self.transpose
+        return np.ascontiguousarray(shaped.transpose(axes)).reshape(shape)
+
+    def to_left(self, piece: Array, shape: tuple[int, ...]) -> Array:
+        """The right piece in the layout of the left one, which has `shape`."""
+        between = shape if self.reshape is None else self.reshape
+        axes = range(len(between)) if self.transpose is None else self.transpose
+        turned = piece.reshape([between[axis] for axis in axes])
+        return np.ascontiguousarray(turned.transpose(np.argsort(axes))).reshape(shape)
+
+    @property
+    def layout(self) -> str:
+        """What is done, in words; empty where nothing is."""
+        words = [
+            f"left {sliced(self.left_slice)}" if self.left_slice else "",
+            f"reshape {list(self.reshape)}" if self.reshape is not None else "",
+            f"transpose {list(self.transpose)}" if self.transpose is not None else "",
+            f"right {sliced(self.right_slice)}" if self.right_slice else "",
+        ]
+        return ", ".join(word for word in words if word)
+
+
+def sliced(slices: Slices) -> str:
+    """As Python writes them: ``[0:4, 2:]``."""
+    return "[" + ", ".join(f"{start}:{'' if stop is None else stop}" for start, stop in slices) + "]"

@@ -1,0 +1,171 @@
+"""Which parameter of one side is which of the other, and in which layout: a list of links between (pieces of) arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Iterable
+from collections.abc import Mapping as AnyMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lockstep.backends.errors import did_you_mean
+from lockstep.backends.problem import Array, Arrays
+from lockstep.harness.mapping.link import Link, MappingError, Slices, sliced
+from lockstep.harness.mapping.written import links
+
+Shapes = AnyMapping[str, tuple[int, ...]]
+
+
+OPTIONAL = "a buffer, or frozen; it need not be linked"
+"""Why what is left over may be."""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """From the names of one side to those of the other. Parameters must be linked in full, buffers may be.
+
+    Attributes:
+        links: in any order.
+        left_over: what could not be matched -> its candidates on the other side, or the reason that there is none;
+            names begin with ``left:`` or ``right:``.
+    """
+
+    links: tuple[Link, ...]
+    left_over: AnyMapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, given: Any) -> Mapping:
+        """From a dict of names to names, or to dicts of a link's fields, or to lists of these; see docs/adopt.md.
+
+        Raises:
+            MappingError: it is nothing of that kind.
+        """
+        if isinstance(given, Mapping):
+            return given
+        if not isinstance(given, AnyMapping):
+            raise MappingError("this is no mapping", type(given).__name__, "give a dict from names to names")
+        return cls(tuple(links(given)))
+
+    def check(self, left: Shapes, right: Shapes, optional: Collection[str] = ()) -> None:
+        """Raise a MappingError unless every name is known, and every element stands in exactly one link.
+
+        Args:
+            left, right: shapes by name, parameters and buffers.
+            optional: ``left:name`` and ``right:name`` of what need not be linked.
+        """
+        for link in self.links:
+            for side, name, shapes in (("left", link.left, left), ("right", link.right, right)):
+                if name not in shapes:
+                    raise MappingError(
+                        f"the mapping names what the {side} side does not have",
+                        repr(name),
+                        did_you_mean(name, shapes) + f"it has {', '.join(shapes)}",
+                    )
+            self._check_link(link, left, right)
+        for side, shapes in (("left", left), ("right", right)):
+            self._check_covered(side, shapes, optional)
+
+    def _check_link(self, link: Link, left: Shapes, right: Shapes) -> None:
+        for shape, slices in ((left[link.left], link.left_slice), (right[link.right], link.right_slice)):
+            if not _inside(shape, slices):
+                raise MappingError(
+                    f"{link.left} and {link.right}: a slice is not within its array",
+                    f"{sliced(slices)} of {shape}",
+                    "give 0 <= start < stop <= length for each axis",
+                )
+        shapes = (
+            _piece_shape(left[link.left], link.left_slice),
+            _piece_shape(right[link.right], link.right_slice),
+        )
+        between = shapes[0] if link.reshape is None else link.reshape
+        axes = tuple(range(len(between))) if link.transpose is None else link.transpose
+        fits = math.prod(between) == math.prod(shapes[0]) and sorted(axes) == list(range(len(between)))
+        if fits and link.reshape is None and len(shapes[0]) == len(shapes[1]):
+            fits = _without_ones(between[axis] for axis in axes) == _without_ones(shapes[1])
+        if not fits or math.prod(shapes[0]) != math.prod(shapes[1]):
+            raise MappingError(
+                f"{link.left} does not fit {link.right}",
+                f"{shapes[0]} against {shapes[1]}{f' ({link.layout})' if link.layout else ''}",
+                "give the transpose, reshape or slices under which they have one shape",
+            )
+
+    def _check_covered(self, side: str, shapes: Shapes, optional: Collection[str]) -> None:
+        for name, shape in shapes.items():
+            links = [one for one in self.links if getattr(one, side) == name]
+            if not links and f"{side}:{name}" in optional:
+                continue
+            hits = np.zeros(shape, dtype=int)
+            for link in links:
+                hits[_index(getattr(link, f"{side}_slice"))] += 1
+            if (hits != 1).any():
+                what = (
+                    "is not linked"
+                    if not links
+                    else "is linked in part"
+                    if (hits == 0).any()
+                    else "is linked twice"
+                )
+                candidates = self.left_over.get(f"{side}:{name}", ())
+                other = "right" if side == "left" else "left"
+                told = f"candidates: {', '.join(candidates)}" if candidates else "no link that fits"
+                raise MappingError(
+                    f"{name}, of the {side} side, {what}",
+                    f"links to {', '.join(getattr(one, other) for one in links)}" if links else told,
+                    "link each of its numbers once (`lockstep map` writes a file to begin with)",
+                )
+
+    def to_right(self, arrays: Arrays, shapes: Shapes) -> dict[str, Array]:
+        """The left side's arrays under the right side's names and in its layouts; what is not linked is left out."""
+        return self._moved(arrays, shapes, "left", "right")
+
+    def to_left(self, arrays: Arrays, shapes: Shapes) -> dict[str, Array]:
+        """The right side's arrays under the left side's names and in its layouts."""
+        return self._moved(arrays, shapes, "right", "left")
+
+    def _moved(self, arrays: Arrays, shapes: Shapes, here: str, there: str) -> dict[str, Array]:
+        moved: dict[str, Array] = {}
+        for link in self.links:
+            source, target = getattr(link, here), getattr(link, there)
+            if source not in arrays or target not in shapes:
+                continue
+            piece = arrays[source][_index(getattr(link, f"{here}_slice"))]
+            index = _index(getattr(link, f"{there}_slice"))
+            out = moved.setdefault(target, np.empty(shapes[target], piece.dtype))
+            turn = link.to_right if there == "right" else link.to_left
+            out[index] = turn(piece, out[index].shape)
+        return moved
+
+    @property
+    def open_parameters(self) -> list[str]:
+        """What is left over and must be linked."""
+        return [name for name, told in self.left_over.items() if told != (OPTIONAL,)]
+
+    def without(self, *names: str) -> Mapping:
+        """The mapping without the links of these names of the left side: buffers that are not to be compared."""
+        return dataclasses.replace(self, links=tuple(one for one in self.links if one.left not in names))
+
+    def replaced(self, old: Link, new: Link) -> Mapping:
+        """The mapping with one link in place of another."""
+        return dataclasses.replace(self, links=tuple(new if one == old else one for one in self.links))
+
+
+def _index(slices: Slices) -> tuple[slice, ...]:
+    return tuple(slice(start, stop) for start, stop in slices)
+
+
+def _inside(shape: tuple[int, ...], slices: Slices) -> bool:
+    return len(slices) <= len(shape) and all(
+        0 <= start < (length if stop is None else stop) <= length
+        for (start, stop), length in zip(slices, shape, strict=False)
+    )
+
+
+def _without_ones(shape: Iterable[int]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length != 1)
+
+
+def _piece_shape(shape: tuple[int, ...], slices: Slices) -> tuple[int, ...]:
+    return np.empty(shape, dtype=bool)[_index(slices)].shape

@@ -1,0 +1,38 @@
+"""Parameters and parts of them: what a search links."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lockstep.backends.problem import Array
+from lockstep.harness.mapping.link import Link, Slices
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A parameter of one side, or a part of it."""
+
+    name: str
+    slices: Slices = ()
+
+    def of(self, array: Array) -> Array:
+        """The piece's part of an array of the parameter's shape."""
+        return array[tuple(slice(*one) for one in self.slices)]
+
+    def cut(self, shape: tuple[int, ...], axis: int, lengths: Sequence[int]) -> list[Piece]:
+        """The parts of these lengths along an axis; `shape` is the piece's own."""
+        given = [*self.slices, *((0, length) for length in shape[len(self.slices) :])]
+        ends = list(itertools.accumulate(lengths, initial=given[axis][0]))
+        whole = [*given[:axis]], [*given[axis + 1 : len(self.slices)]]
+        return [Piece(self.name, (*whole[0], pair, *whole[1])) for pair in itertools.pairwise(ends)]
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{start}:{stop}" for start, stop in self.slices)
+        return f"{self.name}[{inside}]" if inside else self.name
+
+
+def pair_of(link: Link) -> tuple[Piece, Piece]:
+    """What a link is of, on the left and on the right."""
+    return Piece(link.left, link.left_slice), Piece(link.right, link.right_slice)

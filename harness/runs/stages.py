@@ -1,0 +1,117 @@
+"""Everything that one training step computes, stage by stage, from a state that was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lockstep.backends.errors import LockstepError
+from lockstep.backends.problem import Array, Arrays, Batch, Problem
+from lockstep.backends.protocol import Snapshot, Trainer
+
+OBSERVED = ("batch", "forward", "cotangent")
+"""Stages that only `observe` gives."""
+
+ASIDE = (*OBSERVED, "clipped")
+"""Stages that are computed beside the step."""
+
+OPTIMISED = ("clipped", "accumulator", "optimizer", "update", "parameters", "average", "step")
+"""Stages that start from the optimizer's state."""
+
+
+def stages_of(
+    trainer: Trainer, snapshot: Snapshot, batch: Batch, injected: Arrays | None = None
+) -> dict[str, Array]:
+    """One step from `snapshot`, in the order in which it is computed.
+
+    ``state/...`` what `read` gives after `write`; ``batch``, ``forward``, ``loss``, ``cotangent``, ``gradient`` as in
+    `lockstep.backends.protocol.STAGES`; ``buffers/...`` after the forward pass; then, with the injected gradients, ``clipped``
+    (where the problem clips and an update is due), ``accumulator``, ``optimizer``, ``update`` (parameters after minus before, in float64), ``parameters``, ``average``,
+    ``count``; last ``step/...``: the loss and the state of the undivided step, which nothing is injected into.
+
+    Args:
+        trainer: who computes; without the capability ``stages`` the stages OBSERVED are left out.
+        snapshot: where the step starts.
+        batch: what it sees.
+        injected: the gradients that are applied, by parameter; by default the trainer's own.
+    """
+    state = trainer.write(trainer.init(), snapshot)
+    stages = _prefixed("state", fields(trainer.read(state)))
+    observed = trainer.observe(state, batch, OBSERVED) if "stages" in trainer.capabilities else {}
+    state, loss, grads = trainer.gradients(state, batch)
+    own = trainer.read_grads(grads)
+    forward = {name: value for name, value in observed.items() if not name.startswith("cotangent/")}
+    backward = {name: value for name, value in observed.items() if name.startswith("cotangent/")}
+    stages |= {**forward, "loss": np.asarray(loss), **backward, **_prefixed("gradient", own)}
+    stages |= _prefixed("buffers", trainer.read(state).buffers)
+    applied = own if injected is None else injected
+    if "stages" in trainer.capabilities:
+        stages |= _prefixed("clipped", trainer.clipped(state, trainer.write_grads(applied)))
+    state = trainer.apply(state, trainer.write_grads(applied))
+    after = trainer.read(state)
+    stages |= _prefixed("accumulator", after.accumulator)
+    stages |= _prefixed("optimizer", after.optimizer)
+    stages |= _prefixed("update", _updates(snapshot.parameters, after.parameters))
+    stages |= _prefixed("parameters", after.parameters)
+    stages |= _prefixed("average", after.average)
+    stages["count"] = np.asarray(after.step)
+    state, loss = trainer.step(trainer.write(trainer.init(), snapshot), batch)
+    return stages | {"step/loss": np.asarray(loss)} | _prefixed("step", fields(trainer.read(state)))
+
+
+def fields(snapshot: Snapshot) -> dict[str, Array]:
+    """A snapshot as flat arrays: ``parameters/<name>``, ``optimizer/<slot>/<name>``, ..., ``count``."""
+    kinds = [_prefixed(kind, getattr(snapshot, kind)) for kind in _KINDS]
+    return {name: value for arrays in kinds for name, value in arrays.items()} | {
+        "count": np.asarray(snapshot.step)
+    }
+
+
+def snapshot_of(arrays: Arrays) -> Snapshot:
+    """The snapshot whose `fields` these are.
+
+    Raises:
+        LockstepError: a name is none of a snapshot's, or the count is missing or no count.
+    """
+    kinds: dict[str, dict[str, Array]] = {name: {} for name in _KINDS}
+    for name, value in arrays.items():
+        kind, _, part = name.partition("/")
+        if name != "count" and (kind not in kinds or not part):
+            raise LockstepError("a state holds no such array", repr(name), f"use {', '.join(_KINDS)}")
+        if name != "count":
+            kinds[kind][part] = value
+    count = arrays.get("count", _NO_COUNT)
+    if count.shape or count.dtype.kind != "i" or count < 0:
+        got = "none" if count is _NO_COUNT else f"shape {count.shape} of {count.dtype}"
+        raise LockstepError("a state lacks its count of steps", got, "give a whole number")
+    return Snapshot(step=int(count), **kinds)
+
+
+_KINDS = ("parameters", "buffers", "accumulator", "optimizer", "average")
+_NO_COUNT = np.asarray(-1)
+
+
+def out_of_reach(trainer: Trainer, problem: Problem, step: int) -> Mapping[str, str]:
+    """The kinds of stage that this trainer cannot be compared in, each with the reason."""
+    reasons = {}
+    if "stages" not in trainer.capabilities:
+        reasons = dict.fromkeys(ASIDE, "it cannot be observed: no capability 'stages'")
+    # Before the first step every optimizer's state is the problem's own, so nothing needs to be written.
+    if "optimizer_state" not in trainer.capabilities and problem.optimizer.state and step:
+        lacking = "its optimizer's state cannot be set: no capability 'optimizer_state'"
+        reasons |= dict.fromkeys(("state", *OPTIMISED), lacking)
+    return reasons
+
+
+def _updates(before: Arrays, after: Arrays) -> dict[str, Array]:
+    """After minus before; an array of another shape stands as it is, for its shape to be found wrong."""
+    return {
+        name: value.astype(np.float64) - before[name] if value.shape == before[name].shape else value
+        for name, value in after.items()
+        if name in before
+    }
+
+
+def _prefixed(kind: str, arrays: Arrays) -> dict[str, Array]:
+    return {f"{kind}/{name}": value for name, value in arrays.items()}

@@ -1,0 +1,122 @@
+"""Who trains: backends one after the other here, or side by side in processes of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from threading import Thread
+from typing import TypeVar
+
+from lockstep import backends
+from lockstep.backends.errors import BackendUnavailableError
+from lockstep.backends.problem import Problem
+from lockstep.backends.protocol import Backend, Trainer
+from lockstep.harness.core.compare import Run
+from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.runs.free_run import RAISED, Fit, describe, fit_of, free_run
+from lockstep.harness.runs.processes import ahead
+
+Result = TypeVar("Result")
+
+Chosen = str | Backend
+"""A backend by its registered name, or the backend itself."""
+
+Trainers = Callable[[Sequence[Chosen], Sequence[Problem]], Iterator[Run]]
+"""How runs are made: all problems on all backends, in any order."""
+
+
+def name_of(backend: Chosen) -> str:
+    """What reports call it."""
+    return backend if isinstance(backend, str) else backend.name
+
+
+def run_one(backend: Chosen, problem: Problem, fit: Callable[[Trainer], Fit] = fit_of) -> Run:
+    """One free run; SKIPPED, with the install command, where the backend's framework is absent.
+
+    Args:
+        backend: who trains.
+        problem: what.
+        fit: how a trainer trains the whole run.
+    """
+    try:
+        loaded = backends.load(backend) if isinstance(backend, str) else backend
+    except BackendUnavailableError as error:
+        return Run(problem.name, problem.dtype, name_of(backend), Verdict.SKIPPED, error.got, error.fix)
+    except RAISED as error:  # a third party's constructor may raise anything
+        return Run(problem.name, problem.dtype, name_of(backend), Verdict.ERROR, describe(error))
+    return free_run(loaded, problem, fit=fit)
+
+
+def in_process(chosen: Sequence[Chosen], problems: Sequence[Problem]) -> Iterator[Run]:
+    """One run after the other, here: simple, and right for few runs or for backends made by hand."""
+    for backend in chosen:
+        for problem in problems:
+            yield run_one(backend, problem)
+
+
+def side_by_side(chosen: Sequence[Chosen], problems: Sequence[Problem]) -> Iterator[Run]:
+    """One worker process a backend, each doing its problems in turn; runs come as they finish."""
+    with ahead(chosen) as trainers:
+        yield from trainers(chosen, problems)
+
+
+def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Begin `work` in a thread of its own; what is returned waits for its result, or raises what it raised.
+
+    A process that ends, by an interrupt say, does not wait for it.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future.result
+
+
+def trained(waiting: Mapping[Connection, Chosen], problems: Sequence[Problem]) -> Iterator[Run]:
+    """The runs of all problems in the processes that wait for them, as they finish.
+
+    Args:
+        waiting: by its end of the pipe, whom each process has.
+        problems: each process does all of them, in turn.
+    """
+    working = {pipe: (backend, list(problems)) for pipe, backend in waiting.items()}
+    for pipe in working:
+        in_background(
+            partial(pipe.send, problems)
+        )  # a process that still imports would keep the others waiting
+    while working:
+        for ready in wait(list(working)):
+            assert isinstance(ready, Connection)
+            yield from _received(ready, working)
+
+
+def serve(pipe: Connection, backend: Chosen) -> None:
+    """What a worker does: it sends its runs and ends at once, without the second torch takes to unload."""
+    for problem in pipe.recv():
+        pipe.send(run_one(backend, problem))
+    pipe.close()
+    os._exit(0)
+
+
+def _received(ready: Connection, working: dict[Connection, tuple[Chosen, list[Problem]]]) -> Iterator[Run]:
+    """The next run from a worker; if it died, an error for each problem that it still had to do."""
+    backend, remaining = working[ready]
+    try:
+        yield ready.recv()
+        remaining.pop(0)
+    except EOFError:
+        reason = "its process died (killed, out of memory, or crashed in native code)"
+        for problem in remaining:
+            yield Run(problem.name, problem.dtype, name_of(backend), Verdict.ERROR, reason)
+        remaining.clear()
+    if not remaining:
+        del working[ready]
+        ready.close()
