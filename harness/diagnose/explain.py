@@ -18,7 +18,7 @@ from lockstep.harness.numerics.growth import (
     rounding_limits,
 )
 from lockstep.harness.runs.continuation import train
-from lockstep.harness.runs.intervention import Variant, train_variant
+from lockstep.harness.runs.variant import Variant, train_variant
 
 EPOCHS_AFTER = 10
 """Epochs that a variant trains past the first difference: enough to tell, few enough that rounding has not grown."""

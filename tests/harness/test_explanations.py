@@ -14,7 +14,7 @@ from lockstep.harness.diagnose.explain import explain
 from lockstep.harness.diagnose.explanations import EXPLANATIONS, Explanation, variants_of
 from lockstep.harness.numerics.growth import course
 from lockstep.harness.runs.continuation import train
-from lockstep.harness.runs.intervention import Variant, train_variant
+from lockstep.harness.runs.variant import Variant, train_variant
 from tests.conftest import square_problem
 from tests.meta.faults import Broken, LearningRateOff
 

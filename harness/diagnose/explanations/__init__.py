@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lockstep.backends.errors import ProblemError
 from lockstep.backends.problem import Arrays, Problem
 from lockstep.harness.diagnose.explanations import gradients, optimizer, run
-from lockstep.harness.runs.intervention import Variant
+from lockstep.harness.runs.variant import Variant
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from lockstep.backends.problem import Array, Arrays, Problem
 from lockstep.backends.protocol import Snapshot
 from lockstep.harness.diagnose.explanations.optimizer import with_args
-from lockstep.harness.runs.intervention import Settle, Turn, Variant
+from lockstep.harness.runs.variant import Settle, Turn, Variant
 
 
 def transposed_gradient(problem: Problem, initial: Arrays) -> Iterator[Variant]:

@@ -13,7 +13,7 @@ from lockstep.backends.errors import ProblemError
 from lockstep.backends.ops import OPTIMIZERS, Argument
 from lockstep.backends.problem import Arrays, Optimizer, Problem
 from lockstep.backends.protocol import Snapshot
-from lockstep.harness.runs.intervention import Settle, Variant
+from lockstep.harness.runs.variant import Settle, Variant
 
 
 def weight_decay(problem: Problem, initial: Arrays) -> Iterator[Variant]:

@@ -23,7 +23,7 @@ from lockstep.backends.problem import (
 )
 from lockstep.backends.protocol import Snapshot
 from lockstep.harness.diagnose.explanations.optimizer import with_args
-from lockstep.harness.runs.intervention import Variant
+from lockstep.harness.runs.variant import Variant
 
 
 def reduction(problem: Problem, initial: Arrays) -> Iterator[Variant]:
