@@ -90,9 +90,8 @@ def keep_programs(config, root):
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(own)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = (
-        "none"  # they name the folder, which would be part of the key
-    )
+    # XLA's own caches are for GPUs, and the key of a program would name their folder, which is another in each run.
+    os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
     config.stash[OWN] = own, root
 
 

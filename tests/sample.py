@@ -4,6 +4,7 @@ Alike are the cases of one test function that are marked `sweep`. At least one o
 (`-p tests.sample`) and a command (`python -m tests.sample 12`: so many problems).
 """
 
+import functools
 import math
 import random
 import subprocess
@@ -27,15 +28,15 @@ def seed_of_commit():
     return done.stdout.strip()
 
 
-def choose(names, percent, seed):
-    """A share of the names, rounded up; the same for the same seed, whatever their order."""
-    count = math.ceil(len(names) * percent / 100)
+def choose(names, count, seed):
+    """So many of the names; the same for the same seed, whatever their order."""
     return set(random.Random(f"{seed} {min(names)}").sample(sorted(names), count))
 
 
 def pytest_addoption(parser):
     group = parser.getgroup("sample", "of what is many alike")
     group.addoption("--sample", type=float, metavar="PERCENT", help="of each test marked sweep, some cases")
+    group.addoption("--sample-all", action="store_true", help="of every test, whatever its marks")
     group.addoption("--sample-seed", metavar="SEED", help="which; default: the commit")
 
 
@@ -46,6 +47,7 @@ def pytest_configure(config):
         )
 
 
+@functools.cache
 def _seed(config):
     return config.option.sample_seed or seed_of_commit()
 
@@ -55,11 +57,12 @@ def pytest_collection_modifyitems(config, items):
         return
     alike = defaultdict(dict)
     for item in items:
-        if item.get_closest_marker("sweep"):
+        if config.option.sample_all or item.get_closest_marker("sweep"):
             alike[item.nodeid.partition("[")[0]][item.nodeid] = item
     left = set()
     for cases in alike.values():
-        left |= set(cases) - choose(list(cases), config.option.sample, _seed(config))
+        count = math.ceil(len(cases) * config.option.sample / 100)
+        left |= set(cases) - choose(cases, count, _seed(config))
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
     items[:] = [item for item in items if item.nodeid not in left]
 
@@ -68,7 +71,8 @@ def pytest_terminal_summary(terminalreporter, config):
     """At the end: with --quiet nothing is printed at the start."""
     if config.option.sample is not None:
         terminalreporter.write_line(
-            f"sample: {config.option.sample:g} % of each test marked sweep; again: --sample-seed {_seed(config)}"
+            f"sample: {config.option.sample:g} % of the cases of each {'test' if config.option.sample_all else 'sweep'}; "
+            f"again: --sample-seed {_seed(config)}"
         )
 
 
@@ -77,7 +81,7 @@ def problems(count):
     from lockstep.harness.problems import CORE, catalogue
 
     others = sorted(set(catalogue()) - set(CORE))
-    return sorted(choose(others, 100 * count / len(others), seed_of_commit()))
+    return sorted(choose(others, count, seed_of_commit()))
 
 
 if __name__ == "__main__":
