@@ -1,5 +1,7 @@
 """The sample of what is many alike: the same for one commit, another for the next, at least one case of each test."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -71,6 +73,14 @@ def test_outside_of_git_there_is_a_seed_all_the_same(monkeypatch):
     assert sample.seed_of_commit()
     monkeypatch.setattr(sample.subprocess, "run", absent)
     assert sample.seed_of_commit() == sample.OUTSIDE
+
+
+def test_ci_runs_targets_that_exist_and_none_that_takes_an_hour():
+    root = Path(__file__).parent.parent
+    run = re.findall(r"^make ([a-z-]+)$", (root / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):.*##", (root / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"check", "test", "verify"} < set(run) < set(targets)
+    assert not {"selftest", "sweep", "verify-all", "bench", "machines"} & set(run)
 
 
 def test_problems_are_drawn_from_what_verify_leaves_out():
