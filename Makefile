@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed
 GOLDEN := seed logistic softmax momentum adam adamw rmsprop schedule-cosine lasso minibatches averaged batch-norm convolution
 
 .DEFAULT_GOAL := help
-.PHONY: help verify verify-all test browser example sweep selftest golden check bench bench-quick schemas conventions reference docs clean
+.PHONY: help verify verify-all verify-sample test browser example sweep sweep-sample machines selftest golden check bench \
+  bench-quick bench-sample schemas conventions reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,10 @@ verify: $(STAMP)  ## train the core problems on every backend, judge, certify, w
 verify-all: $(STAMP)  ## the same with the whole catalogue, to reports/all/ (10 minutes)
 	$(BIN)/lockstep verify --all --quiet --output reports/all || test $$? -eq 3
 
+verify-sample: $(STAMP)  ## the same with a dozen problems of it, others with each commit, to reports/sample/
+	names=$$($(BIN)/python -m tests.sample 12) && echo "sample: $$names" && \
+	  { $(BIN)/lockstep verify $$names --quiet --output reports/sample || test $$? -eq 3; }
+
 # A file's tests stay in one process: what one has compiled, or a fixture trained, the next one has.
 test: $(STAMP)  ## run the test suite, write what its parity tests compared to reports/tests/
 	$(BIN)/python -m pytest -n 2 --dist loadfile --quiet --lockstep-report reports/tests
@@ -43,6 +48,14 @@ example: $(STAMP)  ## write docs/example/ anew, a report of a disagreement, and 
 
 sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (15 minutes)
 	$(BIN)/python -m pytest -n 2 --quiet -m sweep
+
+# Which: the commit says, and the last line of the output. At least one case of each test.
+sweep-sample: $(STAMP)  ## a few cases of each test that `make sweep` runs, others with each commit
+	$(BIN)/python -m pytest -n 2 --dist loadfile --quiet -m sweep --sample 3
+
+# ARGS: a level (avx2, sse), then pytest's arguments; by default both, and all tests that train.
+machines: $(STAMP)  ## run the tests that train as two lesser processors would: with AVX2, with SSE alone
+	$(BIN)/python -m tests.machines $(ARGS)
 
 selftest: $(STAMP)  ## plant every port bug, train 2,000 clean problems, take the figures over (an hour)
 	$(BIN)/lockstep selftest --dtype float64 --dtype float32 --clean 2000 --json reports/selftest.json
@@ -63,6 +76,9 @@ bench: $(STAMP)  ## time what the documentation claims (minutes)
 
 bench-quick: $(STAMP)  ## whether every benchmark runs, at the smallest size (2 minutes)
 	$(BENCH) --quiet --quick
+
+bench-sample: $(STAMP)  ## whether a quarter of each benchmark's cases run, others with each commit
+	$(BENCH) --quiet --quick -p tests.sample --sample 25 --sample-all
 
 schemas: $(STAMP)  ## write harness/schemas/ anew after a change of the tables
 	$(BIN)/python -m lockstep.harness.documents.schema

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import tempfile
 from contextlib import nullcontext
 
 import numpy as np
@@ -14,6 +13,8 @@ from lockstep.backends.errors import DeviceUnavailableError
 from lockstep.backends.problem import DTYPES, Layer, Loss, Optimizer, Problem
 from lockstep.harness.problems import find
 from lockstep.harness.runs import processes, workers
+from tests import programs, sample
+from tests.sample import pytest_addoption, pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401
 
 # No example is timed: machines are shared. In CI the examples are the same each time; at a desk they are new ones.
 settings.register_profile("lockstep", deadline=None, derandomize="CI" in os.environ)
@@ -25,20 +26,12 @@ BACKENDS = list(backends.entries())
 def pytest_configure(config):
     # With Python's own 700 a fifth of the suite's time went into looking for garbage among what frameworks import.
     gc.set_threshold(100_000)
-    _keep_programs(config)
+    sample.pytest_configure(config)
+    programs.keep_programs(config, programs.home())
 
 
-def _keep_programs(config):
-    """XLA compiles each program once a run: most of the suite's time went into compiling the same ones again.
-
-    The key is the program itself, so another program is never mistaken for it. One folder a worker process, gone with
-    the run: JAX writes an entry in place, and neither a neighbour nor a run cut short may leave half of one.
-    """
-    folder = tempfile.TemporaryDirectory(prefix="lockstep-xla-")
-    config.add_cleanup(folder.cleanup)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+def pytest_sessionfinish(session, exitstatus):
+    programs.keep_new_ones(session.config, exitstatus)
 
 
 @pytest.fixture(params=BACKENDS)

@@ -1,5 +1,6 @@
 """Models that exist in the world, in two frameworks: ported right they agree, ported wrong the mistake is named."""
 
+import functools
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -100,11 +101,17 @@ def plain(*names):
     return [name if name in names else pytest.param(name, marks=pytest.mark.sweep) for name in FOUND]
 
 
-@pytest.fixture(scope="module")
-def pair(request):
-    module = importlib.import_module(f"examples.pairs.{request.param}")
+@functools.cache
+def pair_of(name):
+    """Not a fixture of the module: in a random order that would be made anew at each change of its parameter."""
+    module = importlib.import_module(f"examples.pairs.{name}")
     left, right = module.original(), module.port()
-    return Pair(request.param, module, left, right, find_mapping(left, right, module.batches()))
+    return Pair(name, module, left, right, find_mapping(left, right, module.batches()))
+
+
+@pytest.fixture
+def pair(request, one_thread):  # noqa: F811
+    return pair_of(request.param)
 
 
 @pytest.mark.parametrize("pair", FOUND, indirect=True)

@@ -36,7 +36,7 @@ REMEMBERED = 8
 """Arrays whose balls are kept: x and y of a full batch, with room for masks."""
 
 LIMIT = 60.0
-"""Seconds that an enclosure may take."""
+"""Seconds of the processor that an enclosure may take: what else the machine does changes no verdict."""
 
 COST = 4e-6
 """Seconds a product of a training step, all that goes with it included; to tell beforehand what would take too long."""

@@ -84,20 +84,20 @@ def search(
         NotEnclosed: the limit was hit.
         NoValue: two numbers that are compared are equal, or one is not finite.
     """
-    eps, deadline = float(np.finfo(dtype).eps), time.perf_counter() + limit
+    eps, deadline = float(np.finfo(dtype).eps), time.thread_time() + limit
     attempts: list[Attempt] = []
     bits = FIRST
     while True:
-        started = time.perf_counter()
+        started = time.thread_time()
         with working(bits, eps), _uncollected():
             run = _run(make(), start, batches, recording, deadline)
-        attempts.append(Attempt(bits, len(run.losses), time.perf_counter() - started, run.outcome))
+        attempts.append(Attempt(bits, len(run.losses), time.thread_time() - started, run.outcome))
         if run.outcome == ENCLOSED:
             losses = np.array(run.losses, dtype=object).view(BallArray)
             return Enclosure(losses, run.state, tuple(run.history), dtype, tuple(attempts))
         _refuse_hopeless(run, attempts, len(batches), limit)
         bits = _next(bits, run, len(batches))
-        _refuse_untimely(attempts[-1], bits, len(batches), deadline - time.perf_counter())
+        _refuse_untimely(attempts[-1], bits, len(batches), deadline - time.thread_time())
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def _run(trainer: NumPyTrainer, start: State, batches: Batches, recording: Recor
             run.outcome = _take(run, state, Ball.of(loss), last=index == len(batches))
         except Undecided as error:
             run.outcome = error.got
-        if run.outcome == ENCLOSED and time.perf_counter() > deadline:
+        if run.outcome == ENCLOSED and time.thread_time() > deadline:
             run.outcome = UNTIMELY
         if run.outcome != ENCLOSED:
             return run

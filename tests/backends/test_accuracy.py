@@ -335,7 +335,9 @@ CLAIMS = [(tail, label, backend) for tail in TAILS for label in tail.labels for 
     ("tail", "label", "backend"), CLAIMS, ids=lambda value: value if isinstance(value, str) else "tail"
 )
 def test_every_tail_is_needed(tail, label, backend):
-    assert max(worst(label, backend, stage, tail) for stage in tail.stages) > 8
+    """Where a tail is said to hold, a backend is beyond 8 ULP; on a machine where it is said not to, nowhere."""
+    off = max(worst(label, backend, stage, tail) for stage in tail.stages)
+    assert (off > 8) is tail.holds(), f"{off:.3g} ULP: {tail.why}"
 
 
 ROUNDED = {"gelu", "gelu-tanh", "log_cosh"}

@@ -7,9 +7,14 @@ import pytest
 from lockstep import backends
 from lockstep.harness.conformance import CHECKS
 from lockstep.harness.conformance.backend import Case, trained, wanted
+from lockstep.harness.conformance.problems import PROBLEMS
 from tests.conftest import available
 
 MODES = [name for name in backends.known() if ":" in name]
+
+
+AT_ONCE = ("seed", "square", "modes", "surrounded", "clipped by norm")
+"""On which every rule is checked at once; on the others in the sweep."""
 
 
 @functools.cache
@@ -18,18 +23,34 @@ def subjects(name):
     return list(trained(available(name)))
 
 
-def check(name, rule, dtype):
-    made = [one for one in wanted(rule, subjects(name), backends.load(name)) if one.problem.dtype == dtype]
+def check(name, rule, dtype, problems=tuple(PROBLEMS)):
+    made = [
+        one
+        for one in wanted(rule, subjects(name), backends.load(name))
+        if one.problem.dtype == dtype and (not rule.problems or one.problem.name in problems)
+    ]
     for subject in made:
         Case(rule, subject).run()
     return made
 
 
+def test_every_rule_is_checked_at_once_on_some_problem():
+    assert all(set(rule.problems) & set(AT_ONCE) for rule in CHECKS if rule.problems)
+    assert {one.problem.name for one in subjects("numpy")} == set(PROBLEMS)
+
+
 @pytest.mark.parametrize("rule", CHECKS, ids=lambda one: one.name)
 @pytest.mark.parametrize("name", backends.entries())
 def test_a_backend_keeps_the_rule(name, rule):
-    if not check(name, rule, "float64"):
+    if not check(name, rule, "float64", AT_ONCE):
         pytest.skip(f"{name} does not claim {', '.join(rule.needs)}")
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("problem", [name for name in PROBLEMS if name not in AT_ONCE])
+@pytest.mark.parametrize("name", backends.entries())
+def test_a_backend_keeps_every_rule_on(name, problem):
+    assert [rule.name for rule in CHECKS if rule.problems and check(name, rule, "float64", (problem,))]
 
 
 @pytest.mark.sweep

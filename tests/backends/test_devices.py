@@ -40,9 +40,10 @@ CUDA = ("jax:cuda", "torch:cuda")
     "problems", [["seed"], pytest.param(["modes", "surrounded"], marks=pytest.mark.sweep)], ids=" ".join
 )
 def test_jax_trains_on_the_second_of_two_devices_alone_what_it_trains_on_the_first(problems):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
     done = subprocess.run(
         [sys.executable, "-m", "tests.backends.second_device", *problems],
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "2", "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "2", "XLA_FLAGS": flags},
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -91,7 +91,9 @@ def test_the_blocks_are_as_many_as_they_should_be():
 
 
 def test_a_relu_at_its_kink_and_a_nan_are_as_in_the_chain():
-    problem = problem_of("relu", rows=4)
+    """Zeros, infinities and NaNs where the chain has them; the numbers but for the order of the sums, which is the
+    BLAS' own: a kernel of another processor adds eight squares in another order, 2 ULP apart."""
+    problem, room = problem_of("relu", rows=4), 64 * float(np.finfo("float64").eps)
     for x in (np.zeros((4, 3)), np.full((4, 3), np.inf)):
         moved = problem.replace(x=np.zeros((4, 3)), initial={**problem.initial, "0.linear/b": np.zeros(5)})
         batches, parameters = moved.batches(), moved.initial_parameters()
@@ -101,9 +103,10 @@ def test_a_relu_at_its_kink_and_a_nan_are_as_in_the_chain():
         with np.errstate(all="ignore"):
             loss, found = fused.run()
             _, expected, grads = trainer.gradients(trainer.init(), next(iter(batches)))
-        np.testing.assert_array_equal(loss, expected)
+        np.testing.assert_allclose(loss, expected, rtol=room)
         for name, grad in grads.items():
-            np.testing.assert_array_equal(np.isnan(found[name]), np.isnan(grad))
+            largest = np.max(np.abs(grad), initial=0, where=np.isfinite(grad))
+            np.testing.assert_allclose(found[name], grad, rtol=0, atol=room * largest, err_msg=name)
 
 
 RUNS = {

@@ -46,7 +46,7 @@ def test_a_mode_trains_what_its_framework_trains(name):
     assert result.verdict is Verdict.AGREE, [run.reason for run in result.runs]
 
 
-@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("name", EACH)
 def test_a_mode_that_trains_otherwise_differs(name, monkeypatch):
     """The comparison sees the mode's own run, not its framework's."""
     inner = available(name)

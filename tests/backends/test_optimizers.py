@@ -30,7 +30,7 @@ def test_every_optimizer_is_in_the_catalogue():
     assert {optimizer for optimizer, _, _ in VARIANTS.values()} == set(OPTIMIZERS)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", EACH)
 def test_a_snapshot_holds_all_that_the_next_step_needs(backend, name):
     problem = find(name)
     trainer, batch = backend.trainer(problem), next(iter(problem.batches()))
