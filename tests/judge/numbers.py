@@ -87,7 +87,7 @@ NUMBERS = (
     ),
     Number("NUMBERS", "NUMBERS = 3 << 16", "NUMBERS = 210_000", "NUMBERS = 190_000", "budget"),
     Number("UNITS", "UNITS = 45", "UNITS = 90", "UNITS = 20", "stage"),
-    Number("TERMS", "TERMS = 16", "TERMS = 128", "TERMS = 3", "stage"),
+    Number("TERMS", "TERMS = 16", "TERMS = 64", "TERMS = 3", "adopted"),
     Number("SAMPLES", "SAMPLES = 3", "SAMPLES = 4", "SAMPLES = 2", "adopted"),
     Number(
         "continuation: one eps",
@@ -201,3 +201,15 @@ NUMBERS = (
     ),
     Number("SAME_RATE", "SAME_RATE = 1e-6", "SAME_RATE = 2e-6", "SAME_RATE = 7e-7", "mapping"),
 )
+
+
+def table() -> str:
+    """All of them, as `README.md` has them."""
+    rows = ["| number | as it stands | larger | smaller | tests |", "| --- | --- | --- | --- | --- |"]
+    rows += [
+        f"| {one.name} | `{one.line}` | `{one.larger}` | `{one.smaller}` | `test_{one.tests}_bounds.py` |".replace(
+            "``", ""
+        )
+        for one in NUMBERS
+    ]
+    return "\n".join(rows) + "\n"

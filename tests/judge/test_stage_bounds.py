@@ -97,7 +97,7 @@ ROWS = 65_536
 @pytest.mark.parametrize(
     ("units", "verdict"),
     [
-        # A plain float32 sum over 1e6 rows was off by 5e-4; rounding grows like the root of the rows.
+        # A plain float32 sum over 1e6 rows was off by 5e-4, 4,200 units; rounding grows like the root of the rows.
         (1_100, Verdict.AGREE),
         (6_000, Verdict.DIFFER),
     ],
