@@ -51,7 +51,7 @@ selftest: $(STAMP)  ## plant every port bug, train 2,000 clean problems, take th
 # A run that is cut short goes on where it stopped. AGAIN=1 tries those that survived with the tests as they are now.
 mutants: $(STAMP)  ## change the numbers and the code that judge: a test must fail each time (hours; SAMPLE=200 SEED=1)
 	$(BIN)/python -m tests.judge.planted
-	$(BIN)/python -m tests.judge.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again)
+	$(BIN)/python -m tests.judge.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again) $(if $(ONLY),--only $(ONLY))
 
 golden: $(STAMP)  ## record tests/golden/ anew: only where what is trained was changed on purpose
 	for name in $(GOLDEN); do \

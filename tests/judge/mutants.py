@@ -43,6 +43,7 @@ JUDGE = "tests/judge/test_{}_bounds.py"
 TESTS: Mapping[str, Sequence[str]] = {
     "harness/core/": (
         JUDGE.format("core"),
+        "tests/judge/test_ledger.py",
         "tests/harness/test_compare.py",
         "tests/harness/test_distance.py",
         "tests/harness/test_tolerance.py",
@@ -185,13 +186,14 @@ def must_fail(tests: Sequence[str]) -> None:
         )
 
 
-def run(sample: int | None, seed: int, again: bool) -> None:
+def run(sample: int | None, seed: int, again: bool, only: str) -> None:
     """Try a sample of all mutants and store the score.
 
     Args:
         sample: how many; by default all.
         seed: of the sample.
         again: whether those of the sample that survived before are tried with the tests as they are now.
+        only: the beginning of the modules' paths; of all others of the sample nothing is tried.
     """
     from cosmic_ray.commands.init import init
     from cosmic_ray.mutating import mutate_and_test
@@ -206,6 +208,7 @@ def run(sample: int | None, seed: int, again: bool) -> None:
             init(modules, store, {})
         every = meant(store.work_items)
         chosen = every if sample is None else random.Random(seed).sample(every, min(sample, len(every)))
+        chosen = [one for one in chosen if key(one)[0].startswith(only)]
         done = dict(store.results)
         todo = [one for one in chosen if one.job_id not in done or (again and not done[one.job_id].is_killed)]
         print(f"{len(every)} mutants, {len(chosen)} chosen with seed {seed}, {len(todo)} to try", flush=True)
@@ -288,8 +291,9 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="how many mutants; by default all (hours)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--again", action="store_true", help="try those that survived once more")
+    parser.add_argument("--only", default="", help="the beginning of the modules' paths: harness/core")
     given = parser.parse_args()
-    run(given.sample, given.seed, given.again)
+    run(given.sample, given.seed, given.again, given.only)
 
 
 if __name__ == "__main__":
