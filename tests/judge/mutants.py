@@ -44,12 +44,14 @@ TESTS: Mapping[str, Sequence[str]] = {
     "harness/core/": (
         JUDGE.format("core"),
         "tests/judge/test_ledger.py",
+        "tests/judge/test_comparison.py",
         "tests/harness/test_compare.py",
         "tests/harness/test_distance.py",
         "tests/harness/test_tolerance.py",
         "tests/harness/test_verdict.py",
     ),
     "harness/numerics/": (
+        "tests/judge/test_whole_runs.py",
         JUDGE.format("budget"),
         JUDGE.format("stage"),
         "tests/harness/test_budget.py",
@@ -57,6 +59,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     ),
     "harness/numerics/certified.py": ("tests/harness/test_certified.py",),
     "harness/diagnose/": (
+        "tests/judge/test_votes.py",
         JUDGE.format("explanation"),
         "tests/harness/test_diagnose.py",
         "tests/harness/test_explanations.py",

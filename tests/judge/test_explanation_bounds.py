@@ -8,6 +8,7 @@ import pytest
 
 import lockstep
 from lockstep import Verdict
+from lockstep.backends.problem import Batching, Optimizer
 from tests.conftest import square_problem
 from tests.judge.test_budget_bounds import chaotic
 from tests.meta.faults import Broken
@@ -36,6 +37,13 @@ def test_an_explanation_must_hold_for_ten_epochs_past_the_first_difference(later
     assert explained(lambda epoch: 3.0 if epoch >= later else 2.0, problem) == name
 
 
+@pytest.mark.parametrize(("later", "name"), [(19, None), (25, "constant ratio")])
+def test_epochs_are_counted_and_not_steps(later, name):
+    """Two batches an epoch: ten epochs are twenty steps."""
+    problem = square_problem(epochs=40, batching=Batching(size=6))
+    assert explained(lambda step: 3.0 if step >= later else 2.0, problem) == name
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("units", "name"), [(60, "constant ratio"), (600, None)])
 def test_an_explanation_must_hold_up_to_rounding(units, name, dtype):
@@ -53,9 +61,7 @@ def test_a_difference_that_begins_later_is_looked_at_where_it_begins(first, name
 
 def test_a_run_that_diverges_is_explained_by_the_epochs_before():
     """Twice the gradient makes this descent diverge; it is judged by the epochs that are finite."""
-    problem = square_problem(epochs=400).replace(
-        optimizer=square_problem().optimizer.__class__("sgd", learning_rate=0.35)
-    )
+    problem = square_problem(epochs=400, optimizer=Optimizer("sgd", learning_rate=0.35))
     assert explained(lambda epoch: 2.0, problem) == "constant ratio"
 
 
