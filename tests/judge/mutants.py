@@ -39,6 +39,7 @@ WORK = ROOT / "reports" / "mutants"
 LEAST = 0.9
 """The share that must be killed."""
 
+VALUES = "tests/judge/test_values.py"
 JUDGE = "tests/judge/test_{}_bounds.py"
 TESTS: Mapping[str, Sequence[str]] = {
     "harness/core/": (
@@ -90,7 +91,7 @@ cosmic-ray replaces each by all others: eleven for one `+`, most of which no pro
 def tests_of(module: str) -> tuple[str, ...]:
     """The tests that are run on the mutants of a module."""
     beginning = max((one for one in TESTS if module.startswith(one)), key=len)
-    return tuple(TESTS[beginning])
+    return (VALUES, *TESTS[beginning])
 
 
 def copied(target: Path) -> str:

@@ -64,19 +64,27 @@ def test_the_fixed_tolerance_passes_three_backends_and_catches_three_times_its_s
 
 
 @pytest.mark.parametrize(
-    ("settings", "verdict"), [({"tolerance": "fixed"}, Verdict.AGREE), ({"rtol": 1e-14}, Verdict.DIFFER)]
+    ("dtype", "share", "settings", "verdict"),
+    [
+        ("float64", 4e-15, {"tolerance": "fixed"}, Verdict.AGREE),
+        ("float64", 4e-15, {"rtol": 1e-14}, Verdict.DIFFER),
+        ("float32", 2e-6, {"tolerance": "fixed"}, Verdict.AGREE),
+        ("float32", 2e-6, {"rtol": 5e-6}, Verdict.DIFFER),
+    ],
 )
-def test_the_fixed_tolerance_is_of_a_leafs_largest_and_the_users_of_each_element(settings, verdict):
-    """The smallest element of a leaf is off by 4e-15 of the largest, which is more than ten times as large."""
+def test_the_fixed_tolerance_is_of_a_leafs_largest_and_the_users_of_each_element(
+    dtype, share, settings, verdict
+):
+    """The smallest element of a leaf is off by a share of the largest, which is more than ten times as large."""
 
     def change(trace):
         parameters = {name: value.copy() for name, value in trace.final.parameters.items()}
         w = parameters["1.dot/w"]
         assert np.abs(w).max() > 10 * np.abs(w).min()
-        w.flat[np.abs(w).argmin()] += 4e-15 * np.abs(w).max()
+        w.flat[np.abs(w).argmin()] += share * np.abs(w).max()
         return dataclasses.replace(trace, final=dataclasses.replace(trace.final, parameters=parameters))
 
-    result = verified(change, problem=square_problem(), **settings)
+    result = verified(change, dtype, square_problem(), **settings)
     differing = [one.quantity for one in result.comparisons if one.verdict is Verdict.DIFFER]
     assert differing == ([] if verdict is Verdict.AGREE else ["1.dot/w"])
 
