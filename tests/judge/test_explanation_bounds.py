@@ -44,10 +44,17 @@ def test_epochs_are_counted_and_not_steps(later, name):
     assert explained(lambda step: 3.0 if step >= later else 2.0, problem) == name
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("units", "name"), [(60, "constant ratio"), (600, None)])
+@pytest.mark.parametrize(
+    ("dtype", "units", "name"),
+    [
+        ("float64", 90, "constant ratio"),
+        ("float64", 600, None),
+        ("float32", 150, "constant ratio"),
+        ("float32", 600, None),
+    ],
+)
 def test_an_explanation_must_hold_up_to_rounding(units, name, dtype):
-    """Beside twice the gradient there is a second difference: one of rounding's size, or ten times that."""
+    """Beside twice the gradient there is a second difference: one as rounding makes it in ten epochs, or several times that."""
     problem = square_problem(epochs=60, dtype=dtype)
     assert explained(lambda epoch: 2.0 * (1 + units * EPS[dtype]), problem) == name
 
