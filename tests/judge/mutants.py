@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import fcntl
 import hashlib
 import json
 import os
@@ -36,6 +37,9 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("harness/core", "harness/numerics", "harness/diagnose")
 STORED = Path(__file__).with_name("mutants.json")
 WORK = ROOT / "reports" / "mutants"
+BLOCK = re.compile(r"(<!-- mutants -->\n).*?(<!-- end of mutants -->)", re.DOTALL)
+"""Where the README has the score."""
+
 LEAST = 0.9
 """The share that must be killed."""
 
@@ -190,6 +194,16 @@ def must_fail(tests: Sequence[str]) -> None:
         )
 
 
+def alone() -> None:
+    """Stop where another run is at work in the same copy; the lock goes with the process."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    handle = os.open(WORK / "lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("Another run is at work.\n  got: reports/mutants/lock is taken\n  fix: wait for it")
+
+
 def run(sample: int | None, seed: int, again: bool, only: str) -> None:
     """Try a sample of all mutants and store the score.
 
@@ -197,13 +211,13 @@ def run(sample: int | None, seed: int, again: bool, only: str) -> None:
         sample: how many; by default all.
         seed: of the sample.
         again: whether those of the sample that survived before are tried with the tests as they are now.
-        only: the beginning of the modules' paths; of all others of the sample nothing is tried.
+        only: the beginning of the modules' paths; of the rest of the sample only what was tried before counts.
     """
     from cosmic_ray.commands.init import init
     from cosmic_ray.mutating import mutate_and_test
     from cosmic_ray.work_db import use_db
 
-    WORK.mkdir(parents=True, exist_ok=True)
+    alone()
     hashed = copied(WORK / "tree")
     os.chdir(WORK / "tree")
     modules = [path for folder in FOLDERS for path in sorted(Path(folder).rglob("*.py"))]
@@ -212,9 +226,9 @@ def run(sample: int | None, seed: int, again: bool, only: str) -> None:
             init(modules, store, {})
         every = meant(store.work_items)
         chosen = every if sample is None else random.Random(seed).sample(every, min(sample, len(every)))
-        chosen = [one for one in chosen if key(one)[0].startswith(only)]
         done = dict(store.results)
-        todo = [one for one in chosen if one.job_id not in done or (again and not done[one.job_id].is_killed)]
+        todo = [one for one in chosen if key(one)[0].startswith(only)]
+        todo = [one for one in todo if one.job_id not in done or (again and not done[one.job_id].is_killed)]
         print(f"{len(every)} mutants, {len(chosen)} chosen with seed {seed}, {len(todo)} to try", flush=True)
         allowed = limits([key(one)[0] for one in todo])
         if todo:
@@ -229,7 +243,8 @@ def run(sample: int | None, seed: int, again: bool, only: str) -> None:
                 f"{number}/{len(todo)} {described(one)}: {result.test_outcome.value}, {seconds:.0f} s",
                 flush=True,
             )
-    write([(one, done[one.job_id]) for one in chosen], len(every), seed, hashed)
+    tried = [one for one in chosen if one.job_id in done]
+    write([(one, done[one.job_id]) for one in tried], len(every), seed, hashed)
 
 
 def described(item: WorkItem) -> str:
@@ -276,12 +291,24 @@ def write(results: Sequence[tuple[WorkItem, WorkResult]], every: int, seed: int,
         "survivors": sorted(survivors, key=lambda one: (one["module"], one["line"], one["became"])),
     }
     STORED.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    readme = ROOT / "README.md"
+    readme.write_text(in_text(readme.read_text(), document))
     without = sum(not one["reason"] for one in survivors)
     print(
         f"{document['score']:.1%} of {len(results)} killed; {len(survivors)} survived, {without} without a reason"
     )
     print(f"Stored in {STORED.relative_to(ROOT)}: give each survivor a test, or its reason.")
     sys.exit(0 if document["score"] >= LEAST and not without else 1)
+
+
+def in_text(readme: str, stored: Mapping[str, Any]) -> str:
+    """The README with this score in the place of the one it has."""
+    words = (
+        f"{stored['tool']} makes {stored['mutants']:,} changes of the code that judges. Of {stored['tried']:,} that were tried "
+        f"{stored['killed']:,} ({stored['score']:.1%}) fail a test, and so does each of {len(NUMBERS)} numbers that decide, made larger "
+        "or smaller (`make mutants`).\n"
+    )
+    return BLOCK.sub(lambda found: found[1] + words + found[2], readme)
 
 
 def _name(one: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.judge.mutants import WORK, command, copied
+from tests.judge.mutants import WORK, alone, command, copied
 from tests.judge.numbers import NUMBERS, Number
 
 
@@ -51,6 +51,7 @@ def survives(number: Number, changed: str) -> bool:
 def main() -> None:
     """Try all; named ones alone, if names are given."""
     chosen = [one for one in NUMBERS if not sys.argv[1:] or one.name in sys.argv[1:]]
+    alone()
     copied(WORK / "planted")
     os.chdir(WORK / "planted")
     passed = [

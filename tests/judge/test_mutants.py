@@ -42,6 +42,12 @@ def test_the_stored_score_is_of_what_is_stored_with_it():
     assert not without
 
 
+def test_the_readme_cites_the_stored_score():
+    readme = (mutants.ROOT / "README.md").read_text()
+    assert mutants.in_text(readme, json.loads(mutants.STORED.read_text())) == readme
+    assert mutants.BLOCK.search(readme)
+
+
 SOURCE = """
 def f(x: int | None = 1) -> int | str:
     y: int | None = x | 2
@@ -77,6 +83,7 @@ def test_a_survivor_keeps_its_reason_where_lines_have_moved(tmp_path, monkeypatc
     monkeypatch.setattr(mutants, "STORED", stored)
     monkeypatch.setattr(mutants, "ROOT", tmp_path)
     monkeypatch.setattr(mutants, "version", lambda name: "0")
+    (tmp_path / "README.md").write_text("<!-- mutants -->\n<!-- end of mutants -->\n")
     diff = "--- a/module.py\n+++ b/module.py\n@@ -1 +1 @@\n-    x = 1\n+    x = 2"
     results = [
         (change("NumberReplacer", row, 4), SimpleNamespace(is_killed=row > 1, diff=diff))
@@ -87,6 +94,7 @@ def test_a_survivor_keeps_its_reason_where_lines_have_moved(tmp_path, monkeypatc
     assert ended.value.code == 1  # a survivor without a reason
     document = json.loads(stored.read_text())
     assert document["score"] == 0.9
+    assert "9 (90.0%) fail a test" in (tmp_path / "README.md").read_text()
     (survivor,) = document["survivors"]
     assert (survivor["was"], survivor["became"]) == ("x = 1", "x = 2")
     survivor["reason"] = "the same"
