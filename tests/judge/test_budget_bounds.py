@@ -12,7 +12,7 @@ import pytest
 import lockstep
 from lockstep import Verdict
 from lockstep.backends.numpy_vjp.backend import NumPyBackend
-from lockstep.backends.problem import Layer, Loss, Optimizer, Problem
+from lockstep.backends.problem import Batching, Layer, Loss, Optimizer, Problem
 from lockstep.backends.protocol import LOSSES_ONLY
 from lockstep.harness.numerics.budget import twins_for
 from lockstep.harness.runs.free_run import StepByStep
@@ -184,6 +184,29 @@ def test_twins_get_fewer_as_problems_get_larger(numbers, twins):
         model=(Layer("dot", size=1),),
         initial={"0.dot/w": np.ones((1, 1))},
     )
+    assert twins_for(problem) == twins
+
+
+def dot(rows, columns, size, **changes):
+    return square_problem(
+        x=np.zeros((rows, columns)),
+        y=np.zeros((rows, size)),
+        model=(Layer("dot", size=size),),
+        initial={"0.dot/w": np.ones((columns, size))},
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("problem", "twins"),
+    [
+        (dot(64, 192, 1), 16),  # the widest is what goes in,
+        (dot(64, 1, 192), 16),  # or what comes out;
+        (dot(2, 96, 128), 16),  # or there are more parameters than either
+        (dot(1024, 12, 1, batching=Batching(size=64)), 32),  # and a batch counts, not all rows
+    ],
+)
+def test_the_largest_of_rows_activations_and_parameters_counts(problem, twins):
     assert twins_for(problem) == twins
 
 
