@@ -73,6 +73,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     "harness/diagnose/explanations/": (
         "tests/harness/test_explanations.py",
         JUDGE.format("explanation"),
+        "tests/harness/test_diagnose.py",
     ),
 }
 """Beginning of a module's path -> the tests that may kill its mutants, the quickest first. The longest beginning counts."""
