@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 GOLDEN := seed logistic softmax momentum adam adamw rmsprop schedule-cosine lasso minibatches averaged batch-norm convolution
 
 .DEFAULT_GOAL := help
-.PHONY: help verify verify-all verify-sample test browser example sweep sweep-sample machines selftest golden check bench \
+.PHONY: help verify verify-all verify-sample test browser example sweep sweep-sample machines selftest mutants golden check bench \
   bench-quick bench-sample schemas conventions reference docs clean
 
 help:  ## list the targets
@@ -60,6 +60,11 @@ machines: $(STAMP)  ## run the tests that train as two lesser processors would: 
 selftest: $(STAMP)  ## plant every port bug, train 2,000 clean problems, take the figures over (an hour)
 	$(BIN)/lockstep selftest --dtype float64 --dtype float32 --clean 2000 --json reports/selftest.json
 	$(BIN)/python -m lockstep.harness.selftest.figures reports/selftest.json
+
+# A run that is cut short goes on where it stopped. AGAIN=1 tries those that survived with the tests as they are now.
+mutants: $(STAMP)  ## change the numbers and the code that judge: a test must fail each time (hours; SAMPLE=200 SEED=1)
+	$(BIN)/python -m tests.judge.planted
+	$(BIN)/python -m tests.judge.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again) $(if $(ONLY),--only $(ONLY))
 
 golden: $(STAMP)  ## record tests/golden/ anew: only where what is trained was changed on purpose
 	for name in $(GOLDEN); do \

@@ -1,0 +1,215 @@
+"""The numbers that decide, and another value on either side of each with which a test of this folder must fail.
+
+``make mutants`` tries all of them (`tests.judge.planted`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Number(NamedTuple):
+    """One number.
+
+    Attributes:
+        name: what it is called, with the module where several have that name.
+        line: how it is written; it stands once in `place`.
+        larger, smaller: the line with another number; empty where that changes no verdict, and then `why` says so.
+        tests: those that must fail, ``test_<tests>_bounds.py``.
+        place: in which folder of the harness.
+        why: what a change that is left out would do.
+    """
+
+    name: str
+    line: str
+    larger: str
+    smaller: str
+    tests: str
+    place: str = ""
+    why: str = ""
+
+
+SINGLE = "float64's is hidden: what is nearer is said to be single precision"
+
+NUMBERS = (
+    Number("FIXED, float64", "Tolerance(1e-14,", "Tolerance(3.2e-14,", "Tolerance(3.8e-15,", "core"),
+    Number("FIXED, float32", "Tolerance(5.4e-6,", "Tolerance(1.7e-5,", "Tolerance(1.9e-6,", "core"),
+    Number(
+        "ledger: a limit as large as the value",
+        "row.limit >= row.scale",
+        "row.limit >= 1.05 * row.scale",
+        "row.limit >= 0.95 * row.scale",
+        "core",
+    ),
+    Number(
+        "compare: zeros would pass",
+        "(magnitude > limit).any()",
+        "(1.2 * magnitude > limit).any()",
+        "(magnitude > 1.2 * limit).any()",
+        "core",
+    ),
+    Number(
+        "EXACT",
+        'frozenset({"given", "initial", "state", "batch", "count"})',
+        'frozenset({"given", "initial", "state", "batch", "count", "average"})',
+        'frozenset({"given", "initial", "state", "count"})',
+        "core",
+    ),
+    Number("MULTIPLE", "MULTIPLE = 32.0", "MULTIPLE = 70.0", "MULTIPLE = 10.0", "budget"),
+    Number("BLIND", "BLIND = 0.01", "BLIND = 0.1", "BLIND = 0.001", "budget"),
+    Number(
+        "NEGLIGIBLE, float64",
+        '"float64": 1.5e-8, "float32": 3.5e-4',
+        '"float64": 1.5e-7, "float32": 3.5e-4',
+        '"float64": 1.5e-9, "float32": 3.5e-4',
+        "budget",
+    ),
+    Number(
+        "NEGLIGIBLE, float32",
+        '"float64": 1.5e-8, "float32": 3.5e-4',
+        '"float64": 1.5e-8, "float32": 3.5e-3',
+        '"float64": 1.5e-8, "float32": 3.5e-5',
+        "budget",
+    ),
+    Number(
+        "MOST_TWINS",
+        "MOST_TWINS, FEWEST_TWINS = 32, 4",
+        "MOST_TWINS, FEWEST_TWINS = 33, 4",
+        "MOST_TWINS, FEWEST_TWINS = 31, 4",
+        "budget",
+    ),
+    Number(
+        "FEWEST_TWINS",
+        "MOST_TWINS, FEWEST_TWINS = 32, 4",
+        "MOST_TWINS, FEWEST_TWINS = 32, 5",
+        "MOST_TWINS, FEWEST_TWINS = 32, 3",
+        "budget",
+    ),
+    Number("NUMBERS", "NUMBERS = 3 << 16", "NUMBERS = 210_000", "NUMBERS = 190_000", "budget"),
+    Number("UNITS", "UNITS = 45", "UNITS = 90", "UNITS = 20", "stage"),
+    Number("TERMS", "TERMS = 16", "TERMS = 64", "TERMS = 3", "adopted"),
+    Number("SAMPLES", "SAMPLES = 3", "SAMPLES = 4", "SAMPLES = 2", "adopted"),
+    Number(
+        "continuation: one eps",
+        "names[name]: eps * float(",
+        "names[name]: 4 * eps * float(",
+        "names[name]: 0.5 * eps * float(",
+        "stage",
+        "runs",
+    ),
+    Number("TWINS", "TWINS = 8", "TWINS = 9", "TWINS = 7", "adopted", "adopt"),
+    Number("UPDATE", "UPDATE = 8.0", "UPDATE = 16.0", "UPDATE = 5.0", "adopted"),
+    Number(
+        "adopted: the spread of a loss",
+        "np.maximum.accumulate(value) if name == LOSS",
+        "3 * np.maximum.accumulate(value) if name == LOSS",
+        "0.4 * np.maximum.accumulate(value) if name == LOSS",
+        "adopted",
+    ),
+    Number(
+        "adopted: the spread of a parameter",
+        "else np.max(value, initial=0.0)",
+        "else 3 * np.max(value, initial=0.0)",
+        "else 0.4 * np.max(value, initial=0.0)",
+        "adopted",
+    ),
+    Number(
+        "adopt: MOST_STEPS", "MOST_STEPS = 100", "MOST_STEPS = 125", "MOST_STEPS = 90", "adopted", "adopt"
+    ),
+    Number("adopt: AFTER", "AFTER = 10", "AFTER = 15", "AFTER = 7", "adopted", "adopt"),
+    Number(
+        "adopt: ALIKE, float64",
+        '"float64": 1e-9, "float32": 1e-4',
+        '"float64": 1e-8, "float32": 1e-4',
+        '"float64": 1e-10, "float32": 1e-4',
+        "adopted",
+        "adopt",
+    ),
+    Number(
+        "adopt: ALIKE, float32",
+        '"float64": 1e-9, "float32": 1e-4',
+        '"float64": 1e-9, "float32": 1e-3',
+        '"float64": 1e-9, "float32": 1e-5',
+        "adopted",
+        "adopt",
+    ),
+    Number(
+        "optimizers: ALIKE, float32",
+        '"float64": 1e-9, "float32": 1e-4',
+        '"float64": 1e-9, "float32": 1e-3',
+        '"float64": 1e-9, "float32": 1e-5',
+        "optimizer",
+        "conformance",
+        SINGLE,
+    ),
+    Number(
+        "optimizers: limits",
+        "MULTIPLE * widest",
+        "3 * MULTIPLE * widest",
+        "0.5 * MULTIPLE * widest",
+        "optimizer",
+        "conformance",
+    ),
+    Number(
+        "optimizers: blind",
+        "<= BLIND * float(",
+        "<= 10 * BLIND * float(",
+        "<= 0.3 * BLIND * float(",
+        "optimizer",
+        "conformance",
+    ),
+    Number("EPOCHS_AFTER", "EPOCHS_AFTER = 10", "EPOCHS_AFTER = 13", "EPOCHS_AFTER = 8", "explanation"),
+    Number(
+        "explanations: the limit of a confirmation",
+        "np.maximum(limit, widest.get(name, 0.0))",
+        "4 * np.maximum(limit, widest.get(name, 0.0))",
+        "0.4 * np.maximum(limit, widest.get(name, 0.0))",
+        "explanation",
+    ),
+    Number("NEAR", "NEAR = 0.05", "NEAR = 0.065", "NEAR = 0.04", "mapping"),
+    Number("MARGIN", "MARGIN = 10.0", "MARGIN = 20.0", "MARGIN = 5.0", "mapping"),
+    Number(
+        "FLOOR, float64",
+        'FLOOR = {"float64": 1e-9, "float32": 1e-4}',
+        'FLOOR = {"float64": 3e-9, "float32": 1e-4}',
+        'FLOOR = {"float64": 3e-10, "float32": 1e-4}',
+        "mapping",
+    ),
+    Number(
+        "FLOOR, float32",
+        'FLOOR = {"float64": 1e-9, "float32": 1e-4}',
+        'FLOOR = {"float64": 1e-9, "float32": 3e-4}',
+        'FLOOR = {"float64": 1e-9, "float32": 3e-5}',
+        "mapping",
+    ),
+    Number("MOST_LAYOUTS", "MOST_LAYOUTS = 24", "MOST_LAYOUTS = 25", "MOST_LAYOUTS = 23", "mapping"),
+    Number(
+        "buffers: MOST_TRIED",
+        "MOST_TRIED = 400",
+        "MOST_TRIED = 401",
+        "MOST_TRIED = 399",
+        "mapping",
+        "mapping/evidence.py",
+    ),
+    Number(
+        "masks: MOST_TRIED",
+        "MOST_TRIED = 400",
+        "MOST_TRIED = 500",
+        "MOST_TRIED = 350",
+        "mapping",
+        "mapping/masks.py",
+    ),
+    Number("SAME_RATE", "SAME_RATE = 1e-6", "SAME_RATE = 2e-6", "SAME_RATE = 7e-7", "mapping"),
+)
+
+
+def table() -> str:
+    """All of them, as `README.md` has them."""
+    rows = ["| number | as it stands | larger | smaller | tests |", "| --- | --- | --- | --- | --- |"]
+    rows += [
+        f"| {one.name} | `{one.line}` | `{one.larger}` | `{one.smaller}` | `test_{one.tests}_bounds.py` |".replace(
+            "``", ""
+        )
+        for one in NUMBERS
+    ]
+    return "\n".join(rows) + "\n"

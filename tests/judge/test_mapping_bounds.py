@@ -1,0 +1,177 @@
+"""How near the gradients of counterparts are, how far their rivals, and how much is tried: each number from both sides.
+
+What a whole search shows is asked of `find_mapping`, with sides in NumPy. Caps on how much is tried are approached by
+stand-ins, for a model with so many layouts would take minutes. `README.md` in this folder lists the numbers.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lockstep.backends.adoption import AdoptionError, Draw
+from lockstep.backends.numpy_vjp import mean_squared_loss
+from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
+from lockstep.backends.problem import Batch
+from lockstep.harness import adopt
+from lockstep.harness.adopt import Link
+from lockstep.harness.mapping import evidence
+from lockstep.harness.mapping.masks import both_kept, paired
+from lockstep.harness.mapping.matching import FILLS
+from lockstep.harness.mapping.search import Search
+from lockstep.harness.mapping.slices import Piece
+from tests.judge.sides import CHAIN, SAME, batches, params, side, transform
+
+OTHER = {"w0": "u", "b0": "c", "w1": "v", "b1": "d"}
+"""Names of a port that say nothing."""
+
+
+def renamed(kind=NumPyAdopted):
+    chain = [(function, OTHER.get(name)) for function, name in CHAIN]
+    held = {OTHER[name]: value for name, value in params().items()}
+    return kind(chain, mean_squared_loss, transform(learning_rate=0.1, momentum=0.0), held, "port")
+
+
+def noisy(name, share):
+    """The gradient of one parameter is off by a share of itself, up or down."""
+
+    class Noisy(NumPyAdopted):
+        def gradients(self, state, batch):
+            state, loss, grads = super().gradients(state, batch)
+            signs = np.random.default_rng(5).choice((-1, 1), grads[name].shape)
+            return state, loss, {**grads, name: grads[name] * (1 + share * signs)}
+
+    return Noisy
+
+
+@pytest.mark.parametrize("name", ["w0", "w1", "b0"])
+@pytest.mark.parametrize(("share", "linked"), [(0.045, True), (0.06, False)])
+def test_the_gradients_of_counterparts_may_be_off_by_a_twentieth(name, share, linked):
+    """A port with a fault of a few per cent is mapped, so that the fault is found; what is further off is no counterpart."""
+    found = adopt.find_mapping(side(), renamed(noisy(OTHER[name], share)), batches(2))
+    assert {one.left: one.right for one in found.links} == {
+        ours: theirs for ours, theirs in OTHER.items() if linked or ours != name
+    }
+    assert (f"left:{name}" in found.left_over) is not linked
+
+
+class Twice(NumPyAdopted):
+    """x·a + (1 + δ) x·b: the gradients of a and b are the same but for a share δ of themselves."""
+
+    capabilities = frozenset({"optimizer_state"})
+    delta = 0.0
+    noise = 0.0
+
+    def gradients(self, state, batch):
+        a, b = state.parameters.values()
+        more = a.dtype.type(1 + self.delta)
+        off = batch.x @ a + more * (batch.x @ b) - batch.y
+        grad = 2 * batch.x.T @ off / len(off)
+        grad = (grad * (1 + self.noise * np.array([1, -1, 1, -1]))).astype(grad.dtype)
+        return state, np.mean(off * off), dict(zip(state.parameters, (grad, more * grad), strict=True))
+
+
+def alike(names, delta, noise=0.0, dtype="float64"):
+    kind = type("Alike", (Twice,), {"delta": delta, "noise": noise})
+    held = {name: np.ones(4, dtype) for name in names}
+    return kind([], mean_squared_loss, transform(learning_rate=0.1, momentum=0.0), held, names[0])
+
+
+def rows():
+    rng = np.random.default_rng(0)
+    return [(rng.standard_normal((8, 4)), rng.standard_normal(8))]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "delta", "told"),
+    [
+        ("float64", 2e-8, True),
+        ("float64", 5e-9, False),
+        ("float32", 2e-3, True),
+        ("float32", 5e-4, False),
+    ],
+)
+def test_rivals_nearer_than_ten_times_rounding_are_not_told_apart(dtype, delta, told):
+    """Rounding is 1e-9 and 1e-4 of a gradient."""
+    found = adopt.find_mapping(alike("ab", delta, dtype=dtype), alike("pq", delta, dtype=dtype), rows())
+    assert {one.left: one.right for one in found.links} == ({"a": "p", "b": "q"} if told else {})
+
+
+@pytest.mark.parametrize(("delta", "told"), [(1.5e-2, True), (7e-3, False)])
+def test_a_rival_must_be_ten_times_as_far_away(delta, told):
+    """The gradients of p and q are off by 1e-3."""
+    found = adopt.find_mapping(alike("ab", delta), alike("pq", delta, noise=1e-3), rows())
+    assert ("a" in {one.left for one in found.links}) is told
+
+
+class Standing(Search):
+    """A search that stands where a test puts it: one pair, in so many layouts, the last of which is right."""
+
+    def __init__(self, layouts):
+        self.links, self.still, self.open, self.loose = [], (["a"], ["p"]), ([Piece("a")], [Piece("p")]), []
+        self.last = SimpleNamespace(invariant_distance=lambda *pair: 0.0, distance=lambda link: 0.0)
+        self.every = [Link("a", "p", reshape=(number + 1,)) for number in range(layouts)]
+        self._floor = 1e-9
+
+    def layouts(self, left, right, by=""):
+        return iter(self.every)
+
+    def size(self, piece, side):
+        return 1
+
+    def look(self, fill, extra=(), seed=None):
+        good = self.every[-1] in (*self.links, *extra)
+        return SimpleNamespace(left={}, right={}, loss_apart=0.0 if good else 1.0)
+
+
+@pytest.mark.parametrize(("layouts", "linked"), [(24, True), (25, False)])
+def test_all_orders_of_four_axes_are_tried_out_and_no_more(layouts, linked):
+    search = Standing(layouts)
+    assert evidence.by_trial(search, FILLS[0]) == ([search.every[-1]] if linked else [])
+
+
+@pytest.mark.parametrize(("layouts", "linked"), [(400, True), (401, False)])
+def test_four_hundred_links_of_buffers_are_tried_out_and_no_more(layouts, linked):
+    search = Standing(layouts)
+    assert evidence.frozen(search, FILLS[0]) == ([search.every[-1]] if linked else [])
+
+
+BATCH = Batch(np.zeros((2, 1)), np.zeros((2, 1)), {})
+
+
+def dropping(order, rates=None):
+    """A side whose loss depends on each of its masks in a way of its own; it draws them in this order."""
+    weights = np.random.default_rng(0).standard_normal((len(order), 5))
+    draws = tuple(Draw(f"draw {one}", (rates or {}).get(one, 0.5), (5,)) for one in order)
+    trainer = SimpleNamespace(name="side", dtype="float64", draws=lambda batch: draws)
+
+    def loss(batch):
+        return 1.0 + sum(float(batch.masks[str(at)] @ weights[one]) for at, one in enumerate(order))
+
+    return SimpleNamespace(name="side", trainer=trainer, mapping=SAME, shapes={}, loss=loss)
+
+
+@pytest.mark.parametrize(("draws", "paired_by_function"), [(27, True), (31, False)])
+def test_four_hundred_pairs_of_masks_are_tried_out(draws, paired_by_function):
+    """Masks drawn in the opposite order: 27 take 366 trials, 31 would take 482, and the rest is paired as they come."""
+    left, right = dropping(range(draws)), dropping(range(draws)[::-1])
+    found = [one.places for one in paired(left, right, BATCH)]
+    opposite = [(at, draws - 1 - at) for at in range(draws)]
+    assert (found == opposite) is paired_by_function
+    assert sum(one in opposite for one in found) > draws / 2
+
+
+@pytest.mark.parametrize(
+    ("apart", "same"),
+    [(2.0**-23, True), (8e-7, True), (1.5e-6, False)],  # one eps of float32, in which a rate may be held
+)
+def test_rates_that_are_held_in_single_precision_are_the_same(apart, same):
+    left, right = dropping(range(2)), dropping(range(2), {1: 0.5 + apart})
+    if same:
+        paired(left, right, BATCH)
+        both_kept(left.trainer, right.trainer, BATCH)
+        return
+    with pytest.raises(AdoptionError, match="drops at another rate"):
+        paired(left, right, BATCH)
+    with pytest.raises(AdoptionError, match="drops at another rate"):
+        both_kept(left.trainer, right.trainer, BATCH)
