@@ -11,11 +11,18 @@ import sys
 
 
 def main() -> None:
-    """Serve the trainer that the command line names."""
-    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib may be the user's own
-    sys.path[:] = [os.getcwd(), *(one for one in sys.path if one != here)]  # noqa: PTH109
+    """Serve the trainer that the command line names.
+
+    Until the path is right it imports only what Python itself has imported, so no pathlib.
+    """
+    here = os.path.dirname(os.path.abspath(__file__))
+    # Python put this folder there, its links resolved; our modules must not pass for the user's.
+    sys.path[:] = [
+        os.getcwd(),
+        *(one for one in sys.path if os.path.realpath(one) != os.path.realpath(here)),
+    ]
     try:
-        _import_lockstep(os.path.dirname(os.path.dirname(here)))  # noqa: PTH120
+        _import_lockstep(os.path.dirname(os.path.dirname(here)))
         from lockstep.harness.adopt import worker
     except (ImportError, SyntaxError) as error:  # no NumPy, or an old Python
         sys.exit(f"{sys.executable} cannot run a trainer: {type(error).__name__}: {error}")
@@ -27,7 +34,7 @@ def _import_lockstep(folder: str) -> None:
     import importlib.util
 
     spec = importlib.util.spec_from_file_location(
-        "lockstep", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]  # noqa: PTH118
+        "lockstep", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
     )
     assert spec is not None
     assert spec.loader is not None
