@@ -95,7 +95,8 @@ EXACT = Entry(
 
 def _mode(of: Entry, mode: str, target: str, summary: str) -> Entry:
     """Another way to run the same framework; it trains where it is named."""
-    return replace(of, name=f"{of.name}:{mode}", target=f"backends.{target}", summary=summary, default=False)
+    name, home = f"{of.name}:{mode}", f"lockstep.backends.{target}"
+    return replace(of, name=name, target=home, summary=summary, default=False)
 
 
 BUILT_IN = (

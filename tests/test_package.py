@@ -1,6 +1,7 @@
 """The package `lockstep`: its public names, what importing it costs, and a user's repo that has folders of our names."""
 
 import ast
+import importlib.util
 import inspect
 import os
 import pkgutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import lockstep
+from lockstep import backends
 from tests.user_repo import UserRepo, check_plugin
 
 ROOT = Path(__file__).parent.parent
@@ -114,6 +116,14 @@ def test_nothing_is_imported_but_as_the_package():
     ours = {"backends", "harness"}
     found = [(path, line) for path in SOURCES for name, line in imported(path) if name in ours]
     assert found == []
+
+
+@pytest.mark.parametrize("entry", backends.BUILT_IN, ids=lambda entry: entry.name)
+def test_every_backend_of_ours_lies_in_the_package(entry):
+    """A name in a string is no import, and finds a folder of the user's all the same."""
+    module, _, _ = entry.target.partition(":")
+    assert importlib.util.find_spec(module)
+    assert module.startswith("lockstep.backends.")
 
 
 def test_a_script_runs_the_package_without_its_command(tmp_path):

@@ -141,6 +141,9 @@ def test_beside_the_frameworks_it_agrees(lockstep):
     done = lockstep("verify", "seed", "--quiet", PYTHONPATH=str(PACKAGES))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("AGREE")
+    modes = ["--backend", "torch:foreach", "--backend", "jax:step", "--backend", "torch"]
+    done = lockstep("verify", "seed", "--quiet", *modes, PYTHONPATH=str(PACKAGES))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 SUITE = """
