@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 GOLDEN := seed logistic softmax momentum adam adamw rmsprop schedule-cosine lasso minibatches averaged batch-norm convolution
 
 .DEFAULT_GOAL := help
-.PHONY: help verify verify-all test browser example sweep selftest golden check bench bench-quick schemas conventions reference docs clean
+.PHONY: help verify verify-all test browser example sweep selftest golden check matrix bench bench-quick schemas conventions reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,18 @@ conventions: $(STAMP)  ## write docs/conventions.md anew after a change of the t
 
 reference: $(STAMP)  ## write docs/command-line.md and docs/schema.md anew from the parsers and harness/schemas/
 	$(BIN)/python -m lockstep.harness.reference.pages
+
+# TORCH: a version other than the pinned one; its wheels bring several gigabytes for GPUs (CONTRIBUTING.md has the results).
+MATRIX_TESTS := tests/backends tests/harness/adopted tests/harness/adopted_bundle tests/harness/conformance \
+  tests/test_package.py tests/test_pytest_plugin.py
+matrix: matrix-lowest matrix-newest  ## run backends, adoption and plugin with the lowest and the newest versions allowed
+
+matrix-%:
+	$(PYTHON) -m venv --clear build/matrix/$*
+	$(PYTHON) tests/matrix.py $* $(TORCH) > build/matrix/$*/constraints.txt
+	build/matrix/$*/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint build/matrix/$*/constraints.txt --editable '.[all,test]'
+	build/matrix/$*/bin/python -m pytest -n 2 --dist loadfile --quiet -W ignore::DeprecationWarning $(MATRIX_TESTS)
 
 # Not --quiet: then nothing is counted as a warning, and strict is not.
 docs: $(STAMP)  ## build the documentation into site/, strictly; open site/index.html

@@ -72,7 +72,7 @@ JAX = Entry(
     "lockstep.backends.jax_haiku.backend:JaxBackend",
     "Haiku modules, Optax optimizers, jit and lax.scan",
     ("jax", "haiku", "optax"),
-    ("jax>=0.8", "dm-haiku>=0.0.16", "optax>=0.2.5"),
+    ("jax>=0.8", "dm-haiku>=0.0.16", "optax>=0.2.8"),
 )
 
 TORCH = Entry(
@@ -88,7 +88,7 @@ EXACT = Entry(
     "lockstep.backends.exact.backend:ExactBackend",
     "the NumPy chain over ball arithmetic: the true trajectory, enclosed",
     ("flint",),
-    ("python-flint>=0.6",),
+    ("python-flint>=0.7",),
     default=False,
 )
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("lowest", "newest")
+EXTRAS = ("jax", "torch", "exact", "datasets", "report", "test")
+"""What the tests of `make matrix` need."""
 FLOOR = re.compile(r"(?P<name>[A-Za-z0-9-]+)(\[[a-z,]+\])?>=(?P<version>[0-9.]+)")
 
 
@@ -22,21 +24,20 @@ def constraints(kind: str, torch: str = "") -> Iterator[str]:
         kind: one of KINDS.
         torch: its version; by default the one in constraints.txt.
     """
+    if kind not in KINDS:
+        sys.exit(f"unknown kind of versions\n  got: {kind!r}\n  fix: name one of {', '.join(KINDS)}")
     if kind == "lowest":
         yield from (f"{name}=={version}" for name, version in floors().items() if name != "torch")
     yield f"torch=={torch or pinned('torch')}"
 
 
 def floors() -> dict[str, str]:
-    """The least version of everything but the tools that check and document."""
+    """The least version of everything that the tests need."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *(one for name in INSTALLED for one in extras[name])]
+    needed = [*project["dependencies"], *(one for name in EXTRAS for one in extras[name])]
     found = (FLOOR.fullmatch(one) for one in needed if not one.startswith(project["name"]))
     return {one["name"]: one["version"] for one in found if one}
-
-
-INSTALLED = ("jax", "torch", "exact", "datasets", "report", "test", "peers")
 
 
 def pinned(name: str) -> str:
