@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 GOLDEN := seed logistic softmax momentum adam adamw rmsprop schedule-cosine lasso minibatches averaged batch-norm convolution
 
 .DEFAULT_GOAL := help
-.PHONY: help verify verify-all verify-sample test browser example sweep sweep-sample machines selftest mutants golden check bench \
+.PHONY: help verify verify-all verify-sample test browser example sweep sweep-sample machines selftest mutants golden check matrix bench \
   bench-quick bench-sample schemas conventions reference docs clean
 
 help:  ## list the targets
@@ -43,7 +43,7 @@ browser: $(STAMP)  ## open the report's page in Chromium: no request, no error, 
 	timeout 300 $(BIN)/python -m pytest --quiet -rs tests/browser
 
 example: $(STAMP)  ## write docs/example/ anew, a report of a disagreement, and what the tests keep of it
-	$(BIN)/python -m lockstep.harness.selftest.example
+	$(BIN)/python -m lockstep.harness.publish.example
 	$(BIN)/python -m pytest --quiet tests/harness/test_snapshots.py --snapshot-update
 
 sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (15 minutes)
@@ -89,10 +89,22 @@ schemas: $(STAMP)  ## write harness/schemas/ anew after a change of the tables
 	$(BIN)/python -m lockstep.harness.documents.schema
 
 conventions: $(STAMP)  ## write docs/conventions.md anew after a change of the tables
-	$(BIN)/python -m lockstep.harness.reference.conventions
+	$(BIN)/python -m lockstep.harness.environment.conventions
 
 reference: $(STAMP)  ## write docs/command-line.md and docs/schema.md anew from the parsers and harness/schemas/
 	$(BIN)/python -m lockstep.harness.reference.pages
+
+# TORCH: a version other than the pinned one; its wheels bring several gigabytes for GPUs (CONTRIBUTING.md has the results).
+MATRIX_TESTS := tests/backends tests/harness/adopted tests/harness/adopted_bundle tests/harness/conformance \
+  tests/test_package.py tests/test_pytest_plugin.py
+matrix: matrix-lowest matrix-newest  ## run backends, adoption and plugin with the lowest and the newest versions allowed
+
+matrix-%:
+	$(PYTHON) -m venv --clear build/matrix/$*
+	$(PYTHON) tests/matrix.py $* $(TORCH) > build/matrix/$*/constraints.txt
+	build/matrix/$*/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint build/matrix/$*/constraints.txt --editable '.[all,test]'
+	build/matrix/$*/bin/python -m pytest -n 2 --dist loadfile --quiet -W ignore::DeprecationWarning $(MATRIX_TESTS)
 
 # Not --quiet: then nothing is counted as a warning, and strict is not.
 docs: $(STAMP)  ## build the documentation into site/, strictly; open site/index.html

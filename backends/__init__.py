@@ -72,7 +72,7 @@ JAX = Entry(
     "lockstep.backends.jax_haiku.backend:JaxBackend",
     "Haiku modules, Optax optimizers, jit and lax.scan",
     ("jax", "haiku", "optax"),
-    ("jax>=0.8", "dm-haiku>=0.0.16", "optax>=0.2.5"),
+    ("jax>=0.8", "dm-haiku>=0.0.16", "optax>=0.2.8"),
 )
 
 TORCH = Entry(
@@ -88,14 +88,15 @@ EXACT = Entry(
     "lockstep.backends.exact.backend:ExactBackend",
     "the NumPy chain over ball arithmetic: the true trajectory, enclosed",
     ("flint",),
-    ("python-flint>=0.6",),
+    ("python-flint>=0.7",),
     default=False,
 )
 
 
 def _mode(of: Entry, mode: str, target: str, summary: str) -> Entry:
     """Another way to run the same framework; it trains where it is named."""
-    return replace(of, name=f"{of.name}:{mode}", target=f"backends.{target}", summary=summary, default=False)
+    name, home = f"{of.name}:{mode}", f"lockstep.backends.{target}"
+    return replace(of, name=name, target=home, summary=summary, default=False)
 
 
 BUILT_IN = (

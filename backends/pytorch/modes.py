@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from types import FunctionType
@@ -19,10 +21,16 @@ from lockstep.backends.pytorch.optimizers import OPTIMIZERS
 
 Forward = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
+SIZES = 64
+"""How many sizes of batch are compiled."""
+
+TAKES_LIMIT = "recompile_limit" in inspect.signature(torch.compile).parameters
+"""Whether this torch is given that limit for one function; an older one has it for the whole process."""
+
 OPTIONS: dict[str, Any] = {
     # Where torch would go on without compiling, after a graph break or too many sizes of batch, it raises instead.
     "fullgraph": True,
-    "recompile_limit": 64,
+    **({"recompile_limit": SIZES} if TAKES_LIMIT else {}),
     # One program for each size of batch. Otherwise what ran before decides: after a second size torch compiles for
     # any size, whose sums are rounded otherwise, for later models of the process too.
     "dynamic": False,
@@ -45,7 +53,7 @@ class CompiledTrainer(TorchTrainer):
 
     def _quietly(self, module: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """Without the warnings of the compiler about what torch itself does, at each size's first call."""
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), nullcontext() if TAKES_LIMIT else _limited():
             warnings.simplefilter("ignore")
             return self._compiled(module, x)
 
@@ -54,6 +62,14 @@ def _call(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     # Not module.compile(): torch skips the frames of its own containers, and would compile nothing.
     output: torch.Tensor = module(x)
     return output
+
+
+def _limited() -> AbstractContextManager[object]:
+    """The limit of the process while a function is called."""
+    import torch._dynamo
+
+    found: AbstractContextManager[object] = torch._dynamo.config.patch(recompile_limit=SIZES)
+    return found
 
 
 def _of_its_own(function: Forward) -> Forward:

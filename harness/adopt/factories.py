@@ -90,8 +90,8 @@ def check_trainer(what: str, trainer: object) -> None:
         raise AdoptionError(
             f"{what}: this is no trainer",
             f"{type(trainer).__name__}, without {', '.join(missing)}",
-            "give what lockstep.backends.pytorch.adopt, lockstep.backends.jax_haiku.adopt or lockstep.backends.numpy_vjp.adopt gives; a factory "
-            "returns that, or that and the batches",
+            "give what lockstep.adopt_torch, lockstep.adopt_jax or lockstep.adopt_numpy returns; a factory returns that, or that "
+            "and the batches",
         )
 
 

@@ -18,24 +18,20 @@ from lockstep.backends.protocol import NOTHING, Grads, Recording, Scalar, Snapsh
 from lockstep.harness.adopt.factories import Made
 from lockstep.harness.adopt.worker import Handle, receive, send
 
-HOME = Path(lockstep.__file__).parent.parent
-"""The folder that holds our package: the other interpreter need not have it installed."""
+WORKER = Path(lockstep.__file__).parent / "harness" / "adopt" / "interpreter.py"
+"""A script, not a module: the other interpreter need not have Lockstep, and must not get what is installed beside ours."""
 
 
 class Process:
     """The other end: a worker, and one request at a time."""
 
     def __init__(self, target: str, python: str) -> None:
-        path = os.pathsep.join(
-            [os.fspath(Path.cwd()), os.fspath(HOME), *filter(None, [os.environ.get("PYTHONPATH")])]
-        )
         self._target, self._freed = target, list[int]()
         try:
             self._process = subprocess.Popen(
-                [python, "-m", "lockstep.harness.adopt.interpreter", target],
+                [python, os.fspath(WORKER), target],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path},
             )
         except OSError as error:
             raise AdoptionError(

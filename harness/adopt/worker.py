@@ -1,6 +1,6 @@
 """The process of one adopted trainer, whose framework may not share an environment with the other's.
 
-``python -m lockstep.harness.adopt.interpreter module:function`` answers requests on its standard input, one after the other; what the
+``python interpreter.py module:function`` answers requests on its standard input, one after the other; what the
 user's code prints goes to standard error. Both ends run the same Lockstep, so pickle is spoken between them.
 """
 

@@ -82,7 +82,8 @@ def catalogue() -> dict[str, Entry]:
 def find(wanted: str | Path) -> Problem:
     """A problem by its name in the catalogue or by the path of its file.
 
-    A Path, and a string that ends in ``.toml`` or names an existing file, is a path.
+    Args:
+        wanted: a name; a Path, and a string that ends in ``.toml`` or names an existing file, is a path.
 
     Raises:
         UnknownNameError: it is neither.

@@ -266,6 +266,11 @@ def _asserting(judge: Callable[P, Result]) -> Callable[P, Result]:
 
 
 assert_parity = _asserting(verify)
+"""`verify`, with the same arguments, that raises unless the verdict is AGREE.
+
+Raises:
+    ParityError: with the census of what differs or could not be judged.
+"""
 
 
 def distinct_backends(backends: Iterable[Chosen] | None) -> list[Chosen]:

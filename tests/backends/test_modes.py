@@ -8,6 +8,7 @@ import lockstep
 from lockstep import backends
 from lockstep.backends.problem import Optimizer
 from lockstep.backends.protocol import Recording
+from lockstep.backends.pytorch import modes as torch_modes
 from lockstep.harness.conformance.problems import PROBLEMS, ROUND, modes
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.problems import catalogue, find
@@ -197,3 +198,20 @@ def test_more_models_are_compiled_than_torch_keeps_of_one_function():
     with torch._dynamo.config.patch(accumulated_recompile_limit=2):
         for _ in range(4):
             assert compiled_calls("torch:compile", seed()) == 1
+
+
+@pytest.mark.parametrize(("takes", "limit"), [(True, 3), (False, torch_modes.SIZES)])
+def test_a_torch_that_takes_no_limit_has_that_of_the_process(monkeypatch, takes, limit):
+    """An older torch.compile has no argument for it; the process' own limit stands again after each call."""
+    limits = []
+
+    def compiled(module, x):
+        limits.append(torch._dynamo.config.recompile_limit)
+        return module(x)
+
+    monkeypatch.setattr(torch_modes, "TAKES_LIMIT", takes)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compiled)
+    with torch._dynamo.config.patch(recompile_limit=3):
+        step_by_step("torch:compile", seed())
+        assert torch._dynamo.config.recompile_limit == 3
+    assert set(limits) == {limit}

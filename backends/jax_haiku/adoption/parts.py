@@ -9,8 +9,9 @@ from typing import Any
 
 import haiku as hk
 import jax
+import jax.core
+import jax.extend.core
 import jax.numpy as jnp
-from jax.extend.core import get_opaque_trace_state
 
 from lockstep.backends.adoption import Tree, called
 from lockstep.backends.problem import Arrays
@@ -67,7 +68,10 @@ def keeping(seen: dict[str, Any]) -> Callable[..., Any]:
 
 def level() -> object:
     """What is traced where we are: within a scan something else than outside of it."""
-    state: object = get_opaque_trace_state(convention="flax")  # type: ignore[no-untyped-call]
+    home: Any = (
+        jax.extend.core if hasattr(jax.extend.core, "get_opaque_trace_state") else jax.core
+    )  # moved in JAX 0.10
+    state: object = home.get_opaque_trace_state(convention="flax")
     return state
 
 

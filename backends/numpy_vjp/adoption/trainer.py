@@ -112,6 +112,7 @@ def adopt(
         loss: its second argument is y.
         optimizer: a pure (init, update) pair: ``sgd(0.1)``.
         params: by name, all float64 or all float32.
+        name: what reports call it.
 
     Raises:
         AdoptionError: the chain and `params` name other parameters, or the dtypes are not one.

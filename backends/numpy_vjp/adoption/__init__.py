@@ -1,0 +1,1 @@
+"""A user's own chain of functions with VJPs as a trainer."""

@@ -1,0 +1,1 @@
+"""A user's own torch module, loss and optimizer as a trainer."""

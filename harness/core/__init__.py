@@ -1,0 +1,1 @@
+"""Verdicts, distances, tolerances and comparisons: pure values, no files, no framework."""

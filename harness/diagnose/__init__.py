@@ -1,0 +1,1 @@
+"""Where two sides first diverge, which of them is wrong, and an explanation."""

@@ -1,0 +1,1 @@
+"""Names and layouts of parameters between two sides: described, found, and applied."""

@@ -1,0 +1,1 @@
+"""What rounding can do to a run: budgets, limits, growth, and the certified truth."""

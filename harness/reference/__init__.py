@@ -1,0 +1,1 @@
+"""Lists and pages that are generated from the tables of members."""

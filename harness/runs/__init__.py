@@ -1,0 +1,1 @@
+"""Making runs: free, in lockstep, continued, recorded, and in processes of their own."""

@@ -1,0 +1,1 @@
+"""What the pytest plugin needs: its options, and the merged results of a run."""

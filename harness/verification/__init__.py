@@ -1,0 +1,1 @@
+"""Training problems on several backends, and the verdict."""
