@@ -122,11 +122,11 @@ def entries() -> dict[str, Entry]:
 @cache
 def known() -> dict[str, Entry]:
     """All backends by name: ours first, then those of installed third parties."""
-    found = {item.name: item for item in BUILT_IN}
+    entries = {item.name: item for item in BUILT_IN}
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         package = point.dist.name if point.dist is not None else point.value
-        found.setdefault(point.name, Entry(point.name, point.value, f"installed by {package}"))
-    return found
+        entries.setdefault(point.name, Entry(point.name, point.value, f"installed by {package}"))
+    return entries
 
 
 def entry(name: str) -> Entry:

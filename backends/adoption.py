@@ -1,7 +1,7 @@
 """Adopted training code: what a user's own model, loss and optimizer look like to the harness, together or the optimizer alone.
 
 An adopted trainer keeps the names and layouts of its own code; `lockstep.harness.adopt` maps those of one side to those of the
-other. It is a `Trainer` without ``fit``, ``inject`` and ``twins``: the harness takes its steps one by one.
+other. It is a `Trainer` without ``fit`` and ``twins``: the harness takes its steps one by one.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def leaves(tree: Tree, name: str = "") -> dict[str, Any]:
 
 @contextmanager
 def failing(what: str, fix: str) -> Iterator[None]:
-    """Tell what the user's code raises meanwhile as an AdoptionError; our own errors pass."""
+    """Report what the user's code raises meanwhile as an AdoptionError; our own errors pass."""
     try:
         yield
     except LockstepError:
@@ -232,15 +232,15 @@ def common_dtype(name: str, dtypes: Mapping[str, str]) -> str:
     Raises:
         AdoptionError: there is no parameter, they have several dtypes, or one that is neither float64 nor float32.
     """
-    found = sorted(set(dtypes.values()))
-    if len(found) != 1 or found[0] not in DTYPES:
+    distinct = sorted(set(dtypes.values()))
+    if len(distinct) != 1 or distinct[0] not in DTYPES:
         raise AdoptionError(
             f"{name}: its parameters are not all of one dtype that can be compared",
-            ", ".join(f"{one} ({next(key for key in dtypes if dtypes[key] == one)})" for one in found)
+            ", ".join(f"{one} ({next(key for key in dtypes if dtypes[key] == one)})" for one in distinct)
             or "no parameters",
             "adopt a model whose parameters are all float64, or all float32; what is not trained is no parameter",
         )
-    return found[0]
+    return distinct[0]
 
 
 def check_names(name: str, given: Collection[str], own: Collection[str]) -> None:

@@ -1,367 +1,69 @@
-"""Problem: everything that fixes a training run, as one frozen, validated, framework-neutral value."""
+"""Problem: everything that fixes a training run, as one frozen, validated, framework-neutral value.
+
+Its parts stand in `lockstep.backends.members` (layers, loss, optimizer, ...), `lockstep.backends.placed` (their names and shapes) and
+`lockstep.backends.batches`. Import all of them from this module.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from lockstep.backends.arrays import DTYPES, Array, Arrays
+from lockstep.backends.batches import WHOLE, Batch, Batches, Batching, Mask
 from lockstep.backends.errors import ProblemError
-from lockstep.backends.ops import (
-    AVERAGES,
-    CLIPS,
-    FUNCTIONS,
-    LOSSES,
-    OPTIMIZERS,
-    PENALTIES,
-    SCHEDULES,
-    Args,
-    Buffer,
-    Op,
-    Rule,
-    Slot,
-    checked_args,
-    checked_name,
-    preset_args,
+from lockstep.backends.members import (
+    CONSTANT,
+    UNAVERAGED,
+    UNCLIPPED,
+    Average,
+    Clip,
+    Layer,
+    Loss,
+    Member,
+    Optimizer,
+    Penalty,
+    Schedule,
+    check_kind,
+    initial_slots,
 )
+from lockstep.backends.ops import FUNCTIONS, LOSSES, OPTIMIZERS, Buffer
+from lockstep.backends.placed import Placed, place_layers, shapes_of, walk
 from lockstep.backends.shapes import Shape
 
-Array = npt.NDArray[Any]
-Arrays = Mapping[str, Array]
-
-DTYPES = ("float64", "float32")
-
-
-class Member:
-    """A named member of a registry with its arguments, checked and completed by defaults.
-
-    Args:
-        name: of the member.
-        preset: a framework whose default arguments come before ours; what is given comes before both.
-        args: the arguments.
-
-    Raises:
-        LockstepError: the name or the preset is unknown, or an argument is not valid.
-    """
-
-    kind: ClassVar[str]
-    table: ClassVar[Mapping[str, Rule]]
-
-    def __init__(self, name: str, /, *, preset: str | None = None, **args: object) -> None:
-        self.name = checked_name(self.kind, name, self.table)
-        where, rule = f"{self.kind} {name!r}", self.table[name]
-        given = {**preset_args(where, preset, rule.presets), **args}
-        self.args: Args = checked_args(where, given, rule.arguments)
-
-    def __repr__(self) -> str:
-        args = "".join(f", {key}={value!r}" for key, value in self.args.items())
-        return f"{type(self).__name__}({self.name!r}{args})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Member) and repr(self) == repr(other)
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(type(self), self.name, **self.args), ()
-
-
-class Layer(Member):
-    """A function of the model: ``Layer("linear", size=1)``.
-
-    A function of branches takes them as chains of layers: ``Layer("residual", branches=[[Layer("tanh")]])``.
-    """
-
-    kind, table = "layer", FUNCTIONS
-
-    def __init__(
-        self,
-        name: str,
-        /,
-        *,
-        branches: Iterable[Iterable[Layer]] = (),
-        preset: str | None = None,
-        **args: object,
-    ) -> None:
-        super().__init__(name, preset=preset, **args)
-        self.branches = tuple(map(tuple, branches))
-        if (FUNCTIONS[name].join is None) == bool(self.branches):
-            wanted = (
-                "give it none" if self.branches else "give branches=[[Layer(...), ...], ...], one or more"
-            )
-            raise ProblemError(f"layer {name!r}: branches", f"{len(self.branches)} branches", wanted)
-        for layer in itertools.chain(*self.branches):
-            _check_kind(layer, Layer)
-
-    def __repr__(self) -> str:
-        if not self.branches:
-            return super().__repr__()
-        return f"{super().__repr__()[:-1]}, branches={self.branches!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(Layer, self.name, branches=self.branches, **self.args), ()
-
-
-def _check_kind(part: object, kind: type[Member]) -> None:
-    if not isinstance(part, kind):
-        raise ProblemError(
-            f"the {kind.kind} has the wrong type",
-            f"{part!r} ({type(part).__name__})",
-            f"build it with {kind.__name__}(name, ...)",
-        )
-
-
-class Loss(Member):
-    """The loss: ``Loss("squared_error", reduction="sum")``."""
-
-    kind, table = "loss", LOSSES
-
-
-class Optimizer(Member):
-    """The optimizer: ``Optimizer("sgd", learning_rate=1e-2)``, ``Optimizer("adam", preset="torch")``."""
-
-    kind, table = "optimizer", OPTIMIZERS
-
-    def __init__(self, name: str, /, *, preset: str | None = None, **args: object) -> None:
-        super().__init__(name, preset=preset, **args)
-        _refuse(self, OPTIMIZERS[name].refuses(self.args))
-
-    @property
-    def state(self) -> Mapping[str, Slot]:
-        """What it keeps for each parameter between steps."""
-        return OPTIMIZERS[self.name].state(self.args)
-
-    def initial_state(self, parameters: Arrays) -> dict[str, Array]:
-        """Its state before the first step, ``<slot>/<parameter>``, sorted; in the parameters' dtype."""
-        return initial_slots(self.state, parameters)
-
-
-def initial_slots(state: Mapping[str, Slot], parameters: Arrays) -> dict[str, Array]:
-    """The arrays of an optimizer's state before the first step, ``<slot>/<parameter>``, sorted."""
-    shapes = {
-        (slot, name): one.shape(value.shape)
-        for slot, one in state.items()
-        for name, value in parameters.items()
-    }
-    return {
-        f"{slot}/{name}": np.full(shape, state[slot].initial, parameters[name].dtype)
-        for (slot, name), shape in sorted(shapes.items())
-        if shape is not None
-    }
-
-
-class Schedule(Member):
-    """The learning rate's course: ``Schedule("step", steps=30, factor=0.1)``."""
-
-    kind, table = "schedule", SCHEDULES
-
-    def __init__(self, name: str, /, *, preset: str | None = None, **args: object) -> None:
-        super().__init__(name, preset=preset, **args)
-        _refuse(self, SCHEDULES[name].refuses(self.args))
-
-
-def _refuse(member: Member, reason: str | None) -> None:
-    if reason:
-        what = f"the arguments of {member.kind} {member.name!r} do not go together"
-        raise ProblemError(what, repr(member), reason)
-
-
-class Clip(Member):
-    """What is done to the gradients before the optimizer: ``Clip("norm", limit=1.0)``."""
-
-    kind, table = "clip", CLIPS
-
-
-class Penalty(Member):
-    """What the parameters add to the loss: ``Penalty("l1", weight=0.1)``."""
-
-    kind, table = "penalty", PENALTIES
-
-
-class Average(Member):
-    """What is kept of the parameters' past: ``Average("ema", decay=0.99)``."""
-
-    kind, table = "average", AVERAGES
-
-    def reported(self, kept: Arrays, updates: int) -> dict[str, Array]:
-        """What stands for the parameters after so many updates: `kept`, debiased (in double) where that is asked."""
-        if not self.args.get("debias") or not updates:
-            return dict(kept)
-        factor = 1 - float(self.args["decay"]) ** updates
-        return {name: value / factor for name, value in kept.items()}
-
-
-CONSTANT = Schedule("constant")
-UNCLIPPED = Clip("none")
-UNAVERAGED = Average("none")
-
-
-class Placed(NamedTuple):
-    """A layer at its place in the model: its canonical name and its shapes, one example each."""
-
-    name: str
-    op: str
-    args: Args
-    input_shape: Shape
-    output_shape: Shape
-    parameters: Mapping[str, Shape]
-    buffers: Mapping[str, Buffer]
-    branches: tuple[tuple[Placed, ...], ...] = ()
-
-    def leaf(self, parameter: str) -> str:
-        """The canonical name of one of its parameters or buffers: ``0.linear/w``."""
-        return f"{self.name}/{parameter}"
-
-    @property
-    def masked(self) -> bool:
-        """Whether training multiplies its input by a mask."""
-        return FUNCTIONS[self.op].keep is not None
-
-
-def walk(layers: Iterable[Placed]) -> Iterator[Placed]:
-    """All layers in order, those of branches after the one that holds them."""
-    for layer in layers:
-        yield layer
-        for branch in layer.branches:
-            yield from walk(branch)
-
-
-class Mask(NamedTuple):
-    """What dropout multiplies with: drawn in NumPy for each epoch, so that all backends share it.
-
-    Attributes:
-        layer: canonical name of the layer.
-        seed: what the draws depend on beside the epoch.
-        keep: probability that an element survives.
-        shape: of one example.
-    """
-
-    layer: str
-    seed: tuple[int, ...]
-    keep: float
-    shape: Shape
-
-    def draw(self, epoch: int, rows: int, dtype: np.dtype[Any]) -> Array:
-        """(rows, ...): 0 with probability 1 − keep, else 1/keep."""
-        kept = np.random.default_rng([*self.seed, epoch]).random((rows, *self.shape)) < self.keep
-        mask: Array = kept.astype(dtype) / dtype.type(self.keep)
-        return mask
-
-
-class Batch(NamedTuple):
-    """What one training step sees.
-
-    Attributes:
-        x: (n, ...), in the problem's dtype.
-        y: (n, ...), likewise.
-        masks: what each dropout layer multiplies with, (n, ...), by the layer's canonical name.
-    """
-
-    x: Array
-    y: Array
-    masks: Arrays = MappingProxyType({})
-
-    def stages(self) -> dict[str, Array]:
-        """It as stages: ``batch/x``, ``batch/y`` and ``batch/mask/<layer>``."""
-        masks = {f"batch/mask/{layer}": mask for layer, mask in self.masks.items()}
-        return {"batch/x": self.x, "batch/y": self.y, **masks}
-
-
-@dataclass(frozen=True)
-class Batching:
-    """How the rows are dealt to the steps of an epoch.
-
-    Attributes:
-        size: rows a batch; None for all of them at once.
-        shuffle: seed of the order, a new one each epoch; None for the order of the data.
-        keep_last: whether a last batch of fewer than `size` rows is trained on or dropped.
-    """
-
-    size: int | None = None
-    shuffle: int | None = None
-    keep_last: bool = True
-
-    def check(self, rows: int) -> None:
-        """Raise a ProblemError unless it deals `rows` rows to at least one step."""
-        for name, value, low in (("size", self.size, 1), ("shuffle", self.shuffle, 0)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
-                raise ProblemError(f"batching: {name} is not valid", repr(value), f"give an int >= {low}")
-        if self.size is None and (self.shuffle is not None or not self.keep_last):
-            raise ProblemError(
-                "batching without a size has no order", repr(self), "give a size, or nothing else"
-            )
-        if self.size is not None and self.size > rows:
-            raise ProblemError(
-                "batching: size is larger than the data", f"{self.size} of {rows} rows", "give a smaller size"
-            )
-
-    def steps(self, rows: int) -> int:
-        """How many batches an epoch has."""
-        if self.size is None:
-            return 1
-        return -(-rows // self.size) if self.keep_last else rows // self.size
-
-    def order(self, rows: int, epoch: int) -> Array:
-        """The rows that an epoch sees, in order; drawn in NumPy, so that all backends share it."""
-        order = np.arange(rows)
-        if self.shuffle is not None:
-            order = np.random.default_rng([self.shuffle, epoch]).permutation(rows)
-        return order[: self.steps(rows) * (self.size or rows)]
-
-
-WHOLE = Batching()
-"""Every epoch sees all rows as one batch."""
-
-
-@dataclass(frozen=True)
-class Batches:
-    """The batches of a whole run, step by step."""
-
-    x: Array
-    y: Array
-    epochs: int
-    batching: Batching = WHOLE
-    dropped: tuple[Mask, ...] = ()
-
-    @property
-    def per_epoch(self) -> int:
-        """Steps an epoch."""
-        return self.batching.steps(len(self.x))
-
-    def __len__(self) -> int:
-        return self.epochs * self.per_epoch
-
-    def __iter__(self) -> Iterator[Batch]:
-        size = self.batching.size
-        for epoch in range(self.epochs):
-            masks = self.masks(epoch)
-            if size is None:
-                yield Batch(self.x, self.y, masks)
-                continue
-            order = self.order(epoch)
-            for start in range(0, len(order), size):
-                part = slice(start, start + size)
-                rows = order[part]
-                yield Batch(self.x[rows], self.y[rows], {layer: mask[part] for layer, mask in masks.items()})
-
-    def order(self, epoch: int) -> Array:
-        """The rows that an epoch sees, in order."""
-        return self.batching.order(len(self.x), epoch)
-
-    def masks(self, epoch: int) -> dict[str, Array]:
-        """The masks of an epoch by layer, (rows that it sees, ...), in that order."""
-        rows = len(self.x)
-        if self.batching.size is not None and not self.batching.keep_last:
-            rows = self.per_epoch * self.batching.size
-        return {mask.layer: mask.draw(epoch, rows, self.x.dtype) for mask in self.dropped}
+__all__ = [
+    "CONSTANT",
+    "DTYPES",
+    "UNAVERAGED",
+    "UNCLIPPED",
+    "WHOLE",
+    "Array",
+    "Arrays",
+    "Average",
+    "Batch",
+    "Batches",
+    "Batching",
+    "Clip",
+    "Layer",
+    "Loss",
+    "Mask",
+    "Member",
+    "Optimizer",
+    "Penalty",
+    "Placed",
+    "Problem",
+    "Schedule",
+    "initial_slots",
+    "place_layers",
+    "shapes_of",
+    "walk",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,7 +84,7 @@ class Problem:
         initial: parameters before the first step, by canonical name (``0.linear/w``).
         dtype: ``float64`` or ``float32``.
         batching: how the rows are dealt to steps; by default all at once.
-        schedule: the course of the learning rate; by default constant.
+        schedule: how the learning rate changes; by default constant.
         clip: what is done to the gradients before the optimizer sees them; by default nothing.
         penalties: what the parameters add to the loss, of every batch in full.
         accumulation: batches an update: their gradients are averaged, then clipped, and the optimizer and the
@@ -423,10 +125,10 @@ class Problem:
         _check_ids(self)
         _check_statistics(self)
         _check_penalties(self)
-        given = {key: _frozen(f"initial {key!r}", self.initial[key], self.dtype) for key in self.initial}
-        _check_initial(given, self.parameter_shapes)
+        initial = {key: _frozen(f"initial {key!r}", self.initial[key], self.dtype) for key in self.initial}
+        _check_initial(initial, self.parameter_shapes)
         _check_optimizer(self.optimizer, self.parameter_shapes)
-        set_field("initial", MappingProxyType(dict(sorted(given.items()))))
+        set_field("initial", MappingProxyType(dict(sorted(initial.items()))))
 
     @functools.cached_property
     def layers(self) -> tuple[Placed, ...]:
@@ -441,8 +143,8 @@ class Problem:
     @property
     def buffers(self) -> dict[str, Buffer]:
         """What training moves without a gradient, by canonical name, sorted."""
-        found = {layer.leaf(key): one for layer in walk(self.layers) for key, one in layer.buffers.items()}
-        return dict(sorted(found.items()))
+        buffers = {layer.leaf(key): one for layer in walk(self.layers) for key, one in layer.buffers.items()}
+        return dict(sorted(buffers.items()))
 
     @property
     def has_modes(self) -> bool:
@@ -510,11 +212,11 @@ def _check_scalars(problem: Problem) -> None:
     epochs: object = problem.epochs
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         raise ProblemError("epochs must be a positive integer", repr(epochs), "use 1 or more")
-    parts = (*problem.model, *problem.parts)
+    members = (*problem.model, *problem.parts)
     after = (Loss, Optimizer, Schedule, Clip, Average, *(Penalty for _ in problem.penalties))
     kinds = (*(Layer for _ in problem.model), *after)
-    for part, kind in zip(parts, kinds, strict=True):
-        _check_kind(part, kind)
+    for member, kind in zip(members, kinds, strict=True):
+        check_kind(member, kind)
     if not problem.model:
         raise ProblemError("the model has no layers", "an empty chain", "give at least one layer")
 
@@ -552,7 +254,7 @@ def _float64(what: str, values: object) -> Array:
 
 
 def _check_rows(x: Array, y: Array) -> None:
-    # (n,) beside (n, 1) would broadcast to (n, n) in some frameworks and raise in others, so both are refused.
+    # (n,) next to (n, 1) would broadcast to (n, n) in some frameworks and raise in others, so both are refused.
     for name, array in (("x", x), ("y", y)):
         if array.ndim < 2:
             raise ProblemError(
@@ -566,60 +268,6 @@ def _check_rows(x: Array, y: Array) -> None:
             f"{len(x)} rows of x, {len(y)} of y",
             "give one row of y for each of x",
         )
-
-
-def place_layers(model: Iterable[Layer], shape: Shape, prefix: str = "") -> tuple[Placed, ...]:
-    """The layers of a model over inputs of `shape` (one example), named and with their shapes.
-
-    Raises:
-        ProblemError: a layer cannot take its input.
-    """
-    placed = []
-    for index, layer in enumerate(model):
-        placed.append(_place(f"{prefix}{index}.{layer.name}", layer, shape))
-        shape = placed[-1].output_shape
-    return tuple(placed)
-
-
-def shapes_of(layers: Iterable[Placed]) -> dict[str, Shape]:
-    """Shape of each parameter by canonical name, sorted."""
-    shapes = {layer.leaf(key): shape for layer in walk(layers) for key, shape in layer.parameters.items()}
-    return dict(sorted(shapes.items()))
-
-
-def _place(name: str, layer: Layer, shape: Shape) -> Placed:
-    op = FUNCTIONS[layer.name]
-    if reason := op.refuses(shape, layer.args):
-        raise ProblemError(f"layer {name!r} cannot take its input", f"shape {shape}", reason)
-    branches = tuple(
-        place_layers(branch, shape, f"{name}/{index}/") for index, branch in enumerate(layer.branches)
-    )
-    return Placed(
-        name,
-        layer.name,
-        layer.args,
-        shape,
-        _output_shape(name, op, layer, shape, branches),
-        MappingProxyType(op.parameters(shape, layer.args)),
-        MappingProxyType(op.buffers(shape, layer.args)),
-        branches,
-    )
-
-
-def _output_shape(
-    name: str, op: Op, layer: Layer, shape: Shape, branches: tuple[tuple[Placed, ...], ...]
-) -> Shape:
-    if op.join is None:
-        return op.output(shape, layer.args)
-    outputs = [branch[-1].output_shape if branch else shape for branch in branches]
-    output = op.join(shape, outputs)
-    if output is None:
-        raise ProblemError(
-            f"the branches of layer {name!r} do not go together",
-            f"outputs {', '.join(map(str, outputs))} of an input {shape}",
-            f"change their sizes: {op.doc}",
-        )
-    return output
 
 
 def _masks(layers: Iterable[Placed]) -> Iterator[Mask]:
@@ -683,15 +331,15 @@ def _check_output(problem: Problem) -> None:
 
 
 def _check_accumulation(problem: Problem) -> None:
-    given: object = problem.accumulation
-    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+    batches: object = problem.accumulation
+    if not isinstance(batches, int) or isinstance(batches, bool) or batches < 1:
         raise ProblemError(
-            "accumulation is not valid", repr(given), "give an int >= 1, the batches an update"
+            "accumulation is not valid", repr(batches), "give an int >= 1, the batches an update"
         )
-    if given > problem.steps:
+    if batches > problem.steps:
         raise ProblemError(
             "accumulation is longer than the run, nothing would be updated",
-            f"{given} batches an update, {problem.steps} batches in all",
+            f"{batches} batches an update, {problem.steps} batches in all",
             "accumulate fewer, or train for more epochs",
         )
 

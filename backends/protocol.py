@@ -13,9 +13,9 @@ The rules:
   problem, the batch and a snapshot are never changed.
 - *`step` is the real path*: one whole training step, as the framework's users write it. `gradients` and `apply`
   are its two halves: loss and gradients, penalties included, of this batch alone; then accumulate and, when that
-  many batches were seen, clip, update, average. `fit` is the whole run, as fast as the framework can, and must train what `step` trains.
+  many batches were trained on, clip, update, average. `fit` is the whole run, as fast as the framework can, and must train what `step` trains.
 - *read, write, continue equals uninterrupted training*: a snapshot holds everything that the next step needs.
-- *Observing changes nothing*: `observe` recomputes stages beside the trajectory and does not consume the state.
+- *Observing changes nothing*: `observe` recomputes stages next to the trajectory and does not consume the state.
 - *Say what you cannot do.* `capabilities` names the optional methods that work; `supports` gives a reason for
   a problem that cannot be trained. Nobody asks for a backend's name.
 """
@@ -63,7 +63,7 @@ class Unsupported:
 
 @dataclass(frozen=True)
 class Recording:
-    """What `fit` keeps beside the losses.
+    """What `fit` records besides the losses.
 
     Attributes:
         parameters: every parameter before the first epoch and after each epoch.
@@ -85,7 +85,7 @@ class Snapshot:
     Attributes:
         parameters: by canonical name.
         optimizer: the optimizer's state by canonical name (``momentum/0.linear/w``); empty where it keeps none.
-        step: how many batches have been seen. With accumulation over k batches, step // k updates have been made.
+        step: how many batches were trained on. With accumulation over k batches, step // k updates have been made.
         buffers: what the forward pass of training moves (running averages), by canonical name.
         accumulator: with accumulation over k > 1 batches, by name of the parameter, the sum of g/k over the
             step % k batches since the last update (zeros if there is none); else empty.

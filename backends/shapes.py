@@ -23,7 +23,7 @@ def windows(shape: Shape, size: int, stride: int, padding: int) -> Shape:
 
 
 def window_refusal(shape: Shape, args: Numbers, axes: tuple[int, ...]) -> str | None:
-    """Why windows cannot slide over this input, which must have one of these numbers of axes beside the channels."""
+    """Why windows cannot slide over this input, which must have one of these numbers of axes besides the channels."""
     if len(shape) - 1 not in axes:
         kinds = " or ".join(
             {1: "(length, channels)", 2: "(height, width, channels)"}[count] for count in axes

@@ -10,7 +10,7 @@ from torch import nn
 from benchmarks.paired import interleaved, ratio
 from lockstep import Verdict
 from lockstep.backends import jax_haiku, pytorch
-from lockstep.harness import adopt as adopted
+from lockstep.harness.verification import adopted
 
 WIDTH, ROWS, STEPS, ROUNDS = 256, 2048, 150, 7
 

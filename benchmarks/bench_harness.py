@@ -13,8 +13,10 @@ from lockstep.harness.core.tolerance import choose
 from lockstep.harness.core.verdict import combine
 from lockstep.harness.environment.manifest import manifest
 from lockstep.harness.numerics.budget import measure, twins_for
+from lockstep.harness.publish.folder import (
+    write_report,
+)
 from lockstep.harness.report.document import to_document
-from lockstep.harness.report.folder import write_report
 from lockstep.harness.runs.free_run import free_run
 
 BARE = (by_hand.numpy, by_hand.jax_scan, by_hand.torch)

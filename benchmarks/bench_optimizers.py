@@ -6,7 +6,7 @@ import pytest
 from lockstep import backends
 from lockstep.backends.ops import OPTIMIZERS
 from lockstep.backends.problem import Layer, Loss, Optimizer, Problem
-from lockstep.harness.benchmark.cost import kept
+from lockstep.harness.benchmark.cost import numbers_updated
 
 UPDATES = 10
 
@@ -23,7 +23,7 @@ def bench_update(benchmark, agreed, stated, quick, backend, name):
     given = trainer.read_grads(grads)
     benchmark.group = f"update {name}, {problem.x.shape[1]} squared"
     count = problem.initial["0.dot/w"].size
-    moved = UPDATES * 2 * kept(problem) * problem.initial["0.dot/w"].itemsize
+    moved = UPDATES * 2 * numbers_updated(problem) * problem.initial["0.dot/w"].itemsize
     stated(
         verdict=agreed(backend, one_matrix(name, 8).replace(epochs=5)),  # the rule is the same at any size
         bytes=moved,

@@ -27,23 +27,22 @@ if TYPE_CHECKING:
         Schedule,
     )
     from lockstep.backends.pytorch.adoption.trainer import adopt as adopt_torch
-    from lockstep.harness.adopt.diagnosis import diagnose as diagnose_adopted
-    from lockstep.harness.adopt.verification import assert_parity as assert_parity_adopted
-    from lockstep.harness.adopt.verification import verify as verify_adopted
     from lockstep.harness.benchmark.bench import bench
     from lockstep.harness.benchmark.result import Benchmark
-    from lockstep.harness.bundle.adopted.recording import record_adopted
-    from lockstep.harness.bundle.adopted.replaying import replay_adopted
-    from lockstep.harness.bundle.recording import record
-    from lockstep.harness.bundle.replaying import Replayed, replay
+    from lockstep.harness.bundle.recording import record, record_adopted
+    from lockstep.harness.bundle.replaying import Replayed, replay, replay_adopted
     from lockstep.harness.conformance.backend import check_backend
     from lockstep.harness.conformance.optimizers import check_optimizer
     from lockstep.harness.core.verdict import Verdict
     from lockstep.harness.diagnose.diagnosis import Diagnosis, diagnose
     from lockstep.harness.mapping.mapping import Mapping
-    from lockstep.harness.mapping.matching import find_mapping
+    from lockstep.harness.matching.find import find_mapping
     from lockstep.harness.problems import find as find_problem
-    from lockstep.harness.verification.parity import ParityError, Result, assert_parity, verify
+    from lockstep.harness.verification.adopted import assert_parity as assert_parity_adopted
+    from lockstep.harness.verification.adopted import diagnose as diagnose_adopted
+    from lockstep.harness.verification.adopted import verify as verify_adopted
+    from lockstep.harness.verification.parity import assert_parity, verify
+    from lockstep.harness.verification.result import ParityError, Result
 
 _HOMES = {
     "Average": "backends.problem",
@@ -56,31 +55,31 @@ _HOMES = {
     "Loss": "backends.problem",
     "Mapping": "harness.mapping.mapping",
     "Optimizer": "backends.problem",
-    "ParityError": "harness.verification.parity",
+    "ParityError": "harness.verification.result",
     "Penalty": "backends.problem",
     "Problem": "backends.problem",
     "Replayed": "harness.bundle.replaying",
-    "Result": "harness.verification.parity",
+    "Result": "harness.verification.result",
     "Schedule": "backends.problem",
     "Verdict": "harness.core.verdict",
     "adopt_jax": "backends.jax_haiku.adoption.trainer:adopt",
     "adopt_numpy": "backends.numpy_vjp.adoption.trainer:adopt",
     "adopt_torch": "backends.pytorch.adoption.trainer:adopt",
     "assert_parity": "harness.verification.parity",
-    "assert_parity_adopted": "harness.adopt.verification:assert_parity",
+    "assert_parity_adopted": "harness.verification.adopted:assert_parity",
     "bench": "harness.benchmark.bench",
     "check_backend": "harness.conformance.backend",
     "check_optimizer": "harness.conformance.optimizers",
     "diagnose": "harness.diagnose.diagnosis",
-    "diagnose_adopted": "harness.adopt.diagnosis:diagnose",
-    "find_mapping": "harness.mapping.matching",
+    "diagnose_adopted": "harness.verification.adopted:diagnose",
+    "find_mapping": "harness.matching.find",
     "find_problem": "harness.problems:find",
     "record": "harness.bundle.recording",
-    "record_adopted": "harness.bundle.adopted.recording",
+    "record_adopted": "harness.bundle.recording",
     "replay": "harness.bundle.replaying",
-    "replay_adopted": "harness.bundle.adopted.replaying",
+    "replay_adopted": "harness.bundle.replaying",
     "verify": "harness.verification.parity",
-    "verify_adopted": "harness.adopt.verification:verify",
+    "verify_adopted": "harness.verification.adopted:verify",
 }
 """The module of each public name, and behind a colon its name there where that is another one."""
 

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """The command's status; code of the user's that ends the process does not choose it."""
+    """The command's status, even if the user's code ends the process."""
     try:
         status: int = options.run(options)
     except SystemExit as error:
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _abandon_output() -> None:
-    """What is still buffered goes nowhere, so that Python's exit does not fail on it again."""
+    """Discard buffered output, so that Python's exit does not fail on it again."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

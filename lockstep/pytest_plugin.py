@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lockstep.backends.errors import LockstepError
     from lockstep.backends.problem import Problem
     from lockstep.harness.runs.workers import Chosen
-    from lockstep.harness.verification.parity import Result
+    from lockstep.harness.verification.result import Result
 
 PARAMETERS = {
     "problems": "lockstep_problem",
@@ -74,11 +74,11 @@ OPTIONS: tuple[tuple[str, str, Literal["string", "args", "bool"], dict[str, Any]
         "let a run pass in which every test that verifies was skipped",
     ),
 )
-"""The option, its ini value and that value's type, what argparse is told, and what both mean."""
+"""The option, its ini value and that value's type, its argparse arguments, and what both mean."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options, each with an ini value for when it is not given."""
+    """Options, each with an ini value as its default."""
     group = parser.getgroup("lockstep", "lockstep: do frameworks train the same?")
     for option, ini, kind, arguments, words in OPTIONS:
         group.addoption(f"--lockstep-{option}", **arguments, help=f"{words} (ini: lockstep_{ini})")
@@ -86,7 +86,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the marker and what follows the run; refuses an option's value before anything is collected."""
+    """Registers the marker and the plugin of the run; refuses an option's value before anything is collected."""
     config.addinivalue_line("markers", MARKER)
     config.pluginmanager.register(_Run(config), _Run.NAME)
     try:
@@ -98,7 +98,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _setting(config: pytest.Config, key: str) -> Any:
-    """What an option, or else an ini value, says; empty where neither does."""
+    """The value of an option, or else of the ini file; empty where neither is set."""
     option, ini = next((option, ini) for option, ini, *_ in OPTIONS if ini == key)
     return config.getoption(f"lockstep_{option.replace('-', '_')}") or config.getini(f"lockstep_{ini}")
 
@@ -126,7 +126,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _values(config: pytest.Config, named: dict[str, Any], requested: Collection[str]) -> dict[str, list[Any]]:
-    """What a test runs over: what the marker names, else the options, else all there is."""
+    """The values that a test runs over: those of the marker, else of the options, else all."""
     if ("problems" in named) != ("lockstep_problem" in requested):
         raise TypeError(
             "the marker names problems, but the test does not request lockstep_problem"
@@ -199,7 +199,7 @@ def _reason(error: LockstepError) -> str:
 
 
 class Lockstep:
-    """What the fixture `lockstep` is: verification whose results count in the run and stand in its report."""
+    """The fixture `lockstep`: verification whose results count in the run and appear in its report."""
 
     def __init__(self, run: _Run, node: Any) -> None:
         self._run = run
@@ -208,9 +208,9 @@ class Lockstep:
         self.failed: list[Result] = []
 
     def verify(self, problems: Any, **options: Any) -> Result:
-        """`lockstep.verify`, which see, by the options of the test run; the first divergence is found, too.
+        """Call `lockstep.verify` with the options of the test run; by default with a diagnosis of what differs.
 
-        A test is skipped where a backend that was asked for did not train and nothing worse was found.
+        A test is skipped if a requested backend did not train and nothing worse happened.
         """
         __tracebackhide__ = True
         requested = _options()
@@ -222,8 +222,8 @@ class Lockstep:
         except DatasetUnavailableError as error:
             pytest.skip(_reason(error))
         except LockstepError as error:
-            raise error.with_traceback(None) from None  # it says itself what was wrong
-        self._run.keep(self._owner, result)
+            raise error.with_traceback(None) from None  # its message says what was wrong
+        self._run.record(self._owner, result)
         if result.verdict is Verdict.SKIPPED:
             pytest.skip(requested.untrained(result))
         if result.verdict is not Verdict.AGREE:
@@ -246,9 +246,9 @@ class Lockstep:
 
     def _defaults(self) -> dict[str, Any]:
         named = _named(self._marker)
-        given = {key: named.get(key) or _setting(self._run.config, key) for key in ("backends", "dtypes")}
-        given["tolerance"] = _setting(self._run.config, "tolerance")
-        return {"diagnose": "differing", **{key: value for key, value in given.items() if value}}
+        chosen = {key: named.get(key) or _setting(self._run.config, key) for key in ("backends", "dtypes")}
+        chosen["tolerance"] = _setting(self._run.config, "tolerance")
+        return {"diagnose": "differing", **{key: value for key, value in chosen.items() if value}}
 
 
 def _lent(request: pytest.FixtureRequest) -> Iterator[Lockstep]:
@@ -278,7 +278,7 @@ def lockstep_session(request: pytest.FixtureRequest) -> Iterator[Lockstep]:
 
 
 def _verifies(item: pytest.Item) -> bool:
-    """Whether it requests a fixture of ours; another project's may bear the same name."""
+    """Whether it requests one of our fixtures; another project's may have the same name."""
     names = FIXTURES.intersection(getattr(item, "fixturenames", ()))
     known: dict[str, Any] = (
         getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {}) if names else {}
@@ -287,7 +287,7 @@ def _verifies(item: pytest.Item) -> bool:
 
 
 class _Run:
-    """What a test run verified: in each process what it makes, in the one that the user started all of it."""
+    """The results of a test run: in each process its own, in the process that the user started all of them."""
 
     NAME = "lockstep-run"
     _SPOOL = "lockstep_spool"
@@ -296,8 +296,8 @@ class _Run:
         self.config = config
         self.lent: list[Lockstep] = []
         self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-        self._made = 0
-        self._untold: list[str] = []
+        self._recorded = 0
+        self._unsent: list[str] = []
         self._verdicts: Counter[str] = Counter()
         self._ran = False
         self._skipped: dict[str, None] = {}
@@ -310,7 +310,7 @@ class _Run:
         """Where the report goes, checked before anything runs; None in a process that another one started."""
         if self._worker is not None:
             return None
-        if not (given := _setting(self.config, "report")):
+        if not (folder := _setting(self.config, "report")):
             return None
         _options()
         from lockstep.harness.documents.files import FileError, writable_folder
@@ -318,16 +318,16 @@ class _Run:
         option = self.config.getoption("lockstep_report")
         try:
             return writable_folder(
-                (self.config.invocation_params.dir if option else self.config.rootpath) / given
+                (self.config.invocation_params.dir if option else self.config.rootpath) / folder
             )
         except FileError as error:
             raise pytest.UsageError(str(error)) from error
 
     def _opened(self) -> Path | None:
-        """The folder in which every process keeps its results until the end; None without a report."""
+        """The folder in which every process records its results until the end; None without a report."""
         if self._worker is not None:
-            given = self._worker.get(self._SPOOL)
-            return Path(given) if given else None
+            spool = self._worker.get(self._SPOOL)
+            return Path(spool) if spool else None
         if self._report is None:
             return None
         folder = tempfile.TemporaryDirectory(prefix="lockstep-")
@@ -336,33 +336,33 @@ class _Run:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tells a process of pytest-xdist where to keep its results."""
+        """Passes the folder for results on to a process of pytest-xdist."""
         node.workerinput[self._SPOOL] = str(self._spool) if self._spool else ""
 
-    def keep(self, owner: str, result: Result) -> None:
-        """Count a result, and keep it if there will be a report."""
-        self._untold += [str(case.verdict) for case in result.cases]
+    def record(self, owner: str, result: Result) -> None:
+        """Count a result, and record it if there will be a report."""
+        self._unsent += [str(case.verdict) for case in result.cases]
         if self._spool is not None:
-            from lockstep.harness.suite.merged import Kept
+            from lockstep.harness.suite.merged import Recorded
 
             worker = self._worker["workerid"] if self._worker else "main"
-            Kept(owner, worker, self._made, result).write(self._spool)
-            self._made += 1
+            Recorded(owner, worker, self._recorded, result).write(self._spool)
+            self._recorded += 1
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Sends what a test verified along with its outcome: the process that the user started counts it."""
         report = yield
-        if self._untold or _verifies(item):
-            report.lockstep, self._untold = self._untold, []
+        if self._unsent or _verifies(item):
+            report.lockstep, self._unsent = self._unsent, []
         return report
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Counts outcomes and verdicts."""
-        told: list[str] | None = getattr(report, "lockstep", None)
-        if told is None:
+        verdicts: list[str] | None = getattr(report, "lockstep", None)
+        if verdicts is None:
             return
-        self._verdicts.update(told)
+        self._verdicts.update(verdicts)
         if report.skipped and not hasattr(report, "wasxfail"):
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             self._skipped[reason.removeprefix("Skipped: ")] = None
@@ -396,13 +396,15 @@ class _Run:
             self._failure = str(error)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """How many cases agree, where the report lies, and why a run without a failure does not pass."""
+        """The number of cases that agree, the path of the report, and why a run without a failure does not pass."""
         lines = []
         if total := sum(self._verdicts.values()):
             others = ", ".join(f"{n} {one}" for one, n in sorted(self._verdicts.items()) if one != "AGREE")
             lines.append(f"{self._verdicts['AGREE']} of {total} cases agree{f'; {others}' if others else ''}")
         if self._written:
-            from lockstep.harness.report.folder import sentence
+            from lockstep.harness.publish.folder import (
+                sentence,
+            )
 
             lines += sentence(self._written).splitlines()
         if lines:

@@ -55,7 +55,7 @@ def beside_others(monkeypatch):
 def in_one_process(monkeypatch):
     """Commands train here, where the frameworks are imported already; tests/harness/test_workers.py has the processes."""
     monkeypatch.setattr(processes, "ahead", lambda chosen: nullcontext(workers.in_process))
-    monkeypatch.setattr(workers, "side_by_side", workers.in_process)
+    monkeypatch.setattr(processes, "side_by_side", workers.in_process)
 
 
 def available(name):

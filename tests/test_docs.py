@@ -76,9 +76,9 @@ def test_toml_is_toml_and_a_problem_trains(name, text, tmp_path):
 
 def test_what_a_page_says_is_read_under_each_notation():
     page = "```python\nprint(1)  # 2\n```\n\n```python\nprint(3)\n```\n\n```output\n4\n```\n\n```python\nprint(5)\n```\n"
-    page += "\n```measured\n6 apart by 1e-15\n```\n\n```python\nx = 7\n```\nText.\n\n```output\n8\n```\n"
+    page += "\n```measured\n6 a distance of 1e-15\n```\n\n```python\nx = 7\n```\nText.\n\n```output\n8\n```\n"
     found = [(block.output, block.measured) for block in blocks.of(page, "python")]
-    assert found == [(["2"], False), (["4"], False), (["6 apart by 1e-15"], True), ([], False)]
+    assert found == [(["2"], False), (["4"], False), (["6 a distance of 1e-15"], True), ([], False)]
 
 
 def test_lines_that_are_not_printed_are_missed():

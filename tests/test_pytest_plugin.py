@@ -15,7 +15,7 @@ import lockstep.backends.exact.backend
 from lockstep import backends, pytest_plugin
 from lockstep.backends.numpy_vjp.backend import NumPyBackend
 from lockstep.harness.documents.schema import load
-from lockstep.harness.suite.merged import Kept, merged, read
+from lockstep.harness.suite.merged import Recorded, merged, read
 from tests import blocks
 from tests.conftest import BACKENDS
 from tests.meta import faults
@@ -152,7 +152,7 @@ def test_asserted(lockstep):
             '>   *lockstep.assert_parity(SEED, backends=WRONG, dtypes=[[]"float64"[]])',
             "E  *ParityError: DIFFER: 1 cases, 4 comparisons",
             "E  *seed float64: DIFFER: loss, numpy against broken: *",
-            "E  *broken first parts from numpy at step 0, in the update of 0.linear/b*",
+            "E  *broken first diverges from numpy at step 0, in the update of 0.linear/b*",
             "E  *numpy / broken  0.linear/b: DIFFER: *worst at index 0: *",
             "0 of 1 cases agree; 1 DIFFER",
         ]
@@ -191,7 +191,7 @@ def test_verdict(lockstep, shared):
         [
             "E  *assert *DIFFER*",
             "E  *seed float64: DIFFER: loss, numpy against broken*",
-            "E  *broken first parts from numpy at step 0, in the update of 0.linear/b*",
+            "E  *broken first diverges from numpy at step 0, in the update of 0.linear/b*",
         ]
     )
 
@@ -208,7 +208,7 @@ def test_other(lockstep):
 """
     )
     done.assert_outcomes(failed=1)
-    assert "first parts" not in done.stdout.str()
+    assert "first diverges" not in done.stdout.str()
 
 
 def test_a_mistake_is_told_in_three_parts_without_our_traceback(pytest_run):
@@ -669,7 +669,7 @@ def differing():
 
 def test_what_is_kept_is_read_again_to_the_bit(agreeing, differing, tmp_path):
     for number, result in enumerate((agreeing, differing)):
-        Kept("owner", "gw0", number, result).write(tmp_path)
+        Recorded("owner", "gw0", number, result).write(tmp_path)
     (tmp_path / "gw1-0.part").write_bytes(b"half a")
     found = sorted(read(tmp_path), key=lambda one: one.number)
     assert [one.result.census() for one in found] == [agreeing.census(), differing.census()]
@@ -677,12 +677,12 @@ def test_what_is_kept_is_read_again_to_the_bit(agreeing, differing, tmp_path):
 
 
 def test_only_what_another_process_found_just_so_is_left_out(agreeing, differing):
-    same = [Kept("a", "gw0", 0, agreeing), Kept("a", "gw1", 0, agreeing)]
+    same = [Recorded("a", "gw0", 0, agreeing), Recorded("a", "gw1", 0, agreeing)]
     assert len(merged(same).cases) == 1
     for others in (
-        [Kept("a", "gw0", 0, agreeing), Kept("a", "gw0", 1, agreeing)],
-        [Kept("a", "gw0", 0, agreeing), Kept("b", "gw1", 0, agreeing)],
-        [Kept("a", "gw0", 0, agreeing), Kept("a", "gw1", 0, differing)],
+        [Recorded("a", "gw0", 0, agreeing), Recorded("a", "gw0", 1, agreeing)],
+        [Recorded("a", "gw0", 0, agreeing), Recorded("b", "gw1", 0, agreeing)],
+        [Recorded("a", "gw0", 0, agreeing), Recorded("a", "gw1", 0, differing)],
     ):
         result = merged(others)
         assert len({case.problem.name for case in result.cases}) == 2
@@ -693,21 +693,21 @@ def test_a_name_that_a_problem_has_already_is_given_to_no_other(agreeing):
     taken = lockstep.verify(
         case.problem.replace(name="seed [a]"), backends=["numpy", Twin()], dtypes=["float64"], epochs=2
     )
-    kept = [Kept("a", "w", 0, agreeing), Kept("b", "w", 1, agreeing), Kept("c", "w", 2, taken)]
+    kept = [Recorded("a", "w", 0, agreeing), Recorded("b", "w", 1, agreeing), Recorded("c", "w", 2, taken)]
     assert [case.problem.name for case in merged(kept).cases] == ["seed [a] #2", "seed [b]", "seed [a]"]
 
 
 def test_the_dtypes_of_one_result_keep_one_name(agreeing):
     """The float32 was trained beside one of the two float64, and must not pass for the other's."""
     both = lockstep.verify("seed", backends=["numpy", Twin()], dtypes=["float32", "float64"], epochs=2)
-    kept = [Kept("a", "w", 0, agreeing), Kept("a", "w", 1, both)]
+    kept = [Recorded("a", "w", 0, agreeing), Recorded("a", "w", 1, both)]
     found = [(case.problem.name, case.problem.dtype) for case in merged(kept).cases]
     assert found == [("seed [a]", "float32"), ("seed [a]", "float64"), ("seed [a] #2", "float64")]
 
 
 def test_dtypes_of_several_tests_are_one_problem(agreeing):
     single = lockstep.verify("seed", backends=["numpy", Twin()], dtypes=["float32"], epochs=2)
-    found = merged([Kept("a", "w", 0, agreeing), Kept("b", "w", 1, single)]).cases
+    found = merged([Recorded("a", "w", 0, agreeing), Recorded("b", "w", 1, single)]).cases
     assert [(case.problem.name, case.problem.dtype) for case in found] == [
         ("seed", "float64"),
         ("seed", "float32"),
@@ -715,7 +715,7 @@ def test_dtypes_of_several_tests_are_one_problem(agreeing):
 
 
 def test_a_case_bears_its_name_everywhere(differing):
-    result = merged([Kept("a", "w", 0, differing), Kept("b", "w", 1, differing)])
+    result = merged([Recorded("a", "w", 0, differing), Recorded("b", "w", 1, differing)])
     for case, name in zip(result.cases, ("seed [a]", "seed [b]"), strict=True):
         assert {one.problem for one in (*case.runs, *case.comparisons)} == {name}
         assert [one.problem.name for one in case.diagnoses] == [name]

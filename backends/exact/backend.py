@@ -33,13 +33,13 @@ STEPWISE = 256
 """Bits of a step taken by itself."""
 
 REMEMBERED = 8
-"""Arrays whose balls are kept: x and y of a full batch, with room for masks."""
+"""Arrays whose balls are kept: x and y of a full batch, and its masks."""
 
 LIMIT = 60.0
-"""Seconds of the processor that an enclosure may take: what else the machine does changes no verdict."""
+"""Seconds that an enclosure may take."""
 
 COST = 4e-6
-"""Seconds a product of a training step, all that goes with it included; to tell beforehand what would take too long."""
+"""Seconds a product of a training step, all that goes with it included; predicts what would take too long."""
 
 
 class ExactBackend:
@@ -167,12 +167,12 @@ class ExactTrainer:
         return _lifted(arrays)
 
     def fit(self, state: State, batches: Batches, recording: Recording) -> Trace:
-        found = self.enclose(state, batches, recording)
+        enclosure = self.enclose(state, batches, recording)
         history = {
-            name: np.stack([self._rounded(past[name]) for past in found.history])
-            for name in (state.parameters if found.history else ())
+            name: np.stack([self._rounded(past[name]) for past in enclosure.history])
+            for name in (state.parameters if enclosure.history else ())
         }
-        return Trace(self._rounded(found.losses), self._snapshot(found.final), history or None)
+        return Trace(self._rounded(enclosure.losses), self._snapshot(enclosure.final), history or None)
 
     def enclose(self, state: State, batches: Batches, recording: Recording = LOSSES_ONLY) -> Enclosure:
         """The trajectory from `state` on.
@@ -203,15 +203,15 @@ class _Lifting:
     """What enters as balls. The arrays of a full batch enter at every step and are lifted once."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[Array, BallArray]] = {}
+        self._balls: dict[int, tuple[Array, BallArray]] = {}
 
     def __call__(self, array: Array) -> BallArray:
-        found = self._seen.get(id(array))
-        if found is None:
-            if len(self._seen) >= REMEMBERED:
-                self._seen.clear()
-            found = self._seen[id(array)] = array, lift(array)
-        return found[1]
+        entry = self._balls.get(id(array))
+        if entry is None:
+            if len(self._balls) >= REMEMBERED:
+                self._balls.clear()
+            entry = self._balls[id(array)] = array, lift(array)
+        return entry[1]
 
 
 def _lifted(arrays: Arrays) -> dict[str, Array]:

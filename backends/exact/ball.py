@@ -23,12 +23,14 @@ Operand = Any
 
 
 class Undecided(UndecidedError):  # noqa: N818 (a state of knowledge, not a fault)
-    """The balls are too wide, or the numbers too close, to tell."""
+    """The balls are too wide, or the numbers too close, to decide."""
 
 
 def undecided(what: str, got: str) -> Undecided:
     """The error about it."""
-    return Undecided(f"{what} is not decided", got, "raise the precision; two equal numbers it will not part")
+    return Undecided(
+        f"{what} is not decided", got, "raise the precision; it will never separate two equal numbers"
+    )
 
 
 @contextmanager

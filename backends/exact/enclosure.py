@@ -88,13 +88,13 @@ class Enclosure:
                 },
             )
 
-    def _check(self, found: Mapping[str, Array]) -> None:
+    def _check(self, computed: Mapping[str, Array]) -> None:
         wanted = {name: value.shape for name, value in {"losses": self.losses, **self.parameters}.items()}
-        shapes = {name: value.shape for name, value in found.items()}
+        shapes = {name: value.shape for name, value in computed.items()}
         if shapes != wanted:
             raise ValueError(f"the trace has {shapes}, the enclosure {wanted}")
 
 
-def _ulps(found: Array, truth: Array, scale: Array) -> Array:
-    """|found − truth| in ULPs of the scale."""
-    return rounded(abs(lift(found) - truth), "float64") / np.spacing(scale).astype("float64")
+def _ulps(computed: Array, truth: Array, scale: Array) -> Array:
+    """|computed − truth| in ULPs of the scale."""
+    return rounded(abs(lift(computed) - truth), "float64") / np.spacing(scale).astype("float64")

@@ -1,4 +1,4 @@
-"""How many bits a trajectory needs, told from the bits that it was seen to lose."""
+"""How many bits a trajectory needs, predicted from the bits that it was observed to lose."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST = 128
 """Bits of the first attempt: enough for ten steps of most problems, and to see the rate at which bits are lost."""
 
 MARGIN = 16
-"""Bits beyond those foretold; besides an eighth of what was not seen but extrapolated, for a rate that grows."""
+"""Bits beyond those predicted; besides an eighth of what was not observed but extrapolated, for a rate that grows."""
 
 
 def accuracy(balls: Iterable[Ball], scale: arb) -> float:
@@ -27,7 +27,7 @@ def accuracy(balls: Iterable[Ball], scale: arb) -> float:
 
     Args:
         balls: what is enclosed.
-        scale: what the radii are held against.
+        scale: what the radii are compared with.
 
     Returns:
         inf if all are exact, −inf if one has no finite radius or the scale is 0.
@@ -45,7 +45,7 @@ def largest(values: Iterable[arb]) -> arb:
 
 
 def scales(leaves: Mapping[str, Array]) -> dict[str, arb]:
-    """What the radii in each leaf are held against: its largest magnitude.
+    """What the radii in each leaf are compared with: its largest magnitude.
 
     A leaf of which no element is known to differ from 0 (its gradient is 0 in truth, as that of attention's key bias)
     has no magnitude of its own, and is given the largest of all.
@@ -56,19 +56,19 @@ def scales(leaves: Mapping[str, Array]) -> dict[str, arb]:
     return {name: overall if all(0 in one for one in leaf) else own[name] for name, leaf in values.items()}
 
 
-def predicted(course: Sequence[float], steps: int) -> int:
+def predicted(lost_bits: Sequence[float], steps: int) -> int:
     """The working precision at which the last of `steps` steps still has TARGET bits.
 
-    Radii grow by a factor a step, so bits are lost at a rate. It is taken from the second half of what was seen, where
+    Radii grow by a factor a step, so bits are lost at a rate. It is taken from the second half of what was observed, where
     the transient of the start has died down.
 
     Args:
-        course: bits lost at step 1, 2, … as far as it was seen.
+        lost_bits: at step 1, 2, … as far as was observed.
         steps: of the whole run.
     """
-    if not course:
+    if not lost_bits:
         return 2 * FIRST
-    seen, half = len(course), len(course) // 2
-    rate = max(0.0, (course[-1] - course[half]) / max(1, seen - 1 - half))
-    unseen = rate * max(0, steps - seen)
-    return math.ceil(TARGET + max(course) + unseen + unseen / 8 + MARGIN)
+    observed, half = len(lost_bits), len(lost_bits) // 2
+    rate = max(0.0, (lost_bits[-1] - lost_bits[half]) / max(1, observed - 1 - half))
+    extrapolated = rate * max(0, steps - observed)
+    return math.ceil(TARGET + max(lost_bits) + extrapolated + extrapolated / 8 + MARGIN)

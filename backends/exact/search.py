@@ -50,14 +50,14 @@ class Run:
     Attributes:
         state: after the last step taken.
         losses: of the steps taken.
-        course: bits lost by then at each of them, by the loss or a parameter, whichever lost more.
+        lost_bits: how many were lost by then at each of them, by the loss or a parameter, whichever lost more.
         history: the parameters before the first epoch and after each, if they are kept.
         outcome: one of the above, or the comparison that was not decided.
     """
 
     state: State
     losses: list[Ball] = field(default_factory=list)
-    course: list[float] = field(default_factory=list)
+    lost_bits: list[float] = field(default_factory=list)
     history: list[dict[str, Array]] = field(default_factory=list)
     outcome: str = ENCLOSED
 
@@ -84,20 +84,20 @@ def search(
         NotEnclosed: the limit was hit.
         NoValue: two numbers that are compared are equal, or one is not finite.
     """
-    eps, deadline = float(np.finfo(dtype).eps), time.thread_time() + limit
+    eps, deadline = float(np.finfo(dtype).eps), time.perf_counter() + limit
     attempts: list[Attempt] = []
     bits = FIRST
     while True:
-        started = time.thread_time()
+        started = time.perf_counter()
         with working(bits, eps), _uncollected():
             run = _run(make(), start, batches, recording, deadline)
-        attempts.append(Attempt(bits, len(run.losses), time.thread_time() - started, run.outcome))
+        attempts.append(Attempt(bits, len(run.losses), time.perf_counter() - started, run.outcome))
         if run.outcome == ENCLOSED:
             losses = np.array(run.losses, dtype=object).view(BallArray)
             return Enclosure(losses, run.state, tuple(run.history), dtype, tuple(attempts))
         _refuse_hopeless(run, attempts, len(batches), limit)
         bits = _next(bits, run, len(batches))
-        _refuse_untimely(attempts[-1], bits, len(batches), deadline - time.thread_time())
+        _refuse_untimely(attempts[-1], bits, len(batches), deadline - time.perf_counter())
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def _run(trainer: NumPyTrainer, start: State, batches: Batches, recording: Recor
             run.outcome = _take(run, state, Ball.of(loss), last=index == len(batches))
         except Undecided as error:
             run.outcome = error.got
-        if run.outcome == ENCLOSED and time.thread_time() > deadline:
+        if run.outcome == ENCLOSED and time.perf_counter() > deadline:
             run.outcome = UNTIMELY
         if run.outcome != ENCLOSED:
             return run
@@ -142,14 +142,14 @@ def _take(run: Run, state: State, loss: Ball, last: bool) -> str:
         return NOT_FINITE
     run.state = state
     run.losses.append(loss)
-    run.course.append(max(0.0, ctx.prec - enclosed))
+    run.lost_bits.append(max(0.0, ctx.prec - enclosed))
     return TOO_WIDE if of_loss < TARGET or (last and enclosed < TARGET) else ENCLOSED
 
 
 def _next(bits: int, run: Run, steps: int) -> int:
     """The precision of the next attempt: what the widening foretells, or twice as much where it is not to blame."""
     least = bits + MARGIN if run.outcome == TOO_WIDE else 2 * bits
-    return max(predicted(run.course, steps), least)
+    return max(predicted(run.lost_bits, steps), least)
 
 
 def _refuse_hopeless(run: Run, attempts: list[Attempt], steps: int, limit: float) -> None:
@@ -162,13 +162,13 @@ def _refuse_hopeless(run: Run, attempts: list[Attempt], steps: int, limit: float
             tried,
             "raise the limit: ExactBackend(limit=seconds), or train for fewer epochs",
         )
-    enclosed = last.bits - (run.course[-1] if run.course else 0.0)
+    enclosed = last.bits - (run.lost_bits[-1] if run.lost_bits else 0.0)
     if run.outcome != TOO_WIDE and enclosed > HOPELESS:
         why = "the loss or a parameter is not finite" if run.outcome == NOT_FINITE else "numbers are equal"
         raise NoValue(
-            f"step {last.steps + 1} has no certified value: {why}, as far as {enclosed:.0f} bits tell",
+            f"step {last.steps + 1} has no certified value: {why}, as far as {enclosed:.0f} bits show",
             run.outcome,
-            "start elsewhere, or train for fewer epochs: no precision parts equal numbers",
+            "start elsewhere, or train for fewer epochs: no precision separates equal numbers",
         )
 
 

@@ -11,7 +11,7 @@ def accumulating(inner: optax.GradientTransformation, every: int, dtype: str) ->
 
     MultiSteps' own mean is a running one, Σg/i after i of k; here g/k is summed, as where loss/k is
     differentiated, so that what is carried between batches is the same number in every framework. Its accumulator
-    is float32 unless told otherwise, also for float64 gradients.
+    is float32 unless set otherwise, also for float64 gradients.
     """
     if every == 1:
         return inner

@@ -90,7 +90,7 @@ class JaxTrainer:
             )
         self._average = AVERAGES[problem.average.name](problem.average.args)
         self._penalise = adding(problem)
-        self._kept = problem.optimizer.initial_state(problem.initial_parameters())
+        self._initial_slots = problem.optimizer.initial_state(problem.initial_parameters())
         self._loss = LOSSES[problem.loss.name](problem.loss.args)
         self._places = parameter_places(problem.layers)
         self._buffers = buffer_places(problem.layers)
@@ -159,8 +159,8 @@ class JaxTrainer:
             return {}
         with self._precision():
             if every > 1:
-                kept = _field(state.optimizer, "acc_grads")
-                grads = jax.tree.map(lambda total, grad: total + grad / every, kept, grads)
+                accumulated = _field(state.optimizer, "acc_grads")
+                grads = jax.tree.map(lambda total, grad: total + grad / every, accumulated, grads)
             clipped, _ = self._clip.update(grads, self._clip.init(grads))
             return self._canonical(clipped)
 
@@ -169,15 +169,15 @@ class JaxTrainer:
             return np.array(self._predict(state.params, state.buffers, _owned(x)))
 
     def read(self, state: State) -> Snapshot:
-        kept = {
+        slots = {
             key: np.array(_field(state.optimizer, field)[module][leaf]).reshape(like.shape)
-            for key, like in self._kept.items()
+            for key, like in self._initial_slots.items()
             for field, module, leaf in [self._place(key)]
         }
         accumulator = _field(state.optimizer, "acc_grads") if self._problem.accumulation > 1 else {}
         return Snapshot(
             self._canonical(state.params),
-            kept,
+            slots,
             int(np.asarray(state.step)),
             {name: np.array(value) for name, value in _named(self._buffers, state.buffers).items()},
             accumulator=self._canonical(accumulator),
@@ -190,7 +190,7 @@ class JaxTrainer:
             optimizer = self._optimizer.init(params)
             updates, batches = divmod(snapshot.step, self._problem.accumulation)
             fields: dict[str, Any] = {}
-            for key in self._kept:
+            for key in self._initial_slots:
                 field, module, leaf = self._place(key)
                 held = fields.setdefault(field, jax.tree.map(lambda leaf: leaf, _field(optimizer, field)))
                 held[module][leaf] = _owned(snapshot.optimizer[key].reshape(held[module][leaf].shape))
@@ -386,8 +386,8 @@ def _dealt(batch: Batch) -> Dealt:
 
 def _field(optimizer: optax.OptState, name: str) -> Params:
     """The one field of that name, wherever in the chained states it is."""
-    found: Params = optax.tree_utils.tree_get(optimizer, name)
-    return found
+    entry: Params = optax.tree_utils.tree_get(optimizer, name)
+    return entry
 
 
 def _entering(array: Array) -> jax.Array:
@@ -425,5 +425,5 @@ class JaxBackend:
             "version": jax.__version__,
             "dm-haiku": hk.__version__,
             "optax": optax.__version__,
-            **devices.told(self._device),
+            **devices.describe(self._device),
         }

@@ -28,14 +28,14 @@ def first(backend: str, platform: str) -> jax.Device:
 
 def _fix(platform: str) -> str:
     if platform == "cpu":
-        return "name the CPU, too, where JAX is told its platforms: JAX_PLATFORMS=cuda,cpu"
+        return "name the CPU, too, where you set JAX's platforms: JAX_PLATFORMS=cuda,cpu"
     return (
         f'where there is a GPU: pip install "jax[{platform}]"; then look at nvidia-smi, CUDA_VISIBLE_DEVICES and '
         "JAX_PLATFORMS"
     )
 
 
-def told(device: jax.Device) -> dict[str, str | int | bool]:
+def describe(device: jax.Device) -> dict[str, str | int | bool]:
     """What numbers that were computed on `device` depend on."""
     precision = jax.config.values["jax_default_matmul_precision"]
     return {
@@ -48,15 +48,15 @@ def told(device: jax.Device) -> dict[str, str | int | bool]:
 
 
 def _accelerator(device: jax.Device) -> dict[str, str | int | bool]:
-    """What only an accelerator has, as far as its driver tells it."""
-    told: dict[str, str | int | bool] = {"driver": " ".join(str(device.client.platform_version).split())}
+    """What only an accelerator has, as far as its driver reports it."""
+    facts: dict[str, str | int | bool] = {"driver": " ".join(str(device.client.platform_version).split())}
     if capability := getattr(device, "compute_capability", None):
-        told["capability"] = str(capability)
+        facts["capability"] = str(capability)
     if peak := (device.memory_stats() or {}).get("peak_bytes_in_use"):
-        told["device_peak_bytes"] = int(peak)
-    return told
+        facts["device_peak_bytes"] = int(peak)
+    return facts
 
 
 def elsewhere(device: jax.Device) -> bool:
-    """Whether JAX must be told to put things on `device`: it puts them there by itself where that is its first one."""
+    """Whether JAX puts things on `device` only when asked: it puts them on its first device by itself."""
     return jax.config.values["jax_default_device"] is not None or jax.devices()[0] != device

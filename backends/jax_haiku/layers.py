@@ -42,7 +42,7 @@ def _embedding(args: Args, name: str) -> Callable[[jax.Array], jax.Array]:
 
 def _convolution(axes: int) -> Row:
     def build(args: Args, name: str) -> Callable[[jax.Array], jax.Array]:
-        made: Callable[[jax.Array], jax.Array] = hk.ConvND(
+        convolution: Callable[[jax.Array], jax.Array] = hk.ConvND(
             axes,
             int(args["size"]),
             int(args["window"]),
@@ -50,7 +50,7 @@ def _convolution(axes: int) -> Row:
             padding=[(int(args["padding"]),) * 2] * axes,
             name=name,
         )
-        return made
+        return convolution
 
     return Row(build, {"w": "w", "b": "b"})
 

@@ -36,7 +36,7 @@ def _with_value(value: jax.Array, other: jax.Array) -> jax.Array:
     return other
 
 
-_with_value.defvjp(lambda value, other: (other, None), lambda kept, u: (u, None))
+_with_value.defvjp(lambda value, other: (other, None), lambda saved, u: (u, None))
 
 
 @jax.custom_vjp
@@ -45,4 +45,4 @@ def _with_cotangent(value: jax.Array, cotangent: jax.Array) -> jax.Array:
     return value
 
 
-_with_cotangent.defvjp(lambda value, cotangent: (value, cotangent), lambda kept, u: (kept, None))
+_with_cotangent.defvjp(lambda value, cotangent: (value, cotangent), lambda saved, u: (saved, None))

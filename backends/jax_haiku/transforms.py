@@ -122,9 +122,9 @@ def step_by_sign(
             return jnp.clip(size * jnp.where(t > 0, grow, jnp.where(t < 0, shrink, 1.0)), smallest, largest)
 
         sizes = jax.tree.map(resized, turn, state.step_sizes)
-        kept = jax.tree.map(lambda t, g: jnp.where(t < 0, 0, g), turn, grads)
-        steps = jax.tree.map(lambda size, g: -size * jnp.sign(g), sizes, kept)
-        return steps, optax.ScaleByRpropState(sizes, kept)
+        saved = jax.tree.map(lambda t, g: jnp.where(t < 0, 0, g), turn, grads)
+        steps = jax.tree.map(lambda size, g: -size * jnp.sign(g), sizes, saved)
+        return steps, optax.ScaleByRpropState(sizes, saved)
 
     return optax.GradientTransformation(optax.scale_by_rprop(rate).init, update)
 
@@ -145,8 +145,8 @@ def scale_by_bounded_factors(
 
     def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         keep = power_decay(state.count, decay)
-        kept = (state.v_row, state.v_col, state.v)
-        scaled = jax.tree.map(lambda g, *old: _bounded(g, _Factors(*old), keep, epsilon), grads, *kept)
+        saved = (state.v_row, state.v_col, state.v)
+        scaled = jax.tree.map(lambda g, *old: _bounded(g, _Factors(*old), keep, epsilon), grads, *saved)
         updates, rows, columns, squares = (
             jax.tree.map(operator.itemgetter(index), scaled, is_leaf=lambda one: isinstance(one, list))
             for index in range(4)

@@ -1,4 +1,4 @@
-"""Averages of the parameters, kept beside training as pure pairs like the optimizers'."""
+"""Averages of the parameters, updated next to training as pure pairs like the optimizers'."""
 
 from __future__ import annotations
 

@@ -140,13 +140,13 @@ class NumPyTrainer:
         """Every stage up to the gradients, of a step from `state`, in the trainer's own numbers."""
         lifted = self._arithmetic
         params = self._chain_params(state, batch)
-        found = passes(lifted.array(batch.x), self._funcs, params, self._chain.ends, lifted.arrays(inject))
-        loss, grads = self._penalise(found.loss, self._named(found.grads), state.parameters)
+        observed = passes(lifted.array(batch.x), self._funcs, params, self._chain.ends, lifted.arrays(inject))
+        loss, grads = self._penalise(observed.loss, self._named(observed.grads), state.parameters)
         return {
             **batch.stages(),
-            **{f"forward/{layer}": value for layer, value in found.outputs.items()},
+            **{f"forward/{layer}": value for layer, value in observed.outputs.items()},
             "loss": loss,
-            **{f"cotangent/{layer}": value for layer, value in reversed(found.cotangents.items())},
+            **{f"cotangent/{layer}": value for layer, value in reversed(observed.cotangents.items())},
             **{f"gradient/{name}": grad for name, grad in grads.items()},
         }
 

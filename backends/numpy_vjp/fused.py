@@ -1,6 +1,6 @@
 """Loss and gradients in preallocated buffers, tall data in blocks that stay in cache: what `fit` runs where it can.
 
-A second implementation beside the chain, of what most runs are made of: dense layers, relu or tanh, a squared error. In one
+A second implementation besides the chain, of what most runs are made of: dense layers, relu or tanh, a squared error. In one
 pass over each block of rows the residual, its part of the loss and its part of the gradients are computed; the parts are
 then summed pairwise. Any block size gives the same up to rounding. What it cannot do the chain does.
 """
@@ -45,7 +45,7 @@ class Fused:
 
     Attributes:
         x, y: the batch; where it is gathered anew for each step, the buffers to write it to.
-        parameters: buffers that the calls read; whoever updates them in place is seen by the next `run`.
+        parameters: buffers that the calls read; an update in place takes effect in the next `run`.
     """
 
     def __init__(
@@ -156,24 +156,24 @@ class FusedRun:
             record: whether to keep the parameters before the first epoch and after each.
 
         Returns:
-            The losses, (steps,); what was kept, or None; the optimizer's state.
+            The losses, (steps,); what was recorded, or None; the optimizer's state.
         """
         losses = np.empty(len(batches), batches.x.dtype)
         shape = (batches.epochs + 1,)
-        kept = {
+        recorded = {
             name: np.empty(shape + value.shape, value.dtype)
             for name, value in self._parameters.items()
             if record
         }
-        self._keep(kept, 0)
+        self._keep(recorded, 0)
         index = 0
         for epoch in range(batches.epochs):
             for fused in self._dealt(batches, epoch):
                 losses[index], grads = fused.run()
                 index += 1
                 state = self._update(grads, state, done + index)
-            self._keep(kept, epoch + 1)
-        return losses, kept if record else None, state
+            self._keep(recorded, epoch + 1)
+        return losses, recorded if record else None, state
 
     def _update(self, grads: Arrays, state: OptimizerState, step: int) -> OptimizerState:
         updates, state = self._optimizer.update(self._clip(grads), state, self._parameters, step)
@@ -202,6 +202,6 @@ class FusedRun:
             self._fused[rows] = Fused(self._problem, x, y, self._parameters)
         return self._fused[rows]
 
-    def _keep(self, kept: Mapping[str, Array], epoch: int) -> None:
-        for name, values in kept.items():
+    def _keep(self, recorded: Mapping[str, Array], epoch: int) -> None:
+        for name, values in recorded.items():
             values[epoch] = self._parameters[name]

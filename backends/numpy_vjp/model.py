@@ -77,25 +77,25 @@ def masks_of(masks: Arrays) -> dict[str, Array]:
 
 def moved(layers: Sequence[Placed], x: Array, values: Mapping[str, Array]) -> dict[str, Any]:
     """The buffers of `layers`, and of those in their branches, after the forward pass of training at x."""
-    found: dict[str, Any] = {}
+    moved_buffers: dict[str, Any] = {}
     for layer in layers:
         if layer.buffers:
             before = {key: values[layer.leaf(key)] for key in layer.buffers}
             after = AVERAGES[layer.op](layer.args).move(x, before)
-            found.update({layer.leaf(key): value for key, value in after.items()})
+            moved_buffers.update({layer.leaf(key): value for key, value in after.items()})
         for branch in layer.branches:
-            found.update(moved(branch, x, values))
+            moved_buffers.update(moved(branch, x, values))
         chain = chain_of([layer], training=True)
         x = evaluate_chain(x, chain.funcs, [resolve(names, values) for names in chain.names])
-    return found
+    return moved_buffers
 
 
 def statistics(layers: Iterable[Placed], buffers: Arrays) -> dict[str, Array]:
     """What evaluation takes in place of batch statistics, by canonical name."""
-    found = {}
+    averages: dict[str, Array] = {}
     for layer in walk(layers):
         if layer.buffers:
             own = {key: buffers[layer.leaf(key)] for key in layer.buffers}
             read = AVERAGES[layer.op](layer.args).read(own)
-            found.update({layer.leaf(key): value for key, value in read.items()})
-    return found
+            averages.update({layer.leaf(key): value for key, value in read.items()})
+    return averages

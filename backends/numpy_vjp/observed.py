@@ -52,6 +52,6 @@ def passes(
         if layer is not None:
             cotangents[layer] = u
             u = inject.get(f"cotangent/{layer}", u)
-        back, found = pull_back(within, funcs[part], params[part], u)
-        u, grads = back[0], found + grads
+        back, pulled = pull_back(within, funcs[part], params[part], u)
+        u, grads = back[0], pulled + grads
     return Passes(outputs, values[-1][-1], dict(reversed(cotangents.items())), grads)

@@ -44,7 +44,7 @@ def over_names(rule: Rule, slots: Mapping[str, Slot], rate: Factor) -> Transform
             before = {slot: state[f"{slot}/{name}"] for slot in slots if f"{slot}/{name}" in state}
             updates[name], after = rule(grad, params[name], before, step, now)
             assert after.keys() == before.keys(), (
-                f"the registry declares {list(before)}, kept are {list(after)}"
+                f"the registry declares {list(before)}, its rule has {list(after)}"
             )
             new.update({f"{slot}/{name}": value for slot, value in after.items()})
         return updates, new
@@ -60,12 +60,14 @@ def decayed(rule: Rule, weight_decay: float, decoupled: bool) -> Rule:
     def coupled(g: Array, w: Array, slots: Slots, t: int, rate: float) -> tuple[Array, dict[str, Array]]:
         return rule(g + weight_decay * w, w, slots, t, rate)
 
-    def apart(g: Array, w: Array, slots: Slots, t: int, rate: float) -> tuple[Array, dict[str, Array]]:
+    def decoupled_rule(
+        g: Array, w: Array, slots: Slots, t: int, rate: float
+    ) -> tuple[Array, dict[str, Array]]:
         update, new = rule(g, w, slots, t, rate)
         # torch multiplies w by 1 − η λ, optax adds −η λ w; to twins that makes a difference.
         return update - complement(rate * weight_decay) * w, new
 
-    return apart if decoupled else coupled
+    return decoupled_rule if decoupled else coupled
 
 
 def update_params(updates: Arrays, params: Arrays) -> dict[str, Array]:

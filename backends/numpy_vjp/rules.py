@@ -1,6 +1,6 @@
 """What each optimizer does to one parameter: the formula that `lockstep.backends.ops.OPTIMIZERS` states, without its decay.
 
-A rule is a pure function; the makers take the arguments that the formula has beside the rate.
+A rule is a pure function; the makers take the arguments that the formula has besides the rate.
 """
 
 from __future__ import annotations
@@ -162,12 +162,12 @@ def rprop(shrink: float, grow: float, smallest: float, largest: float, stale: bo
         turn = g * slots["previous"]
         factor = np.where(turn > 0, grow, np.where(turn < 0, shrink, 1.0)).astype(g.dtype)
         size = np.clip(slots["size"] * factor, smallest, largest)
-        kept = np.where(turn < 0, 0, g)
+        used = np.where(turn < 0, 0, g)
         if not stale:
-            return -size * np.sign(kept), {"previous": kept, "size": size}
+            return -size * np.sign(used), {"previous": used, "size": size}
         # optax makes this step's update now and hands out the last one's.
         update = np.where(turn < 0, 0, -slots["previous"])
-        return update, {"previous": size * np.sign(kept), "size": size}
+        return update, {"previous": size * np.sign(used), "size": size}
 
     return rule
 
@@ -209,11 +209,11 @@ def lion(beta1: float, beta2: float) -> Rule:
     return rule
 
 
-def _estimate(kept: Slots, least: float) -> Array:
-    """V of Adafactor, at least ε²: what is kept, or the outer product of the rows' and columns' means."""
-    if "square" in kept:
-        return np.maximum(kept["square"], least * least)
-    outer = kept["row"] * kept["column"] / np.maximum(kept["row"].mean(), least)
+def _estimate(slots: Slots, least: float) -> Array:
+    """V of Adafactor, at least ε²: the slot itself, or the outer product of the rows' and columns' means."""
+    if "square" in slots:
+        return np.maximum(slots["square"], least * least)
+    outer = slots["row"] * slots["column"] / np.maximum(slots["row"].mean(), least)
     return np.maximum(outer, least * least)
 
 

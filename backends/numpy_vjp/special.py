@@ -39,8 +39,8 @@ def negative_part(x: Array) -> Array:
 def erfc(x: Array) -> Array:
     """The complementary error function 1 − erf(x), accurate where erf(x) is near 1."""
     if is_object(x):
-        found: Any = np.frompyfunc(lambda value: value.erfc(), 1, 1)(x)
-        return found
+        values: Any = np.frompyfunc(lambda value: value.erfc(), 1, 1)(x)
+        return values
     smooth: Array = scipy.special.erfc(x)
     return smooth
 

@@ -457,7 +457,7 @@ FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
     np.lib.stride_tricks.sliding_window_view: _windows,
     np.zeros_like: _zeros_like,
     np.ones_like: lambda x: np.ones(x.shape),
-    np.result_type: lambda *given: _first(*given).dtype,
+    np.result_type: lambda *arguments: _first(*arguments).dtype,
     np.size: lambda x: x.size,
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,

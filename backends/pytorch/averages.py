@@ -1,4 +1,4 @@
-"""Averages of the parameters by torch.optim.swa_utils.AveragedModel, a second module beside the trained one."""
+"""Averages of the parameters by torch.optim.swa_utils.AveragedModel, a second module next to the trained one."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class TorchTrainer:
         outputs: dict[str, torch.Tensor] = {}
         taps: dict[str, torch.Tensor] = {}
         others = {name: self._tensor(value) for name, value in inject.items()}
-        kept = self._read_buffers(state)
+        saved = self._read_buffers(state)
         set_masks(state.module, self._paths.masks, masks)
         value = x
         for layer, module in zip(self._problem.layers, state.module, strict=True):
@@ -133,7 +133,7 @@ class TorchTrainer:
         # autograd.grad returns the derivatives without touching the .grad that training uses.
         inputs = [*taps.values(), *(parameter for _, parameter, _ in named)]
         derivatives = torch.autograd.grad(loss, inputs)
-        self._write_buffers(state, kept)  # the forward pass of training moved them
+        self._write_buffers(state, saved)  # the forward pass of training moved them
         cotangents = dict(zip(taps, derivatives, strict=False))
         grads = zip(named, derivatives[len(outputs) :], strict=True)
         stages = {
@@ -166,7 +166,7 @@ class TorchTrainer:
     def read(self, state: State) -> Snapshot:
         return Snapshot(
             {name: canonical(parameter, leaf) for name, parameter, leaf in self._named(state)},
-            self._kept(state),
+            self._slots(state),
             state.step,
             self._read_buffers(state),
             accumulator={
@@ -274,13 +274,13 @@ class TorchTrainer:
         for name, leaf in self._paths.buffers.items():
             state.module.get_buffer(leaf.name).copy_(self._torch_layout(buffers[name], leaf))
 
-    def _kept(self, state: State) -> Arrays:
+    def _slots(self, state: State) -> Arrays:
         """The optimizer's state; before the first step, when torch may have none yet, the registry's initial one."""
-        kept = {}
+        slots = {}
         for key, parameter, leaf, theirs in self._places(state):
             value = state.optimizer.state.get(parameter, {}).get(theirs)
-            kept[key] = self._start[key].copy() if value is None else canonical(value, leaf)
-        return kept
+            slots[key] = self._start[key].copy() if value is None else canonical(value, leaf)
+        return slots
 
     def _places(self, state: State) -> Iterable[tuple[str, nn.Parameter, Leaf, str]]:
         """``<slot>/<parameter>``, the parameter with its leaf, and torch's key for the slot."""
@@ -356,5 +356,5 @@ class TorchBackend:
         return {
             "version": str(torch.__version__),
             "threads": torch.get_num_threads(),
-            **devices.told(torch.device(self.device)),
+            **devices.describe(torch.device(self.device)),
         }

@@ -11,11 +11,11 @@ from torch import nn
 
 from lockstep.backends.ops import Args
 
-Kept = dict[str, Any]
-"""What is kept for one parameter, by the key that torch's nearest class has for it; changed in place."""
+Slots = dict[str, Any]
+"""The optimizer's state for one parameter, by the key that torch's nearest class has for it; changed in place."""
 
-Direction = Callable[[torch.Tensor, torch.Tensor, Kept, int, float], torch.Tensor]
-"""(gradient, parameter, kept, step t from 1, learning rate) -> update to subtract."""
+Direction = Callable[[torch.Tensor, torch.Tensor, Slots, int, float], torch.Tensor]
+"""(gradient, parameter, slots, step t from 1, learning rate) -> update to subtract."""
 
 
 class Composed(torch.optim.Optimizer):
@@ -37,11 +37,11 @@ class Composed(torch.optim.Optimizer):
                     self._update(parameter, parameter.grad, group)
 
     def _update(self, w: nn.Parameter, g: torch.Tensor, group: dict[str, Any]) -> None:
-        kept, decay = self.state[w], group["weight_decay"]
-        kept["step"] += 1
+        slots, decay = self.state[w], group["weight_decay"]
+        slots["step"] += 1
         if decay and not group["decoupled"]:
             g = g.add(w, alpha=decay)
-        update = self._direction(g, w, kept, int(kept["step"]), group["lr"])
+        update = self._direction(g, w, slots, int(slots["step"]), group["lr"])
         if decay and group["decoupled"]:
             w.mul_(1 - group["lr"] * decay)
         w.sub_(update)
@@ -51,8 +51,8 @@ def adagrad(args: Args) -> Direction:
     """optax.adagrad: ε inside the root, where torch.optim.Adagrad has it outside."""
     epsilon = float(args["epsilon"])
 
-    def direction(g: torch.Tensor, w: torch.Tensor, kept: Kept, t: int, rate: float) -> torch.Tensor:
-        total: torch.Tensor = kept["sum"].addcmul_(g, g)
+    def direction(g: torch.Tensor, w: torch.Tensor, slots: Slots, t: int, rate: float) -> torch.Tensor:
+        total: torch.Tensor = slots["sum"].addcmul_(g, g)
         return rate * g * (total + epsilon).rsqrt()
 
     return direction
@@ -62,17 +62,17 @@ def rmsprop(args: Args) -> Direction:
     """optax.rmsprop: ε inside the root and the rate inside the trace, where torch.optim.RMSprop has them outside."""
     decay, epsilon, momentum = (float(args[name]) for name in ("decay", "epsilon", "momentum"))
 
-    def scaled(g: torch.Tensor, kept: Kept) -> torch.Tensor:
-        variance = _averaged(kept["square_avg"], g * g, decay)
+    def scaled(g: torch.Tensor, slots: Slots) -> torch.Tensor:
+        variance = _averaged(slots["square_avg"], g * g, decay)
         if args["centered"]:
-            variance = variance - _averaged(kept["grad_avg"], g, decay).square()
+            variance = variance - _averaged(slots["grad_avg"], g, decay).square()
         return g / ((variance + epsilon).sqrt() if args["epsilon_inside"] else variance.sqrt() + epsilon)
 
-    def direction(g: torch.Tensor, w: torch.Tensor, kept: Kept, t: int, rate: float) -> torch.Tensor:
-        d = scaled(g, kept)
+    def direction(g: torch.Tensor, w: torch.Tensor, slots: Slots, t: int, rate: float) -> torch.Tensor:
+        d = scaled(g, slots)
         if not momentum:
             return rate * d
-        trace: torch.Tensor = kept["momentum_buffer"].mul_(momentum)
+        trace: torch.Tensor = slots["momentum_buffer"].mul_(momentum)
         return -trace.sub_(d, alpha=rate) if args["rate_in_trace"] else rate * trace.add_(d)
 
     return direction
@@ -84,18 +84,18 @@ def adam(args: Args) -> Direction:
         float(args[name]) for name in ("beta1", "beta2", "epsilon", "epsilon_root")
     )
 
-    def corrected(square: torch.Tensor, kept: Kept, t: int) -> torch.Tensor:
+    def corrected(square: torch.Tensor, slots: Slots, t: int) -> torch.Tensor:
         unbias = 1 - beta2**t
         if not args.get("amsgrad", False):
             return square / unbias
-        largest: torch.Tensor = kept["max_exp_avg_sq"]
+        largest: torch.Tensor = slots["max_exp_avg_sq"]
         if args["amsgrad_corrected"]:
             return torch.maximum(largest, square / unbias, out=largest)
         return torch.maximum(largest, square, out=largest) / unbias
 
-    def direction(g: torch.Tensor, w: torch.Tensor, kept: Kept, t: int, rate: float) -> torch.Tensor:
-        mean, square = _moments(kept, g, beta1, beta2)
-        root = (corrected(square, kept, t) + inside).sqrt() + epsilon
+    def direction(g: torch.Tensor, w: torch.Tensor, slots: Slots, t: int, rate: float) -> torch.Tensor:
+        mean, square = _moments(slots, g, beta1, beta2)
+        root = (corrected(square, slots, t) + inside).sqrt() + epsilon
         return rate * (mean / (1 - beta1**t)) / root
 
     return direction
@@ -116,8 +116,8 @@ def radam(args: Args) -> Direction:
             return math.sqrt(trust) / ((square / unbias).sqrt() + epsilon)
         return math.sqrt(trust * unbias) / (square.sqrt() + epsilon)
 
-    def direction(g: torch.Tensor, w: torch.Tensor, kept: Kept, t: int, rate: float) -> torch.Tensor:
-        mean, square = _moments(kept, g, beta1, beta2)
+    def direction(g: torch.Tensor, w: torch.Tensor, slots: Slots, t: int, rate: float) -> torch.Tensor:
+        mean, square = _moments(slots, g, beta1, beta2)
         return rate * (mean / (1 - beta1**t)) * rectified(square, t)
 
     return direction
@@ -129,12 +129,12 @@ def rprop(args: Args) -> Direction:
         float(args[name]) for name in ("shrink", "grow", "smallest", "largest")
     )
 
-    def direction(g: torch.Tensor, w: torch.Tensor, kept: Kept, t: int, rate: float) -> torch.Tensor:
-        turn = g * kept["prev"]
+    def direction(g: torch.Tensor, w: torch.Tensor, slots: Slots, t: int, rate: float) -> torch.Tensor:
+        turn = g * slots["prev"]
         factor = torch.ones_like(g).masked_fill_(turn > 0, grow).masked_fill_(turn < 0, shrink)
-        size = kept["step_size"].mul_(factor).clamp_(smallest, largest)
-        update: torch.Tensor = kept["prev"].masked_fill(turn < 0, 0.0)
-        kept["prev"] = (size * g.sign()).masked_fill_(turn < 0, 0.0)
+        size = slots["step_size"].mul_(factor).clamp_(smallest, largest)
+        update: torch.Tensor = slots["prev"].masked_fill(turn < 0, 0.0)
+        slots["prev"] = (size * g.sign()).masked_fill_(turn < 0, 0.0)
         return update
 
     return direction
@@ -144,21 +144,21 @@ def adafactor(args: Args) -> Direction:
     """optax.adafactor: ε added to g², no bound on the rate, small matrices not factored; torch.optim has no such choice."""
     added, clip, scale = args["epsilon_added"], float(args["clip"]), float(args["epsilon_scale"])
 
-    def estimated(g: torch.Tensor, kept: Kept, t: int) -> torch.Tensor:
+    def estimated(g: torch.Tensor, slots: Slots, t: int) -> torch.Tensor:
         least = float(args["epsilon"]) or torch.finfo(g.dtype).eps
         square, floor = (g * g + least, 0.0) if added else (g * g, least)
         weight = t ** -float(args["decay"])
-        if "variance" in kept:
-            estimate = kept["variance"].lerp_(square, weight)
+        if "variance" in slots:
+            estimate = slots["variance"].lerp_(square, weight)
         else:
-            row = kept["row_var"].lerp_(square.mean(dim=-1, keepdim=True), weight)
-            column = kept["col_var"].lerp_(square.mean(dim=-2, keepdim=True), weight)
+            row = slots["row_var"].lerp_(square.mean(dim=-1, keepdim=True), weight)
+            column = slots["col_var"].lerp_(square.mean(dim=-2, keepdim=True), weight)
             estimate = row * column / row.mean().clamp(min=floor)
         bounded: torch.Tensor = estimate.clamp(min=floor * floor)
         return bounded
 
-    def direction(g: torch.Tensor, w: torch.Tensor, kept: Kept, t: int, rate: float) -> torch.Tensor:
-        update = g * estimated(g, kept, t).rsqrt()
+    def direction(g: torch.Tensor, w: torch.Tensor, slots: Slots, t: int, rate: float) -> torch.Tensor:
+        update = g * estimated(g, slots, t).rsqrt()
         bounded = min(rate, 1 / math.sqrt(t)) if args["relative_step"] else rate
         return update * (bounded * max(scale, _rms(w)) / max(1.0, _rms(update) / clip))
 
@@ -169,17 +169,17 @@ def lion(args: Args) -> Direction:
     """Chen et al. (2023), as optax.lion computes it; torch.optim has no Lion."""
     beta1, beta2 = float(args["beta1"]), float(args["beta2"])
 
-    def direction(g: torch.Tensor, w: torch.Tensor, kept: Kept, t: int, rate: float) -> torch.Tensor:
-        sign: torch.Tensor = (beta1 * kept["exp_avg"] + (1 - beta1) * g).sign()
-        _averaged(kept["exp_avg"], g, beta2)
+    def direction(g: torch.Tensor, w: torch.Tensor, slots: Slots, t: int, rate: float) -> torch.Tensor:
+        sign: torch.Tensor = (beta1 * slots["exp_avg"] + (1 - beta1) * g).sign()
+        _averaged(slots["exp_avg"], g, beta2)
         return rate * sign
 
     return direction
 
 
-def _moments(kept: Kept, g: torch.Tensor, beta1: float, beta2: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _moments(slots: Slots, g: torch.Tensor, beta1: float, beta2: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The averages of the gradient and of its square, updated."""
-    return _averaged(kept["exp_avg"], g, beta1), _averaged(kept["exp_avg_sq"], g * g, beta2)
+    return _averaged(slots["exp_avg"], g, beta1), _averaged(slots["exp_avg_sq"], g * g, beta2)
 
 
 def _averaged(average: torch.Tensor, value: torch.Tensor, beta: float) -> torch.Tensor:

@@ -38,7 +38,7 @@ def require(backend: str, device: str) -> None:
     )
 
 
-def told(device: torch.device) -> dict[str, str | int | bool]:
+def describe(device: torch.device) -> dict[str, str | int | bool]:
     """What numbers that were computed on `device` depend on."""
     return _gpu(device) if device.type == "cuda" else _cpu(device)
 
@@ -72,7 +72,7 @@ def _gpu(device: torch.device) -> dict[str, str | int | bool]:
 def may_use_tf32() -> bool:
     """Whether float32 products or convolutions may round to TF32 on a GPU that has it; by torch's defaults the latter may.
 
-    NVIDIA's libraries obey the variable, whatever torch tells them.
+    NVIDIA's libraries obey the variable, whatever torch sets.
     """
     if os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
         return False

@@ -16,22 +16,22 @@ class History:
 
     Args:
         named: canonical name, parameter, its leaf.
-        moments: how often `keep` will be called.
+        count: how often `keep` will be called.
     """
 
-    def __init__(self, named: Iterable[tuple[str, torch.Tensor, Leaf]], moments: int) -> None:
+    def __init__(self, named: Iterable[tuple[str, torch.Tensor, Leaf]], count: int) -> None:
         self._rows = [
-            (name, leaf, value.detach(), value.new_empty((moments, *value.shape)))
+            (name, leaf, value.detach(), value.new_empty((count, *value.shape)))
             for name, value, leaf in named
         ]
-        self._kept = 0
+        self._stored = 0
 
     def keep(self) -> None:
-        """One more moment."""
+        """Store the parameters once more."""
         for _, _, value, rows in self._rows:
-            rows[self._kept].copy_(value)
-        self._kept += 1
+            rows[self._stored].copy_(value)
+        self._stored += 1
 
     def read(self) -> dict[str, Array]:
-        """(moments, ...) for each parameter, in the canonical layout."""
+        """(count, ...) for each parameter, in the canonical layout."""
         return {name: canonical(rows, leaf) for name, leaf, _, rows in self._rows}

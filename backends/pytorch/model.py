@@ -40,15 +40,17 @@ def _module(layer: Placed) -> nn.Module:
 
 def paths(layers: Iterable[Placed]) -> Paths:
     """The paths in what `build` makes of the same layers."""
-    found = Paths({}, {}, {})
+    collected = Paths({}, {}, {})
     for path, layer in _walk(layers, ""):
-        for names, leaves in ((layer.parameters, found.parameters), (layer.buffers, found.buffers)):
+        for names, leaves in ((layer.parameters, collected.parameters), (layer.buffers, collected.buffers)):
             for name in names:
                 leaf = FUNCTIONS[layer.op].leaf(layer.args, name)
                 leaves[layer.leaf(name)] = leaf._replace(name=f"{path}.{leaf.name}")
         if layer.masked:
-            found.masks[layer.name] = path
-    return Paths(dict(sorted(found.parameters.items())), dict(sorted(found.buffers.items())), found.masks)
+            collected.masks[layer.name] = path
+    return Paths(
+        dict(sorted(collected.parameters.items())), dict(sorted(collected.buffers.items())), collected.masks
+    )
 
 
 def _walk(layers: Iterable[Placed], prefix: str) -> Iterator[tuple[str, Placed]]:

@@ -68,12 +68,12 @@ def _limited() -> AbstractContextManager[object]:
     """The limit of the process while a function is called."""
     import torch._dynamo
 
-    found: AbstractContextManager[object] = torch._dynamo.config.patch(recompile_limit=SIZES)
-    return found
+    patched: AbstractContextManager[object] = torch._dynamo.config.patch(recompile_limit=SIZES)
+    return patched
 
 
 def _of_its_own(function: Forward) -> Forward:
-    """A copy whose programs torch counts apart: its limit, 256 a process, is that of a code object."""
+    """A copy whose programs torch counts separately: its limit, 256 a process, is that of a code object."""
     assert isinstance(function, FunctionType)
     return FunctionType(function.__code__.replace(), function.__globals__)
 

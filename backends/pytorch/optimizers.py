@@ -60,7 +60,7 @@ def _shrinking(optimizer: torch.optim.Optimizer, args: Args) -> torch.optim.Opti
     """With decoupled decay, w ← w (1 − η λ) before each step, for a class that has none of its own."""
     decay = float(args["weight_decay"])
     if decay and args["decoupled"]:
-        optimizer.register_step_pre_hook(lambda optimizer, *given: _shrink(optimizer, decay))
+        optimizer.register_step_pre_hook(lambda optimizer, *arguments: _shrink(optimizer, decay))
     return optimizer
 
 

@@ -40,9 +40,9 @@ def formula_of(optimizer: torch.optim.Optimizer) -> Optimizer | None:
     group: dict[str, Any] = dict(optimizer.param_groups[0])
     if "betas" in group:
         group["beta1"], group["beta2"] = group["betas"]
-    told = {_ARGUMENTS.get(key, key): value for key, value in group.items()}
+    stated = {_ARGUMENTS.get(key, key): value for key, value in group.items()}
     known = OPTIMIZERS[name].arguments
     try:
-        return Optimizer(name, **{key: value for key, value in told.items() if key in known})
+        return Optimizer(name, **{key: value for key, value in stated.items() if key in known})
     except LockstepError:  # an argument that the catalogue does not allow, a tensor for a learning rate say
         return None

@@ -13,12 +13,12 @@ from lockstep.backends.adoption import Adopted, AdoptionError
 from lockstep.backends.errors import LockstepError, did_you_mean
 
 NEEDED = ("name", "dtype", "init", "step", "gradients", "apply", "read", "write", "draws", "redrawn")
-"""What is asked of a trainer, among others."""
+"""Attributes that a trainer must have, among others."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a factory gave.
+class FactoryResult:
+    """The result of a factory.
 
     Attributes:
         trainer: the adopted code.
@@ -33,7 +33,7 @@ def imported(target: str) -> Callable[[], Any]:
     """The function that ``module:function`` names; modules are also looked for in the current folder.
 
     Raises:
-        AdoptionError: it is not of that form, cannot be imported, or is nothing that can be called.
+        AdoptionError: it is not of that form, cannot be imported, or is not callable.
     """
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
@@ -44,7 +44,7 @@ def imported(target: str) -> Callable[[], Any]:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module)
+        named: Any = importlib.import_module(module)
     except (
         Exception,
         SystemExit,
@@ -56,35 +56,35 @@ def imported(target: str) -> Callable[[], Any]:
             'run must stand under `if __name__ == "__main__":`',
         ) from error
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(named, part):
             raise AdoptionError(
                 f"{target}: the module has no such function",
                 repr(part),
-                did_you_mean(part, dir(found)) + "name one that is defined in it",
+                did_you_mean(part, dir(named)) + "name one that is defined in it",
             )
-        found = getattr(found, part)
-    if not callable(found):
+        named = getattr(named, part)
+    if not callable(named):
         raise AdoptionError(
-            f"{target}: it is no function", type(found).__name__, "name a function without arguments"
+            f"{target}: it is no function", type(named).__name__, "name a function without arguments"
         )
-    factory: Callable[[], Any] = found
+    factory: Callable[[], Any] = named
     return factory
 
 
-def made(target: str) -> Made:
-    """What the factory gives: a trainer, or a trainer and batches.
+def build(target: str) -> FactoryResult:
+    """The trainer that a factory returns, and the batches if it returns (trainer, batches).
 
     Raises:
         AdoptionError: it cannot be imported or called, or gives something else.
     """
-    given = _called(target)
-    trainer, batches = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    value = _called(target)
+    trainer, batches = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
     check_trainer(target, trainer)
-    return Made(trainer, batches)
+    return FactoryResult(trainer, batches)
 
 
 def check_trainer(what: str, trainer: object) -> None:
-    """Raise an AdoptionError unless it has what a trainer has."""
+    """Raise an AdoptionError unless it has the attributes of a trainer."""
     missing = [name for name in NEEDED if not hasattr(trainer, name)]
     if missing:
         raise AdoptionError(
@@ -95,8 +95,8 @@ def check_trainer(what: str, trainer: object) -> None:
         )
 
 
-def made_batches(target: str) -> Iterable[Any]:
-    """The batches that a factory of batches gives.
+def build_batches(target: str) -> Iterable[Any]:
+    """The batches that a factory of batches returns.
 
     Raises:
         AdoptionError: it cannot be imported or called.
@@ -112,7 +112,7 @@ def made_batches(target: str) -> Iterable[Any]:
 
 
 def _called(target: str) -> Any:
-    """What a factory gives."""
+    """The value that a factory returns."""
     factory = imported(target)
     module, _, function = target.partition(":")
     try:

@@ -16,7 +16,7 @@ def main() -> None:
     Until the path is right it imports only what Python itself has imported, so no pathlib.
     """
     here = os.path.dirname(os.path.abspath(__file__))
-    # Python put this folder there, its links resolved; our modules must not pass for the user's.
+    # Python put this folder there, its links resolved; our modules must not be imported in place of the user's.
     sys.path[:] = [
         os.getcwd(),
         *(one for one in sys.path if os.path.realpath(one) != os.path.realpath(here)),

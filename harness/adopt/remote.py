@@ -15,11 +15,11 @@ import lockstep
 from lockstep.backends.adoption import Adopted, AdoptionError, Draw
 from lockstep.backends.problem import Array, Arrays, Batch, Batches
 from lockstep.backends.protocol import NOTHING, Grads, Recording, Scalar, Snapshot, State, Trace
-from lockstep.harness.adopt.factories import Made
+from lockstep.harness.adopt.factories import FactoryResult
 from lockstep.harness.adopt.worker import Handle, receive, send
 
 WORKER = Path(lockstep.__file__).parent / "harness" / "adopt" / "interpreter.py"
-"""A script, not a module: the other interpreter need not have Lockstep, and must not get what is installed beside ours."""
+"""A script, not a module: the other interpreter need not have Lockstep, and must not get the packages that are installed next to ours."""
 
 
 class Process:
@@ -46,7 +46,7 @@ class Process:
         """The answer of the worker; handles in it are freed there once nobody here holds them.
 
         Raises:
-            AdoptionError: what was raised there, or that the process is gone.
+            AdoptionError: an exception of the worker, or the process is gone.
         """
         assert self._process.stdin is not None
         freed, self._freed[:] = list(self._freed), []
@@ -101,16 +101,16 @@ class Remote:
         return None if number is None else Remote(self._process, number)
 
     def draws(self, batch: Batch) -> tuple[Draw, ...]:
-        found: tuple[Draw, ...] = self._ask("draws", batch)
-        return found
+        answer: tuple[Draw, ...] = self._ask("draws", batch)
+        return answer
 
     def environment(self) -> Mapping[str, str | int | bool]:
-        found: Mapping[str, str | int | bool] = self._ask("environment")
-        return found
+        answer: Mapping[str, str | int | bool] = self._ask("environment")
+        return answer
 
     def given(self) -> Arrays:
-        found: Arrays = self._ask("given")
-        return found
+        answer: Arrays = self._ask("given")
+        return answer
 
     def init(self) -> State:
         return self._ask("init")
@@ -129,26 +129,26 @@ class Remote:
     def observe(
         self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
     ) -> Arrays:
-        found: Arrays = self._ask("observe", state, batch, tuple(wanted))
-        return found
+        answer: Arrays = self._ask("observe", state, batch, tuple(wanted))
+        return answer
 
     def clipped(self, state: State, grads: Grads) -> Arrays:
         return {}
 
     def predict(self, state: State, x: Array) -> Array:
-        found: Array = self._ask("predict", state, x)
-        return found
+        answer: Array = self._ask("predict", state, x)
+        return answer
 
     def read(self, state: State) -> Snapshot:
-        found: Snapshot = self._ask("read", state)
-        return found
+        answer: Snapshot = self._ask("read", state)
+        return answer
 
     def write(self, state: State, snapshot: Snapshot) -> State:
         return self._ask("write", state, snapshot)
 
     def read_grads(self, grads: Grads) -> Arrays:
-        found: Arrays = self._ask("read_grads", grads)
-        return found
+        answer: Arrays = self._ask("read_grads", grads)
+        return answer
 
     def write_grads(self, arrays: Arrays) -> Grads:
         return self._ask("write_grads", arrays)
@@ -157,7 +157,7 @@ class Remote:
         raise NotImplementedError("it has no capability 'fit'")
 
 
-def isolated(target: str, python: str | None = None) -> Made:
+def isolated(target: str, python: str | None = None) -> FactoryResult:
     """The trainer that a factory makes in a process of its own, and the batches that came with it.
 
     Args:
@@ -168,11 +168,11 @@ def isolated(target: str, python: str | None = None) -> Made:
         AdoptionError: it cannot be started, or the factory fails there.
     """
     process = Process(target, python or sys.executable)
-    return Made(Remote(process), _Batches(process) if process.ask("has_batches", 0) else None)
+    return FactoryResult(Remote(process), _Batches(process) if process.ask("has_batches", 0) else None)
 
 
 class _Batches:
-    """Those of a worker, fetched one after the other: they need not end."""
+    """The batches of a worker, fetched one after the other: they need not end."""
 
     def __init__(self, process: Process) -> None:
         self._process, self._read = process, list[Any]()
@@ -180,15 +180,15 @@ class _Batches:
     def __iter__(self) -> Iterator[Any]:
         for at in itertools.count():
             if at == len(self._read):
-                found = self._process.ask("next_batch", 0)
-                if found is None:
+                answer = self._process.ask("next_batch", 0)
+                if answer is None:
                     return
-                self._read += found
+                self._read += answer
             yield self._read[at]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """At once: there is nothing to keep, and torch takes a second to unload."""
+    """End a worker at once: there is nothing to save, and torch takes a second to unload."""
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout):

@@ -1,4 +1,4 @@
-"""What adopted trainers are trained on, in place of a problem: the same batches for all of them."""
+"""The task of adopted trainers, in place of a problem: the same batches for all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lockstep.backends.adoption import Adopted, AdoptionError, failing, leaves, 
 from lockstep.backends.problem import Array, Batch
 
 MOST_BATCHES = 10_000
-"""Batches that are read where nobody says how many: all are held at once, so that all sides see the same."""
+"""The most batches that are read where `steps` is not set: all are in memory at once, so that all sides train on the same."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Task:
     """One training run of adopted code.
 
     Attributes:
-        name: what reports call it.
+        name: its name in reports.
         dtype: of the parameters of all trainers.
-        data: what each step sees; x and y may be trees of arrays.
+        data: the batch of each step; x and y may be trees of arrays.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Task:
 
     @property
     def epochs(self) -> int:
-        """One: what is epochs to the user's own loop is not known here."""
+        """One: the epochs of the user's own loop are not known here."""
         return 1
 
     @property
@@ -48,11 +48,11 @@ class Task:
 
     @property
     def landmarks(self) -> tuple[int, ...]:
-        """None: nothing is known of what changes on the way."""
+        """None: changes on the way are not known."""
         return ()
 
     def batches(self) -> tuple[Batch, ...]:
-        """What each step sees, in order."""
+        """The batch of each step, in order."""
         return self.data
 
     def until(self, steps: int) -> Task:
@@ -69,10 +69,10 @@ def task_of(trainers: Sequence[Adopted], batches: Iterable[Any], steps: int | No
 
     Args:
         trainers: two or more.
-        batches: pairs (x, y) of arrays or of trees of them; read once, so that all see the same. Floats are rounded to the
+        batches: pairs (x, y) of arrays or of trees of them; read once, so that all train on the same. Floats are rounded to the
             parameters' dtype. Where there are fewer than `steps`, they are begun again.
         steps: how many to train; by default as many as there are batches.
-        name: what reports call it.
+        name: its name in reports.
 
     Raises:
         AdoptionError: the trainers' dtypes differ, there is no batch, or one is no pair of arrays.
@@ -106,12 +106,12 @@ def _bounded(batches: Iterable[Any], steps: int | None) -> Iterator[Any]:
         yield one
 
 
-def _batch(given: Any, dtype: str) -> Batch:
-    if not isinstance(given, (tuple, list)) or len(given) != (3 if isinstance(given, Batch) else 2):
-        got = f"{type(given).__name__} of {len(given)}" if hasattr(given, "__len__") else type(given).__name__
+def _batch(batch: Any, dtype: str) -> Batch:
+    if not isinstance(batch, (tuple, list)) or len(batch) != (3 if isinstance(batch, Batch) else 2):
+        got = f"{type(batch).__name__} of {len(batch)}" if hasattr(batch, "__len__") else type(batch).__name__
         fix = "give pairs of arrays, or of trees of them: ((x, weights), y) where there are more"
         raise AdoptionError("a batch is no pair (x, y)", got, fix)
-    x, y = (mapped(lambda leaf: _array(leaf, dtype), part) for part in given[:2])
+    x, y = (mapped(lambda leaf: _array(leaf, dtype), part) for part in batch[:2])
     if not leaves(x):
         raise AdoptionError("a batch is empty: its x has no array", repr(x), "give at least one")
     return Batch(x, y, {})

@@ -1,7 +1,7 @@
 """The process of one adopted trainer, whose framework may not share an environment with the other's.
 
-``python interpreter.py module:function`` answers requests on its standard input, one after the other; what the
-user's code prints goes to standard error. Both ends run the same Lockstep, so pickle is spoken between them.
+``python interpreter.py module:function`` answers requests on its standard input, one after the other; the output of the
+user's code goes to standard error. Both ends run the same Lockstep, so pickle is spoken between them.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import numpy as np
 
 from lockstep.backends.adoption import mapped
 from lockstep.backends.errors import LockstepError
-from lockstep.harness.adopt.factories import Made, made
+from lockstep.harness.adopt.factories import FactoryResult, build
 
 MOST_BYTES = 1 << 40
-"""A message of more is none: something else writes there."""
+"""The longest message; a longer one comes from something else that writes there."""
 
 FACTS = ("name", "dtype", "generator", "capabilities")
-"""What the other end asks once."""
+"""Attributes that the other end asks for once."""
 
 
 class Worker:
     """A trainer, and the states and gradients that the other end holds handles of."""
 
-    def __init__(self, given: Made) -> None:
-        self._trainers = {0: given.trainer}
-        self._batches = None if given.batches is None else iter(given.batches)
-        self._kept: dict[int, Any] = {}
+    def __init__(self, factory: FactoryResult) -> None:
+        self._trainers = {0: factory.trainer}
+        self._batches = None if factory.batches is None else iter(factory.batches)
+        self._stored: dict[int, Any] = {}
         self._next = 1
 
     def answer(self, method: str, freed: list[int], trainer: int, args: tuple[Any, ...]) -> Any:
         """The result of a method, states and gradients as handles."""
         for one in freed:
-            self._kept.pop(one, None)
+            self._stored.pop(one, None)
         if method == "facts":
             return {name: getattr(self._trainers[trainer], name) for name in FACTS}
         if method == "has_batches":
@@ -46,20 +46,20 @@ class Worker:
             # As NumPy: the other end need not have the framework.
             return next(([mapped(np.asarray, one)] for one in self._batches or ()), None)
         bound = getattr(self._trainers[trainer], method)
-        result = bound(*(self._kept[one.number] if isinstance(one, Handle) else one for one in args))
+        result = bound(*(self._stored[one.number] if isinstance(one, Handle) else one for one in args))
         if method == "redrawn":
             return None if result is None else self._another(result)
         if method in ("init", "apply", "write", "write_grads"):
-            return self._keep(result)
+            return self._store(result)
         if method == "step":
-            return self._keep(result[0]), np.array(result[1])
+            return self._store(result[0]), np.array(result[1])
         if method == "gradients":
-            return self._keep(result[0]), np.array(result[1]), self._keep(result[2])
+            return self._store(result[0]), np.array(result[1]), self._store(result[2])
         return result
 
-    def _keep(self, value: Any) -> Handle:
+    def _store(self, value: Any) -> Handle:
         self._next += 1
-        self._kept[self._next] = value
+        self._stored[self._next] = value
         return Handle(self._next)
 
     def _another(self, trainer: Any) -> int:
@@ -68,7 +68,7 @@ class Worker:
 
 
 class Handle:
-    """The number of a state or of gradients that the worker keeps."""
+    """The number of a state or of gradients that the worker stores."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -99,7 +99,7 @@ def receive(stream: IO[bytes]) -> Any:
     return pickle.loads(data)
 
 
-def told(error: Exception) -> tuple[str, str, str]:
+def serialise(error: Exception) -> tuple[str, str, str]:
     """An exception in three parts."""
     if isinstance(error, LockstepError):
         return error.what, error.got, error.fix
@@ -109,9 +109,9 @@ def told(error: Exception) -> tuple[str, str, str]:
 def serve(target: str, requests: IO[bytes], answers: IO[bytes]) -> None:
     """Make the trainer and answer until the other end is gone."""
     try:
-        worker = Worker(made(target))
+        worker = Worker(build(target))
     except Exception as error:
-        send(answers, (False, told(error)))
+        send(answers, (False, serialise(error)))
         return
     send(answers, (True, None))
     while True:
@@ -122,12 +122,12 @@ def serve(target: str, requests: IO[bytes], answers: IO[bytes]) -> None:
         try:
             answer = (True, worker.answer(*request))
         except Exception as error:
-            answer = (False, told(error))
+            answer = (False, serialise(error))
         send(answers, answer)
 
 
 def main() -> None:
-    """Serve on the standard streams: what the user's code reads is no request, and what it prints is no answer."""
+    """Serve on the standard streams: the user's code cannot read requests, and its output is no answer."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""A benchmark beside an older one: ratios of times with intervals, and whether they mean anything."""
+"""A benchmark compared with an older one: ratios of times with intervals, and whether they mean anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lockstep.harness.benchmark.interval import LEVEL
 Document = dict[str, Any]
 
 MACHINE = ("cpu", "cores", "platform", "python", "numpy", "byte_order")
-"""What must be the same of the environment, beside threads, processors and the backends' own facts."""
+"""Facts of the environment that must be equal, besides threads, processors and the backends' own facts."""
 
 DRIFT = 1.2
 """A machine that copies or multiplies so many times faster or slower than it did is busy with something else. The same code,
@@ -40,22 +40,22 @@ def compare(new: Document, old: Document, fail_over: float | None = None) -> Doc
     }
 
 
-def regressed(told: Document) -> bool:
-    """Whether a gate was asked for, means something, and a time is beyond it."""
-    against = told["against"]
+def regressed(document: Document) -> bool:
+    """Whether a gate was requested, is valid, and a time is beyond it."""
+    against = document["against"]
     return bool(against) and against["valid"] and any(row["regressed"] for row in against["rows"])
 
 
-def unjudged(told: Document) -> bool:
-    """Whether a gate was asked for and could not be held against every time."""
-    against = told["against"]
+def unjudged(document: Document) -> bool:
+    """Whether a gate was requested and could not be applied to every time."""
+    against = document["against"]
     if not against or against["fail_over"] is None:
         return False
     return not against["valid"] or any(row["ratio"] is None for row in against["rows"])
 
 
 def ratio(new: Sequence[float], old: Sequence[float]) -> tuple[float, float, float, float]:
-    """How many times the old the new is, the interval's ends, and its coverage (Hodges, Lehmann 1963).
+    """The ratio of new to old, the ends of its interval, and its coverage (Hodges, Lehmann 1963).
 
     The median of all ratios of a new to an old value; the interval is of those ratios whose ranks Mann and Whitney's
     statistic gives, and assumes only that both have one distribution up to the factor. Where so few values cannot
@@ -114,7 +114,7 @@ def _seconds(entry: Document) -> list[float]:
 
 
 def _differences(new: Document, old: Document) -> Iterator[str]:
-    """What makes the comparison meaningless, each with both values."""
+    """The facts that make the comparison invalid, each with both values."""
     for key in MACHINE:
         yield from _difference(key, old["environment"].get(key), new["environment"].get(key))
     for key in ("threads", "cpus"):
@@ -129,7 +129,7 @@ def _differences(new: Document, old: Document) -> Iterator[str]:
 
 
 def _drift(kind: str, by: str, old: Sequence[Document], new: Sequence[Document]) -> Iterator[str]:
-    """Where the machine itself had another speed."""
+    """The rates at which the machine itself differs."""
     rates = {one[by]: one["rate"] for one in old}
     for one in new:
         if one[by] in rates and not 1 / DRIFT <= one["rate"] / rates[one[by]] <= DRIFT:
@@ -145,6 +145,6 @@ def _word(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _facts(told: Document) -> dict[str, Mapping[str, Any]]:
-    """What each backend said of itself."""
-    return {one["backend"]: one["environment"] for one in told["entries"] if one["environment"]}
+def _facts(document: Document) -> dict[str, Mapping[str, Any]]:
+    """The environment that each backend reports."""
+    return {one["backend"]: one["environment"] for one in document["entries"] if one["environment"]}

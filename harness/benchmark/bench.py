@@ -21,17 +21,17 @@ from lockstep.harness.benchmark.sample import Failure, Sample
 from lockstep.harness.benchmark.schedule import Repeated, repeat
 from lockstep.harness.benchmark.sizes import AXES, Sized, sweep
 from lockstep.harness.core.verdict import Verdict
-from lockstep.harness.numerics.budget import Say, silent
+from lockstep.harness.numerics.budget import Notify, no_op
 from lockstep.harness.problems import find
 from lockstep.harness.runs.workers import in_process
 
 XDIST = "PYTEST_XDIST_WORKER"
 
 Measure = Callable[[str, Problem, float, Pinned, float | None], Sample | Failure]
-"""How one repetition is made; as `lockstep.harness.benchmark.launch.measure`."""
+"""Runs one repetition, as `lockstep.harness.benchmark.launch.measure`."""
 
 Probe = Callable[[list[int], list[str], Pinned], "dict[str, Any] | Failure"]
-"""How the machine is measured; as `lockstep.harness.benchmark.launch.probe`."""
+"""Measures the machine, as `lockstep.harness.benchmark.launch.probe`."""
 
 
 def bench(
@@ -45,7 +45,7 @@ def bench(
     time_limit: float = 300.0,
     quick: bool = False,
     certify: bool = False,
-    say: Say = silent,
+    notify: Notify = no_op,
     progress: Callable[[str], None] = lambda words: None,
     trainers: Any = in_process,
     measure: Measure = launch.measure,
@@ -63,10 +63,10 @@ def bench(
         time_limit: seconds for all repetitions together.
         quick: two short repetitions, whatever the width.
         certify: whether to find each backend's own error too.
-        say: is told what takes long.
-        progress: is told each repetition that is finished.
-        trainers: how the verification's runs are made.
-        measure, probe: how a repetition is made, and the machine's measurement.
+        notify: is called with a sentence before a long computation.
+        progress: is called with each repetition that is finished.
+        trainers: the function that runs the verification's trainings.
+        measure, probe: the functions that run a repetition, and measure the machine.
 
     Raises:
         LockstepError: a name, a problem or a size is not valid, or this runs under pytest-xdist; nothing was timed.
@@ -79,18 +79,18 @@ def bench(
     try:
         for sized in _sized(problems, dtypes, sizes or {}):
             progress(f"verifying {sized.problem.name} {sized.problem.dtype}")
-            found = proofs(sized.problem, names, trainers, say, certify, effort.epochs)
+            proved = proofs(sized.problem, names, trainers, notify, certify, effort.epochs)
             need = need_of(sized.problem)
-            timed += [Timed(sized, name, need, found[name]) for name in names]
+            timed += [Timed(sized, name, need, proved[name]) for name in names]
     except KeyboardInterrupt:
         return Benchmark(tuple(timed), pinned, Limits(), effort, True, load)
     prober = Prober(lambda: probe(*_probed(timed), pinned))
-    told = _repeated(timed, effort, pinned, measure, prober, progress)
+    repeated = _repeated(timed, effort, pinned, measure, prober, progress)
     done = [
-        Timed(one.sized, one.backend, one.need, one.proof, *_found(told, place))
+        Timed(one.sized, one.backend, one.need, one.proof, *_samples(repeated, place))
         for place, one in enumerate(timed)
     ]
-    return Benchmark(tuple(done), pinned, prober.limits(), effort, told.interrupted, load)
+    return Benchmark(tuple(done), pinned, prober.limits(), effort, repeated.interrupted, load)
 
 
 def _repeated(
@@ -105,17 +105,17 @@ def _repeated(
 
     def once(place: int, left: float | None) -> Sample | Failure:
         one = timed[place]
-        found = measure(one.backend, one.sized.problem, effort.seconds, pinned, left)
+        sample = measure(one.backend, one.sized.problem, effort.seconds, pinned, left)
         progress(f"{one.sized.problem.name} {one.sized.problem.dtype} on {one.backend}")
-        return found
+        return sample
 
     shown = [place for place, one in enumerate(timed) if one.verdict is Verdict.AGREE]
     return repeat(shown, once, effort.enough, effort.limit, prober)
 
 
-def _found(told: Repeated[int], place: int) -> tuple[tuple[Sample, ...], str]:
-    failure = told.failures.get(place, "")
-    return (() if failure else tuple(told.samples.get(place, ()))), failure
+def _samples(repeated: Repeated[int], place: int) -> tuple[tuple[Sample, ...], str]:
+    failure = repeated.failures.get(place, "")
+    return (() if failure else tuple(repeated.samples.get(place, ()))), failure
 
 
 def _probed(timed: Sequence[Timed]) -> tuple[list[int], list[str]]:
@@ -149,10 +149,10 @@ def _sized(
         if axis not in AXES:
             raise LockstepError("unknown size", repr(axis), f"give one of {', '.join(AXES)}")
     wanted = [problems] if isinstance(problems, (Problem, str, Path)) else list(problems)
-    found = []
+    sized = []
     for problem in [one if isinstance(one, Problem) else find(one) for one in wanted]:
         for dtype in dict.fromkeys(dtypes or [problem.dtype]):
             if dtype not in DTYPES:
                 raise ProblemError("dtype is not offered", repr(dtype), f"use one of {', '.join(DTYPES)}")
-            found += sweep(problem.replace(dtype=dtype), sizes)
-    return found
+            sized += sweep(problem.replace(dtype=dtype), sizes)
+    return sized

@@ -15,12 +15,12 @@ from lockstep.harness.benchmark.limits import Limits
 
 @dataclass(frozen=True)
 class Need:
-    """Of a whole run.
+    """The least that a whole run needs.
 
     Attributes:
         data_bytes: x and y in the problem's dtype.
         bytes: read and written at least: x and y once an epoch, since one pass over the rows can give the loss and
-            the gradient, activations staying in cache; parameters and what the optimizer keeps once an update, both ways.
+            the gradient, activations staying in cache; parameters and what the optimizer stores once an update, both ways.
         flops: of the products with weights: forward, for the weight's gradient, and for the layer's input where that
             depends on a parameter. Everything elementwise is left out; it is bound by the bytes.
     """
@@ -30,7 +30,7 @@ class Need:
     flops: int
 
     def seconds(self, limits: Limits, dtype: str) -> float | None:
-        """What no implementation on this machine can be faster than; None where that was not measured."""
+        """A lower bound of the seconds on this machine; None where its rates were not measured."""
         copy, matmul = limits.copy.get(self.data_bytes), limits.matmul.get(dtype)
         if copy is None or matmul is None:
             return None
@@ -40,14 +40,14 @@ class Need:
 def need_of(problem: Problem) -> Need:
     """The need of a problem in its dtype."""
     item = np.dtype(problem.dtype).itemsize
-    rows, seen = len(problem.x), _rows_an_epoch(problem)
+    rows, used = len(problem.x), _rows_an_epoch(problem)
     data = (problem.x.size + problem.y.size) * item
     updates = problem.steps // problem.accumulation
-    moved = problem.epochs * data * seen // rows + updates * 2 * kept(problem) * item
-    return Need(data, moved, problem.epochs * seen * products(problem))
+    moved = problem.epochs * data * used // rows + updates * 2 * numbers_updated(problem) * item
+    return Need(data, moved, problem.epochs * used * products(problem))
 
 
-def kept(problem: Problem) -> int:
+def numbers_updated(problem: Problem) -> int:
     """Numbers that an update reads and writes: parameters, the optimizer's slots, an average."""
     shapes = problem.parameter_shapes
     count = sum(math.prod(shape) for shape in shapes.values())

@@ -20,34 +20,34 @@ SCHEMA_VERSION = 1
 Document = dict[str, Any]
 
 
-def to_document(found: Benchmark, environment: Mapping[str, Any], command: str = "") -> Document:
-    """Everything found, as JSON values.
+def to_document(result: Benchmark, environment: Mapping[str, Any], command: str = "") -> Document:
+    """The result as JSON values.
 
     Args:
-        found: what was measured.
+        result: what was measured.
         environment: where (`lockstep.harness.environment.manifest`).
-        command: what a shell is told to measure it again.
+        command: the shell command that measures it again.
     """
-    entries = [_entry(one, found) for one in found.timed]
+    entries = [_entry(one, result) for one in result.timed]
     return {
         "schema_version": SCHEMA_VERSION,
         "command": command,
-        "interrupted": found.interrupted,
-        "agrees": found.agrees,
+        "interrupted": result.interrupted,
+        "agrees": result.agrees,
         "asked": {
-            "width": found.effort.width,
+            "width": result.effort.width,
             "level": LEVEL,
-            "time_limit": found.effort.limit,
-            "repetitions": found.effort.most,
+            "time_limit": result.effort.limit,
+            "repetitions": result.effort.most,
         },
         "environment": dict(environment),
         "machine": {
-            "threads": found.pinned.threads,
-            "cpus": list(found.pinned.cpus),
-            "variables": found.pinned.variables,
-            "load": found.load,
-            "copy": [{"bytes": size, "rate": rate} for size, rate in found.limits.copy.items()],
-            "matmul": [{"dtype": dtype, "rate": rate} for dtype, rate in found.limits.matmul.items()],
+            "threads": result.pinned.threads,
+            "cpus": list(result.pinned.cpus),
+            "variables": result.pinned.variables,
+            "load": result.load,
+            "copy": [{"bytes": size, "rate": rate} for size, rate in result.limits.copy.items()],
+            "matmul": [{"dtype": dtype, "rate": rate} for dtype, rate in result.limits.matmul.items()],
         },
         "entries": entries,
         "growth": [*_growth(entries)],
@@ -60,7 +60,7 @@ def dumps(document: Document) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _entry(one: Timed, found: Benchmark) -> Document:
+def _entry(one: Timed, result: Benchmark) -> Document:
     problem = one.sized.problem
     return {
         "problem": problem.name,
@@ -69,7 +69,7 @@ def _entry(one: Timed, found: Benchmark) -> Document:
         "backend": one.backend,
         "size": one.sized.size,
         "sweep": one.sized.axis,
-        "need": {**asdict(one.need), "seconds": one.need.seconds(found.limits, problem.dtype)},
+        "need": {**asdict(one.need), "seconds": one.need.seconds(result.limits, problem.dtype)},
         "verdict": one.verdict,
         "reason": one.reason,
         "verified": {
@@ -78,13 +78,13 @@ def _entry(one: Timed, found: Benchmark) -> Document:
             "parameters": one.proof.parameters,
         },
         "environment": dict(one.samples[0].environment) if one.samples else {},
-        "figures": _figures(one, found.limits, found.effort.width),
+        "figures": _figures(one, result.limits, result.effort.width),
         "repetitions": [_repetition(sample) for sample in one.samples],
     }
 
 
 def fingerprint(problem: Problem) -> str:
-    """What identifies a problem: its data, its initial parameters, everything it is made of."""
+    """A hash that identifies a problem: its data, its initial parameters, all its components."""
     digest = hashlib.sha256()
     for array in (problem.x, problem.y, *problem.initial.values()):
         digest.update(array.data if array.flags.c_contiguous else array.tobytes())
@@ -101,13 +101,13 @@ def fingerprint(problem: Problem) -> str:
 
 
 def _repetition(sample: Any) -> Document:
-    told = asdict(sample)
-    del told["environment"]
-    return {**told, "runs": list(sample.runs)}
+    fields = asdict(sample)
+    del fields["environment"]
+    return {**fields, "runs": list(sample.runs)}
 
 
 def _figures(one: Timed, limits: Limits, width: float | None) -> Document | None:
-    """What the tables show; None where no time may be shown."""
+    """The figures of the tables; None where no time may be shown."""
     summary, problem = one.summary, one.sized.problem
     if summary is None:
         return None

@@ -19,7 +19,7 @@ class Effort:
     """How long to measure.
 
     Attributes:
-        width: how wide an interval may be as a share of its median; None where that is not asked.
+        width: how wide an interval may be as a share of its median; None where there is no such request.
         limit: seconds for all repetitions together.
         most: repetitions of each; None for as many as the width needs.
         seconds: for how long a process repeats its run.
@@ -40,7 +40,7 @@ class Effort:
 
     @classmethod
     def of(cls, width: float, limit: float, quick: bool) -> Effort:
-        """The effort that was asked for.
+        """The requested effort.
 
         Raises:
             LockstepError: a number is out of range.

@@ -14,7 +14,7 @@ class Growth:
 
     Attributes:
         exponent: by least squares in logarithms.
-        least, most: of the exponents between neighbouring sizes; apart where no one power describes the growth.
+        least, most: of the exponents between neighbouring sizes; far from each other where no single power describes the growth.
     """
 
     exponent: float

@@ -13,7 +13,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Summary:
-    """What repetitions say of a time.
+    """Median, quartiles and interval of repeated times.
 
     Attributes:
         median, low_quartile, high_quartile: in the unit of the values.
@@ -54,9 +54,9 @@ def _rank(count: int) -> tuple[int, float]:
     The median lies below the r-th smallest if fewer than r of the values fall below it, and so with the largest:
     2 P(Binomial(count, 1/2) < r) in all.
     """
-    found, outside = (1, 0.0), 0.0
+    widest, outside = (1, 0.0), 0.0
     for rank in range(1, (count + 1) // 2 + 1):
         outside += math.comb(count, rank - 1) / 2 ** (count - 1)
         if rank == 1 or 1 - outside >= LEVEL:
-            found = rank, max(0.0, 1 - outside)
-    return found
+            widest = rank, max(0.0, 1 - outside)
+    return widest

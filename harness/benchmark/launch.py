@@ -29,19 +29,19 @@ def measure(
         pinned: threads and processors.
         timeout: seconds after which the process is ended.
     """
-    told = launched("train", (backend, problem, seconds), pinned, timeout)
-    return told if isinstance(told, Failure) else Sample(**{**told, "runs": tuple(told["runs"])})
+    answer = launched("train", (backend, problem, seconds), pinned, timeout)
+    return answer if isinstance(answer, Failure) else Sample(**{**answer, "runs": tuple(answer["runs"])})
 
 
 def probe(sizes: list[int], dtypes: list[str], pinned: Pinned) -> dict[str, Any] | Failure:
-    """What the machine does at best, as `worker.probe` gives it."""
+    """The best rates of the machine, as `worker.probe` returns them."""
     return launched("probe", (sizes, dtypes, pinned.threads), pinned, None)
 
 
 def launched(
     call: str, arguments: tuple[Any, ...], pinned: Pinned, timeout: float | None
 ) -> dict[str, Any] | Failure:
-    """What a function of `lockstep.harness.benchmark.worker` answers in a process of its own."""
+    """The answer of a function of `lockstep.harness.benchmark.worker` in a process of its own."""
     job = {
         "call": call,
         "arguments": pickle.dumps(arguments),

@@ -1,4 +1,4 @@
-"""What the machine does at best, measured between the repetitions."""
+"""The best rates of the machine, measured between the repetitions."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ class Prober:
 
     def __init__(self, probe: Callable[[], dict[str, Any] | Failure]) -> None:
         self._probe = probe
-        self.found: list[dict[str, Any]] = []
+        self.answers: list[dict[str, Any]] = []
 
     def __call__(self) -> None:
         """One more round's measurements."""
-        told = self._probe()
-        if not isinstance(told, Failure):
-            self.found.append(told)
+        answer = self._probe()
+        if not isinstance(answer, Failure):
+            self.answers.append(answer)
 
     def limits(self) -> Limits:
-        """What all rounds together say."""
-        return Limits(_medians(self.found, "copy"), _medians(self.found, "matmul"))
+        """The medians over all rounds."""
+        return Limits(_medians(self.answers, "copy"), _medians(self.answers, "matmul"))
 
 
-def _medians(found: Sequence[Mapping[str, Any]], kind: str) -> dict[Any, float]:
+def _medians(answers: Sequence[Mapping[str, Any]], kind: str) -> dict[Any, float]:
     rates: dict[Any, list[float]] = {}
-    for one in found:
+    for one in answers:
         for key, rate in one[kind]:
             rates.setdefault(key, []).append(rate)
     return {key: statistics.median(values) for key, values in rates.items()}

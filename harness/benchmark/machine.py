@@ -1,4 +1,4 @@
-"""Threads and processors that every timed process is held to."""
+"""Threads and processors that every timed process is pinned to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ THREADS = (
 )
 
 FRESH = {"JAX_ENABLE_COMPILATION_CACHE": "false", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
-"""What was compiled earlier is not taken from a disk: compilation is timed."""
+"""Compiled code is not read from a disk, because compilation is timed."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Pinned:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables that say so."""
+        """The environment variables that set this."""
         single = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if self.threads == 1 else {}
         return {**dict.fromkeys(THREADS, str(self.threads)), **FRESH, **single}
 
-    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """A process's whole environment: what was given, our modules' folders, and the variables."""
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """A process's whole environment: the inherited one, our modules' folders, and the variables."""
         # The same modules as here, whatever the folder; -P keeps that folder itself out.
-        return {**given, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **self.variables}
+        return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **self.variables}
 
 
 def pin(threads: int | None = None) -> Pinned:
@@ -56,6 +56,6 @@ def pin(threads: int | None = None) -> Pinned:
     most = len(usable) or os.cpu_count() or 1
     if threads is not None and not 1 <= threads <= most:
         raise LockstepError(
-            "threads are not what this machine has", repr(threads), f"give an int from 1 to {most}"
+            "this machine does not have that many threads", repr(threads), f"give an int from 1 to {most}"
         )
     return Pinned(threads or most, tuple(usable[: threads or most]))

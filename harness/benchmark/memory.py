@@ -12,14 +12,14 @@ RESET = Path("/proc/self/clear_refs")
 
 
 def resident() -> int:
-    """Bytes now; the peak where the system tells nothing else."""
+    """Bytes now; the peak where the system reports nothing else."""
     return _status("VmRSS") or peak()
 
 
 def peak() -> int:
     """The largest number of bytes since the start, or since `forget_peak`.
 
-    Linux hands a process its parent's ru_maxrss, so that stands in only where there is no /proc.
+    On Linux a process inherits its parent's ru_maxrss, so it is used only where there is no /proc.
     """
     unit = 1 if sys.platform == "darwin" else 1024
     return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -34,7 +34,7 @@ def forget_peak() -> None:
 
 
 def physical() -> int | None:
-    """Bytes of memory that the machine has; None where the system does not tell."""
+    """Bytes of memory that the machine has; None where the system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -46,5 +46,5 @@ def _status(key: str) -> int:
         lines = STATUS.read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
-    found = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
-    return int(found[0]) * 1024 if found else 0
+    values = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
+    return int(values[0]) * 1024 if values else 0

@@ -19,7 +19,7 @@ SECONDS = 0.1
 
 
 def copy_rate(data: int, threads: int) -> float:
-    """Bytes a second, read and written both counted, of copying so many bytes; the best of what was tried.
+    """Bytes a second, read and written both counted, of copying so many bytes; the best of several tries.
 
     Data that fit into a cache are copied within it, as training on them runs within it.
     """
@@ -35,7 +35,7 @@ def copy_rate(data: int, threads: int) -> float:
 
 
 def matmul_rate(dtype: str) -> float:
-    """Floating-point operations a second of a product of two square matrices, by as many threads as BLAS was given."""
+    """Floating-point operations a second of a product of two square matrices, with the threads that BLAS is set to."""
     left = np.random.default_rng(0).random((SIDE, SIDE)).astype(dtype)
     target = np.empty_like(left)
     return float(2 * SIDE**3 / _best(lambda: np.matmul(left, left, out=target)))

@@ -10,22 +10,27 @@ from lockstep import backends as registry
 from lockstep.backends.problem import Problem
 from lockstep.harness.core.compare import Comparison
 from lockstep.harness.core.verdict import Verdict, combine
-from lockstep.harness.numerics.budget import Say
-from lockstep.harness.report.figures import flattened
-from lockstep.harness.report.numbers import number
+from lockstep.harness.documents.figures import (
+    flattened,
+)
+from lockstep.harness.documents.numbers import (
+    number,
+)
+from lockstep.harness.numerics.budget import Notify
 from lockstep.harness.runs.workers import Trainers
-from lockstep.harness.verification.parity import Case, verify
+from lockstep.harness.verification.parity import verify
+from lockstep.harness.verification.result import Case
 
 EPOCHS = 100
 STEPS = 200
 NUMBERS = 10**7
-"""Verified are so many epochs, steps and numbers of x at most: the budget trains the problem a hundred times."""
+"""At most this many epochs, steps and numbers of x are verified: the budget trains the problem a hundred times."""
 FEWEST = 3
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found of one backend.
+    """The parity of one backend.
 
     Attributes:
         verdict, reason: of its comparison with the reference.
@@ -44,7 +49,7 @@ def proofs(
     problem: Problem,
     backends: Sequence[str],
     trainers: Trainers,
-    say: Say,
+    notify: Notify,
     certify: bool = False,
     most: int = EPOCHS,
 ) -> dict[str, Proof]:
@@ -53,8 +58,8 @@ def proofs(
     Args:
         problem: what will be timed.
         backends: registered names.
-        trainers: how the runs are made, as in `lockstep.verify`.
-        say: is told what takes long.
+        trainers: the function that runs the trainings, as in `lockstep.verify`.
+        notify: is called with a sentence before a long computation.
         certify: whether to find the backends' own errors too.
         most: epochs.
     """
@@ -69,7 +74,7 @@ def proofs(
         epochs=epochs,
         certify=certify,
         trainers=trainers,
-        say=say,
+        notify=notify,
     )
     (case,) = result.cases
     return {name: _proof(case, name, epochs) for name in backends}
@@ -90,7 +95,7 @@ def _proof(case: Case, backend: str, epochs: int) -> Proof:
 
 
 def _judged(case: Case, backend: str) -> tuple[Verdict, str]:
-    """The most severe of its comparisons with the reference; the reference stands where anybody confirms it."""
+    """The most severe of its comparisons with the reference; the reference agrees where any backend agrees with it."""
     (run,) = (one for one in case.runs if one.backend == backend)
     if run.trace is None:
         return run.verdict, "; ".join(filter(None, (run.reason, run.fix)))
@@ -102,7 +107,7 @@ def _judged(case: Case, backend: str) -> tuple[Verdict, str]:
     if not judged:
         return (
             Verdict.INCONCLUSIVE,
-            f"no other backend trained; {registry.REFERENCE} is who they are compared with",
+            f"no other backend trained to compare {registry.REFERENCE} with",
         )
     if Verdict.AGREE in judged.values():
         return Verdict.AGREE, ""

@@ -1,4 +1,4 @@
-"""What a benchmark found."""
+"""The result of a benchmark."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Timed:
         backend: its registered name.
         need: the least that the problem needs.
         proof: whether its time may be shown.
-        samples: its repetitions; none where it may not, or where it failed.
+        samples: its repetitions; none where its time may not be shown, or it failed.
         failure: why it could not be timed; empty where it could.
     """
 
@@ -37,7 +37,7 @@ class Timed:
 
     @property
     def verdict(self) -> Verdict:
-        """Of the parity with the reference; a process that failed is an ERROR."""
+        """The verdict of the parity with the reference; a process that failed is an ERROR."""
         return Verdict.ERROR if self.failure else self.proof.verdict
 
     @property
@@ -47,7 +47,7 @@ class Timed:
 
     @property
     def summary(self) -> Summary | None:
-        """Of a whole run's seconds; None where no time may be shown."""
+        """The summary of a whole run's seconds; None where no time may be shown."""
         if self.verdict is not Verdict.AGREE or not self.samples:
             return None
         return summarise([one.seconds for one in self.samples])
@@ -55,13 +55,13 @@ class Timed:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Everything that one benchmark found.
+    """The result of one benchmark.
 
     Attributes:
         timed: every backend on every problem at every size.
         pinned: threads and processors.
-        limits: what the machine does at best.
-        effort: what was asked.
+        limits: the best rates of the machine.
+        effort: how long to measure.
         interrupted: whether the user ended it.
         load: running processes on the machine when it began, averaged over a minute; None where that is not known.
     """
@@ -75,12 +75,12 @@ class Benchmark:
 
     @property
     def agrees(self) -> bool:
-        """Whether every backend that was asked for agrees on every problem, and could be timed."""
+        """Whether every requested backend agrees on every problem, and could be timed."""
         return all(one.verdict is Verdict.AGREE for one in self.timed)
 
     @property
     def noisy(self) -> list[Timed]:
-        """Those whose interval is wider than was asked."""
+        """The runs whose interval is wider than requested."""
         width = self.effort.width
         return (
             []

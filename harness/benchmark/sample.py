@@ -1,4 +1,4 @@
-"""What one fresh process measured: one repetition."""
+"""The measurements of one fresh process: one repetition."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sample:
         peak_bytes: the most that was resident after that.
         device_bytes: the most that was allocated on a device with a memory of its own; None where there is none.
         losses: SHA-256 of the last run's losses: repetitions that trained the same have the same.
-        environment: what the backend says of itself.
+        environment: what the backend reports about itself.
     """
 
     started: float
@@ -39,12 +39,12 @@ class Sample:
 
     @property
     def seconds(self) -> float:
-        """What a whole run takes: the median of those after the first."""
+        """The seconds of a whole run: the median of the runs after the first."""
         return statistics.median(self.runs)
 
     @property
     def compiled(self) -> float:
-        """What the first run took longer than the others: compilation, and memory touched for the first time."""
+        """The seconds by which the first run exceeds the others: compilation, and memory touched for the first time."""
         return max(0.0, self.first - self.seconds)
 
 

@@ -15,7 +15,7 @@ Candidate = TypeVar("Candidate")
 
 @dataclass
 class Repeated(Generic[Candidate]):
-    """What was measured, candidate by candidate.
+    """The measurements of each candidate.
 
     Attributes:
         samples: every repetition.
@@ -40,52 +40,52 @@ def repeat(
 ) -> Repeated[Candidate]:
     """Measure every candidate once a round, in an order of its own, until each has enough or the time is over.
 
-    Everybody gets one repetition, however long it takes; later ones begin only if they will end in time. An interrupt
-    ends the measuring and keeps what was finished.
+    Every candidate gets one repetition, however long it takes; later ones begin only if they will end in time. An interrupt
+    ends the measuring; finished repetitions stay.
 
     Args:
-        candidates: who is measured.
-        measure: one repetition; it is told how many seconds are left, None in the first round.
+        candidates: what is measured.
+        measure: one repetition; it gets how many seconds are left, None in the first round.
         enough: whether repetitions suffice.
         limit: seconds.
         each_round: what is done at the beginning of a round.
-        clock: seconds since some moment.
+        clock: seconds since a fixed time.
     """
-    told = Repeated[Candidate]({one: [] for one in candidates})
+    repeated = Repeated[Candidate]({one: [] for one in candidates})
     begun, took = clock(), dict.fromkeys(candidates, 0.0)
     try:
-        while waiting := _waiting(told, enough, took, limit - (clock() - begun)):
+        while waiting := _waiting(repeated, enough, took, limit - (clock() - begun)):
             each_round()
-            random.Random(told.rounds).shuffle(waiting)
-            told.rounds += 1
+            random.Random(repeated.rounds).shuffle(waiting)
+            repeated.rounds += 1
             for one in waiting:
-                left = None if told.rounds == 1 else limit - (clock() - begun)
+                left = None if repeated.rounds == 1 else limit - (clock() - begun)
                 if left is not None and took[one] > left:
                     continue
                 started = clock()
-                _keep(told, one, measure(one, left), last=left is not None)
+                _store(repeated, one, measure(one, left), last=left is not None)
                 took[one] = clock() - started
     except KeyboardInterrupt:
-        told.interrupted = True
-    return told
+        repeated.interrupted = True
+    return repeated
 
 
 def _waiting(
-    told: Repeated[Candidate],
+    repeated: Repeated[Candidate],
     enough: Callable[[Sequence[Sample]], bool],
     took: dict[Candidate, float],
     left: float,
 ) -> list[Candidate]:
     return [
         one
-        for one, samples in told.samples.items()
-        if one not in told.failures and not (samples and (enough(samples) or took[one] > left))
+        for one, samples in repeated.samples.items()
+        if one not in repeated.failures and not (samples and (enough(samples) or took[one] > left))
     ]
 
 
-def _keep(told: Repeated[Candidate], one: Candidate, found: Sample | Failure, last: bool) -> None:
-    """A repetition that the time's end cut off takes nothing away from those before it."""
-    if isinstance(found, Sample):
-        told.samples[one].append(found)
-    elif not (last and told.samples[one]):
-        told.failures[one] = found.reason
+def _store(repeated: Repeated[Candidate], one: Candidate, outcome: Sample | Failure, last: bool) -> None:
+    """Store a repetition; one that the time limit cut off does not invalidate those before it."""
+    if isinstance(outcome, Sample):
+        repeated.samples[one].append(outcome)
+    elif not (last and repeated.samples[one]):
+        repeated.failures[one] = outcome.reason

@@ -45,14 +45,14 @@ COUNTS: Mapping[str, Callable[[Problem], int]] = {
 }
 
 
-def parse(given: Iterable[str]) -> dict[str, tuple[int, ...]]:
+def parse(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """``rows=1e4,1e5`` as {"rows": (10000, 100000)}.
 
     Raises:
-        LockstepError: no size is called so, it is given twice, or a number is not a positive whole one.
+        LockstepError: the name of a size is not known or repeated, or a number is not a positive whole one.
     """
     sizes: dict[str, tuple[int, ...]] = {}
-    for text in given:
+    for text in texts:
         axis, _, numbers = text.partition("=")
         if axis not in AXES:
             hint = did_you_mean(axis, AXES)
@@ -80,7 +80,7 @@ def _whole(text: str, number: str) -> int:
 
 
 def sweep(problem: Problem, sizes: Mapping[str, Sequence[int]]) -> list[Sized]:
-    """The problem at every size: a size with one value is that of all, one with several is swept, the others as they are.
+    """The problem at every size: a size with one value is set throughout, one with several values is swept, the others stay.
 
     Raises:
         ProblemError: the problem has no such size.
@@ -88,13 +88,13 @@ def sweep(problem: Problem, sizes: Mapping[str, Sequence[int]]) -> list[Sized]:
     for axis, values in sizes.items():
         if len(values) == 1:
             problem = AXES[axis](problem, values[0])
-    found = [
+    swept = [
         Sized(AXES[axis](problem, value), axis)
         for axis, values in sizes.items()
         if len(values) > 1
         for value in values
     ]
-    return found or [Sized(problem)]
+    return swept or [Sized(problem)]
 
 
 def with_rows(problem: Problem, rows: int) -> Problem:
@@ -185,7 +185,7 @@ def _wide(layer: Layer, width: int) -> Layer:
 
 
 def _heads(layers: Iterable[Layer]) -> Iterator[int]:
-    """What a width must be a multiple of."""
+    """The numbers that a width must be a multiple of."""
     for layer in layers:
         yield layer.args.get("heads", 1)
         for branch in layer.branches:
@@ -193,7 +193,7 @@ def _heads(layers: Iterable[Layer]) -> Iterator[int]:
 
 
 def _check_memory(problem: Problem, numbers: int) -> None:
-    """Refuses what the system would end: the problem in float64, here and in the process that trains it."""
+    """Refuses a problem that does not fit into memory in float64, twice: here and in the process that trains it."""
     size, most = 2 * 8 * numbers, memory.physical()
     if most is not None and size > most:
         raise ProblemError(

@@ -24,19 +24,19 @@ def load(path: Path) -> Document:
     Raises:
         FileError: it cannot be read, is not JSON, is of another version, or is no benchmark; where, and what to do.
     """
-    told = _parsed(path)
-    if not isinstance(told, dict) or "schema_version" not in told:
-        raise FileError("the file is no benchmark", f"{path}: {_shape(told)}", _FIX)
-    if told["schema_version"] != SCHEMA_VERSION:
+    document = _parsed(path)
+    if not isinstance(document, dict) or "schema_version" not in document:
+        raise FileError("the file is no benchmark", f"{path}: {_shape(document)}", _FIX)
+    if document["schema_version"] != SCHEMA_VERSION:
         raise FileError(
             f"the benchmark is of another version; this Lockstep reads {SCHEMA_VERSION}",
-            f"{path}: schema_version {told['schema_version']!r:.{GOT}}",
+            f"{path}: schema_version {document['schema_version']!r:.{GOT}}",
             "run `lockstep bench` again, or use the Lockstep that wrote it",
         )
-    if found := fault("bench", told):
-        place, got = found
+    if violation := fault("bench", document):
+        place, got = violation
         raise FileError(f"the benchmark does not keep to its schema at {place}", f"{path}: {got}", _FIX)
-    return told
+    return document
 
 
 def _parsed(path: Path) -> Any:
@@ -55,5 +55,5 @@ def _parsed(path: Path) -> Any:
         ) from error
 
 
-def _shape(told: Any) -> str:
-    return f"a {type(told).__name__} without a schema_version"
+def _shape(document: Any) -> str:
+    return f"a {type(document).__name__} without a schema_version"

@@ -1,7 +1,7 @@
-"""What a process does that is timed: one backend and one problem, from the import to runs whose results are there.
+"""The work of a process that is timed: one backend and one problem, from the import to finished runs.
 
 ``python -m lockstep.harness.benchmark.worker`` reads its job from stdin and writes what it measured to stdout, as JSON. It is pinned
-before anything of weight is imported.
+before any large package is imported.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any
 MOST_RUNS = 100
 FEWEST_RUNS = 3
 PATIENCE = 10
-"""A single run that takes so many times what a process is given is not repeated."""
+"""A single run that takes this many times a process's share of seconds is not repeated."""
 
 
 def main() -> None:
-    """Do the job on stdin: ``started``, ``cpus``, and what to call with which arguments, pickled."""
+    """Do the job on stdin: ``started``, ``cpus``, the function to call, and its arguments, pickled."""
     job = pickle.load(sys.stdin.buffer)
-    told = os.dup(1)
-    os.dup2(2, 1)  # what a framework prints is no part of the answer
+    output = os.dup(1)
+    os.dup2(2, 1)  # what a framework prints must not mix with the answer
     if job["cpus"]:
         os.sched_setaffinity(0, job["cpus"])
     from lockstep.harness.benchmark import worker
 
     answer = getattr(worker, job["call"])(job["started"], *pickle.loads(job["arguments"]))
-    with os.fdopen(told, "w", encoding="utf-8") as file:
+    with os.fdopen(output, "w", encoding="utf-8") as file:
         json.dump(answer, file)
     sys.stdout.flush()
     os._exit(0)  # without the second that torch takes to unload
@@ -58,7 +58,7 @@ def train(started: float, backend: str, problem: Any, seconds: float) -> dict[st
     run()
     first = time.monotonic()
     runs = repeated(run, seconds)
-    environment = {**loaded.environment(), **_held()}
+    environment = {**loaded.environment(), **_pinned()}
     return {
         "started": read - started,
         "imported": imported - read,
@@ -74,8 +74,8 @@ def train(started: float, backend: str, problem: Any, seconds: float) -> dict[st
     }
 
 
-def _held() -> dict[str, int]:
-    """To how many processors this process is held indeed, where the system tells."""
+def _pinned() -> dict[str, int]:
+    """The number of processors that this process is pinned to, where the system reports it."""
     return {"processors": len(os.sched_getaffinity(0))} if hasattr(os, "sched_getaffinity") else {}
 
 
@@ -122,7 +122,7 @@ def repeated(
 
 
 def probe(started: float, sizes: list[int], dtypes: list[str], threads: int) -> dict[str, Any]:
-    """What the machine does at best: ``copy``, bytes a second by bytes of data; ``matmul``, flops a second by dtype."""
+    """The best rates of the machine: ``copy``, bytes a second by bytes of data; ``matmul``, flops a second by dtype."""
     from lockstep.harness.benchmark import probes
 
     return {

@@ -16,12 +16,21 @@ from pathlib import Path
 
 from lockstep.backends.errors import LockstepError
 from lockstep.harness.bundle.archive import LARGEST, BundleError, unpack
-from lockstep.harness.bundle.content import Bundle, Kept, KeptTask, Moments, Recorded
+from lockstep.harness.bundle.content import Bundle, Recorded, RecordedProblem, RecordedTask
 from lockstep.harness.bundle.reading import loaded
 from lockstep.harness.bundle.writing import to_bytes
 from lockstep.harness.documents.files import write_bytes
 
-__all__ = ["Bundle", "BundleError", "Kept", "KeptTask", "Moments", "Recorded", "load", "save", "to_bytes"]
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "Recorded",
+    "RecordedProblem",
+    "RecordedTask",
+    "load",
+    "save",
+    "to_bytes",
+]
 
 
 def save(path: Path | str, bundle: Bundle, max_size: int = LARGEST) -> int:

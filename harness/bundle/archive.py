@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lockstep.backends.errors import LockstepError
-from lockstep.harness.problems.document import shortened
+from lockstep.harness.documents.shortening import shortened
 
 SUMS = "SHA256SUMS"
 """The member with the hashes of all others, in the form that ``sha256sum -c`` reads."""
@@ -181,10 +181,10 @@ def _content(archive: zipfile.ZipFile, one: zipfile.ZipInfo) -> bytes:
 
 def _check_sums(members: dict[str, bytes]) -> None:
     """Every member is what its hash says; the hashes are taken out."""
-    told = members.pop(SUMS)
+    written = members.pop(SUMS)
     expected = "".join(f"{_sha256(content)}  {name}\n" for name, content in members.items()).encode()
-    if told != expected:
-        pairs = zip(told.splitlines(), expected.splitlines(), strict=False)
+    if written != expected:
+        pairs = zip(written.splitlines(), expected.splitlines(), strict=False)
         wrong = next((ours.decode()[66:] for theirs, ours in pairs if theirs != ours), "its list of members")
         raise BundleError(
             "a member was altered since it was recorded",

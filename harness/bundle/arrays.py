@@ -1,4 +1,4 @@
-"""Arrays of a bundle by their names, taken out as they are read, so that what nobody reads is found."""
+"""Arrays of a bundle by their names, taken out as they are read, so that arrays that nobody reads are noticed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from lockstep.backends.problem import Array
 from lockstep.harness.bundle.archive import BundleError
-from lockstep.harness.problems.document import shortened
+from lockstep.harness.documents.shortening import shortened
 
 
 def take(left: dict[str, Array], prefix: str) -> dict[str, Array]:
@@ -23,10 +23,10 @@ def taken(arrays: dict[str, Array], name: str) -> Array:
 
 def some(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
     """Those under a prefix, of which there must be one."""
-    found = take(arrays, prefix)
-    if not found:
+    named = take(arrays, prefix)
+    if not named:
         raise BundleError("arrays are missing", repr(prefix), "record it again")
-    return found
+    return named
 
 
 def nothing_left(arrays: Mapping[str, Array]) -> None:

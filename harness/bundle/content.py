@@ -12,6 +12,7 @@ import numpy as np
 from lockstep.backends.problem import Array, Arrays, Problem
 from lockstep.backends.protocol import Snapshot
 from lockstep.harness.core.compare import Run
+from lockstep.harness.runs.stages import snapshot_of
 
 FORMAT = "lockstep bundle"
 SCHEMA_VERSION = 1
@@ -20,7 +21,7 @@ DOCUMENT = "bundle.json"
 
 
 @dataclass(frozen=True)
-class Kept:
+class RecordedProblem:
     """What a bundle says of a problem.
 
     Attributes:
@@ -33,14 +34,14 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class KeptTask:
+class RecordedTask:
     """What a bundle says of the training of a user's own code, of which it holds neither the code nor the batches.
 
     Attributes:
         name: what reports call it.
         dtype: of the parameters.
         batches: the SHA-256 of each step's batch, (steps, 32) bytes.
-        start: parameters and buffers before the first step; None where only their hashes were kept.
+        start: parameters and buffers before the first step; None where only their hashes were recorded.
         generator: whose random numbers its steps drew, and from which seed; empty where they drew none.
     """
 
@@ -55,33 +56,15 @@ class KeptTask:
         """How many were trained."""
         return len(self.batches)
 
-    def parted(self, batches: Array) -> int | None:
+    def first_other(self, batches: Array) -> int | None:
         """The first step whose batch has another hash; None where all are the same."""
         odd = np.flatnonzero((self.batches != batches).any(axis=1))
         return int(odd[0]) if odd.size else None
 
 
 @dataclass(frozen=True)
-class Moments:
-    """When to keep more than the losses.
-
-    Attributes:
-        parameters: after how many steps, 0 for the initial ones.
-        stages: of which steps, from 0.
-    """
-
-    parameters: tuple[int, ...] = ()
-    stages: tuple[int, ...] = ()
-
-    @property
-    def stepwise(self) -> bool:
-        """Whether the run must be trained step by step."""
-        return bool(self.parameters or self.stages)
-
-
-@dataclass(frozen=True)
 class Recorded:
-    """What a bundle says of one run.
+    """What a bundle says of one run; in a lockstep run it is a reference that answers and computes nothing.
 
     Attributes:
         problem: which of the bundle's problems was trained; 0 where there is a task.
@@ -97,6 +80,14 @@ class Recorded:
     parameters: Mapping[int, Arrays] = field(default_factory=dict)
     stages: Mapping[int, Arrays] = field(default_factory=dict)
 
+    def snapshot_at(self, step: int) -> Snapshot:
+        """The state before a recorded step."""
+        return snapshot_of(under("state/", self.stages[step]))
+
+    def stages_at(self, step: int) -> Arrays:
+        """The stages of a recorded step."""
+        return self.stages[step]
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -110,9 +101,9 @@ class Bundle:
     """
 
     environment: Mapping[str, Any]
-    problems: tuple[Kept, ...]
+    problems: tuple[RecordedProblem, ...]
     runs: tuple[Recorded, ...]
-    task: KeptTask | None = None
+    task: RecordedTask | None = None
 
 
 def quoted(name: str) -> str:

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 
 from lockstep.backends.problem import Array
 from lockstep.harness.bundle.archive import BundleError
-from lockstep.harness.problems.document import shortened
+from lockstep.harness.documents.shortening import shortened
 
 DTYPES = frozenset({"float64", "float32", "float16", "int64", "int32", "int16", "int8"}) | frozenset(
     {"uint64", "uint32", "uint16", "uint8", "bool"}

@@ -17,16 +17,17 @@ from lockstep.harness.bundle.content import (
     FORMAT,
     SCHEMA_VERSION,
     Bundle,
-    Kept,
     Recorded,
+    RecordedProblem,
     quoted,
     under,
 )
 from lockstep.harness.bundle.task import check_run, task_of
 from lockstep.harness.core.compare import Fingerprint, Run
 from lockstep.harness.documents.schema import load as schema
+from lockstep.harness.documents.shortening import shortened
 from lockstep.harness.documents.strict_json import parse
-from lockstep.harness.problems.document import build, check, describe, shortened
+from lockstep.harness.problems.document import build, check, describe
 from lockstep.harness.runs.stages import snapshot_of
 
 FLOATS = ("float64", "float32", "float16")
@@ -45,46 +46,47 @@ def loaded(members: Mapping[str, bytes]) -> Bundle:
     Raises:
         LockstepError: they are not those of one.
     """
-    told = _document(members)
-    left = _decoded(members, set(told[npy.BFLOAT16]))
-    if any("task" in one for one in told["problems"]):
-        return _of_task(told, left)
+    document = _document(members)
+    left = _decoded(members, set(document[npy.BFLOAT16]))
+    if any("task" in one for one in document["problems"]):
+        return _of_task(document, left)
     problems = tuple(
-        _kept(one, take(left, f"problems/{index}/")) for index, one in enumerate(told["problems"])
+        _recorded_problem(one, take(left, f"problems/{index}/"))
+        for index, one in enumerate(document["problems"])
     )
-    runs = _runs(told, [_trained(one) for one in problems], left)
+    runs = _runs(document, [_trained(one) for one in problems], left)
     _check_distinct("problems", [one.document["name"] for one in problems])
     _check_distinct("runs", [f"{one.run.problem} {one.run.dtype} {one.run.backend}" for one in runs])
-    return Bundle(told["environment"], problems, runs)
+    return Bundle(document["environment"], problems, runs)
 
 
-def _of_task(told: Mapping[str, Any], left: dict[str, Array]) -> Bundle:
+def _of_task(document: Mapping[str, Any], left: dict[str, Array]) -> Bundle:
     """One of a user's own code: one task and one run."""
-    if len(told["problems"]) > 1 or len(told["runs"]) > 1:
+    if len(document["problems"]) > 1 or len(document["runs"]) > 1:
         raise BundleError(
             "it holds more than one task and one run",
-            f"{len(told['problems'])} and {len(told['runs'])}",
+            f"{len(document['problems'])} and {len(document['runs'])}",
             "record each by itself",
         )
-    task = task_of(told["problems"][0], take(left, "task/"))
-    runs = _runs(told, [_Trained(task.name, task.steps)], left)
+    task = task_of(document["problems"][0], take(left, "task/"))
+    runs = _runs(document, [_Trained(task.name, task.steps)], left)
     check_run(task, runs[0])
-    return Bundle(told["environment"], (), runs, task)
+    return Bundle(document["environment"], (), runs, task)
 
 
 def _runs(
-    told: Mapping[str, Any], trained: Sequence[_Trained], left: dict[str, Array]
+    document: Mapping[str, Any], trained: Sequence[_Trained], left: dict[str, Array]
 ) -> tuple[Recorded, ...]:
     """All runs; no array is left then."""
     runs = tuple(
-        _recorded(one, trained, take(left, f"runs/{index}/")) for index, one in enumerate(told["runs"])
+        _recorded(one, trained, take(left, f"runs/{index}/")) for index, one in enumerate(document["runs"])
     )
     nothing_left(left)
     return runs
 
 
 def _check_distinct(what: str, names: Sequence[str]) -> None:
-    """In a report they could not be told apart."""
+    """In a report they could not be distinguished."""
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BundleError(f"two {what} have one name", shortened(twice[0]), "record one of them")
 
@@ -92,25 +94,25 @@ def _check_distinct(what: str, names: Sequence[str]) -> None:
 def _document(members: Mapping[str, bytes]) -> dict[str, Any]:
     if DOCUMENT not in members:
         raise BundleError("it is not a bundle", f"no {DOCUMENT}", "name what `lockstep record` wrote")
-    told = parse(members[DOCUMENT], LARGEST_DOCUMENT)
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+    document = parse(members[DOCUMENT], LARGEST_DOCUMENT)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BundleError(
             "it is not a bundle", f"{DOCUMENT} of something else", "name what `lockstep record` wrote"
         )
-    version = told.get("schema_version")
+    version = document.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BundleError(
             "a newer Lockstep wrote it",
             f"format {version}, this one reads {SCHEMA_VERSION}",
             "install that one",
         )
-    check(told, schema("bundle"))
-    return told
+    check(document, schema("bundle"))
+    return document
 
 
 def _decoded(members: Mapping[str, bytes], bfloat16: set[str]) -> dict[str, Array]:
     """Every array by its name."""
-    found = {}
+    arrays = {}
     for member, content in members.items():
         name = member.removesuffix(".npy")
         if member == DOCUMENT:
@@ -124,10 +126,10 @@ def _decoded(members: Mapping[str, bytes], bfloat16: set[str]) -> dict[str, Arra
         if quoted(unquote(name)) != name:
             raise BundleError("an array's name is written in two ways", repr(name), "record it again")
         _check_numbers(name, array)
-        found[unquote(name)] = array
+        arrays[unquote(name)] = array
     if bfloat16:
         raise BundleError("an array of bfloat16 is missing", repr(min(bfloat16)), "record it again")
-    return found
+    return arrays
 
 
 def _check_numbers(name: str, array: Array) -> None:
@@ -144,15 +146,15 @@ def _check_numbers(name: str, array: Array) -> None:
         )
 
 
-def _kept(told: Mapping[str, Any], arrays: dict[str, Array]) -> Kept:
-    document = told["document"]
-    if not told["data"]:
+def _recorded_problem(entry: Mapping[str, Any], arrays: dict[str, Array]) -> RecordedProblem:
+    document = entry["document"]
+    if not entry["data"]:
         nothing_left(arrays)
-        return Kept(document, None)
+        return RecordedProblem(document, None)
     initial = take(arrays, "initial/")
     x, y = (taken(arrays, name) for name in ("x", "y"))
     nothing_left(arrays)
-    return Kept(document, _problem(document, x, y, initial))
+    return RecordedProblem(document, _problem(document, x, y, initial))
 
 
 class _Trained(NamedTuple):
@@ -162,8 +164,8 @@ class _Trained(NamedTuple):
     steps: int | None
 
 
-def _trained(kept: Kept) -> _Trained:
-    return _Trained(kept.document["name"], None if kept.problem is None else kept.problem.steps)
+def _trained(one: RecordedProblem) -> _Trained:
+    return _Trained(one.document["name"], None if one.problem is None else one.problem.steps)
 
 
 def _problem(document: Mapping[str, Any], x: Array, y: Array, initial: Arrays) -> Problem:
@@ -186,18 +188,18 @@ def _problem(document: Mapping[str, Any], x: Array, y: Array, initial: Arrays) -
     )
 
 
-def _recorded(told: Mapping[str, Any], trained: Sequence[_Trained], arrays: dict[str, Array]) -> Recorded:
-    if told["problem"] >= len(trained):
+def _recorded(entry: Mapping[str, Any], trained: Sequence[_Trained], arrays: dict[str, Array]) -> Recorded:
+    if entry["problem"] >= len(trained):
         raise BundleError(
-            "a run is of no problem", str(told["problem"]), f"{len(trained)} problems are there"
+            "a run is of no problem", str(entry["problem"]), f"{len(trained)} problems are there"
         )
-    about = trained[told["problem"]]
+    about = trained[entry["problem"]]
     losses = taken(arrays, "losses")
     if losses.ndim != 1 or len(losses) != (about.steps or max(1, len(losses))):
         wanted = "one for each step" if about.steps is None else f"{about.steps} steps"
         raise BundleError("the losses are not those of the run", f"shape {losses.shape}", f"it has {wanted}")
     parameters, stages = (
-        {moment: some(arrays, f"{kind}/{moment}/") for moment in told[f"{kind}_at"]}
+        {step: some(arrays, f"{kind}/{step}/") for step in entry[f"{kind}_at"]}
         for kind in ("parameters", "stages")
     )
     if beyond := [one for one in parameters if one > len(losses)] + [
@@ -208,15 +210,15 @@ def _recorded(told: Mapping[str, Any], trained: Sequence[_Trained], arrays: dict
         snapshot_of(under("state/", one))
     run = Run(
         about.name,
-        told["dtype"],
-        told["backend"],
+        entry["dtype"],
+        entry["backend"],
         trace=Trace(losses, snapshot_of(take(arrays, "final/"))),
         given={
             name: Fingerprint(tuple(one["shape"]), one["dtype"], one["sha256"])
-            for name, one in told["given"].items()
+            for name, one in entry["given"].items()
         },
-        environment=told["environment"],
+        environment=entry["environment"],
         evaluation=arrays.pop("evaluation", None),
     )
     nothing_left(arrays)
-    return Recorded(told["problem"], run, told["stepwise"], parameters, stages)
+    return Recorded(entry["problem"], run, entry["stepwise"], parameters, stages)

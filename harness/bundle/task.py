@@ -9,28 +9,28 @@ from lockstep.backends.problem import Array
 from lockstep.backends.protocol import Snapshot
 from lockstep.harness.bundle.archive import BundleError
 from lockstep.harness.bundle.arrays import nothing_left, take, taken
-from lockstep.harness.bundle.content import KeptTask, Recorded
-from lockstep.harness.problems.document import shortened
+from lockstep.harness.bundle.content import Recorded, RecordedTask
+from lockstep.harness.documents.shortening import shortened
 from lockstep.harness.runs.stages import snapshot_of
 
 
-def task_of(kept: Mapping[str, Any], arrays: dict[str, Array]) -> KeptTask:
-    """The task, of which the document says `kept`; no array is left then."""
-    told = kept["task"]
+def task_of(entry: Mapping[str, Any], arrays: dict[str, Array]) -> RecordedTask:
+    """The task, of which the document has this entry; no array is left then."""
+    document = entry["task"]
     batches = taken(arrays, "batches")
-    if batches.shape != (told["steps"], 32):
+    if batches.shape != (document["steps"], 32):
         raise BundleError(
             "the hashes are not those of the batches",
             f"shape {shortened(batches.shape)}",
-            f"it has {shortened(told['steps'])} steps, and 32 bytes for each",
+            f"it has {shortened(document['steps'])} steps, and 32 bytes for each",
         )
-    start = snapshot_of(take(arrays, "start/")) if kept["data"] else None
+    start = snapshot_of(take(arrays, "start/")) if entry["data"] else None
     nothing_left(arrays)
-    return KeptTask(told["name"], told["dtype"], batches, start, told["generator"])
+    return RecordedTask(document["name"], document["dtype"], batches, start, document["generator"])
 
 
-def check_run(task: KeptTask, one: Recorded) -> None:
-    """What it began with, what it ended with and what was kept on the way are of the same names, shapes and numbers."""
+def check_run(task: RecordedTask, one: Recorded) -> None:
+    """What it began with, what it ended with and what was recorded on the way are of the same names, shapes and numbers."""
     assert one.run.trace is not None
     ends = one.run.trace.final
     others = [] if task.start is None else [task.start]
@@ -38,7 +38,7 @@ def check_run(task: KeptTask, one: Recorded) -> None:
     for other in others:
         if _forms(other) != _forms(ends):
             raise BundleError(
-                "not all its parameters are there at all moments, or not in one shape",
+                "not all its parameters are there at all steps, or not in one shape",
                 shortened(sorted(_forms(other).keys() ^ _forms(ends).keys()) or "other shapes"),
                 "record it again",
             )

@@ -13,8 +13,8 @@ from lockstep.harness.bundle.content import (
     FORMAT,
     SCHEMA_VERSION,
     Bundle,
-    KeptTask,
     Recorded,
+    RecordedTask,
     quoted,
 )
 from lockstep.harness.runs.stages import fields
@@ -27,7 +27,7 @@ def to_bytes(bundle: Bundle) -> bytes:
         BundleError: it holds what a bundle cannot.
     """
     arrays = {quoted(name): array for name, array in _arrays(bundle).items()}
-    told = {
+    document = {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         "environment": bundle.environment,
@@ -38,46 +38,46 @@ def to_bytes(bundle: Bundle) -> bytes:
         "runs": [_run_document(one) for one in bundle.runs],
         npy.BFLOAT16: sorted(name for name, array in arrays.items() if array.dtype.name == npy.BFLOAT16),
     }
-    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     encoded = {f"{name}.npy": npy.encode(name, array) for name, array in sorted(arrays.items())}
     return archive.pack({DOCUMENT: text.encode(), **encoded})
 
 
 def _arrays(bundle: Bundle) -> dict[str, Array]:
     """Every array under its name."""
-    found: dict[str, Array] = {}
-    for index, kept in enumerate(bundle.problems):
-        if kept.problem is not None:
+    arrays: dict[str, Array] = {}
+    for index, recorded in enumerate(bundle.problems):
+        if recorded.problem is not None:
             at = f"problems/{index}"
-            found |= {f"{at}/x": kept.problem.x, f"{at}/y": kept.problem.y}
-            found |= {f"{at}/initial/{name}": value for name, value in kept.problem.initial.items()}
+            arrays |= {f"{at}/x": recorded.problem.x, f"{at}/y": recorded.problem.y}
+            arrays |= {f"{at}/initial/{name}": value for name, value in recorded.problem.initial.items()}
     if bundle.task is not None:
-        found |= {"task/batches": bundle.task.batches}
+        arrays |= {"task/batches": bundle.task.batches}
         start = bundle.task.start
-        found |= {} if start is None else {f"task/start/{name}": one for name, one in fields(start).items()}
+        arrays |= {} if start is None else {f"task/start/{name}": one for name, one in fields(start).items()}
     for index, one in enumerate(bundle.runs):
-        found |= {f"runs/{index}/{name}": value for name, value in _run_arrays(one).items()}
-    return found
+        arrays |= {f"runs/{index}/{name}": value for name, value in _run_arrays(one).items()}
+    return arrays
 
 
 def _run_arrays(one: Recorded) -> dict[str, Array]:
     trace = one.run.trace
     assert trace is not None
-    found = {"losses": trace.losses}
-    found |= {f"final/{name}": value for name, value in fields(trace.final).items()}
-    found |= {} if one.run.evaluation is None else {"evaluation": one.run.evaluation}
-    for kind, moments in (("parameters", one.parameters), ("stages", one.stages)):
-        found |= {
-            f"{kind}/{moment}/{name}": value
-            for moment, arrays in moments.items()
-            for name, value in arrays.items()
+    arrays = {"losses": trace.losses}
+    arrays |= {f"final/{name}": value for name, value in fields(trace.final).items()}
+    arrays |= {} if one.run.evaluation is None else {"evaluation": one.run.evaluation}
+    for kind, steps in (("parameters", one.parameters), ("stages", one.stages)):
+        arrays |= {
+            f"{kind}/{step}/{name}": value
+            for step, recorded in steps.items()
+            for name, value in recorded.items()
         }
-    return found
+    return arrays
 
 
-def _task_document(task: KeptTask) -> dict[str, Any]:
-    told = {"name": task.name, "dtype": task.dtype, "steps": task.steps, "generator": task.generator}
-    return {"task": told, "data": task.start is not None}
+def _task_document(task: RecordedTask) -> dict[str, Any]:
+    document = {"name": task.name, "dtype": task.dtype, "steps": task.steps, "generator": task.generator}
+    return {"task": document, "data": task.start is not None}
 
 
 def _run_document(one: Recorded) -> dict[str, Any]:

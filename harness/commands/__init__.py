@@ -1,1 +1,1 @@
-"""The commands, one file each: `add` adds its parser, whose ``run`` takes what was given and returns the status."""
+"""The commands, one file each: `add` adds its parser, whose ``run`` takes the options and returns the status."""

@@ -1,4 +1,4 @@
-"""``lockstep bench``: how long backends take, told only of those that agree."""
+"""``lockstep bench``: how long backends take, reported only for those that agree."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def add(commands: Any) -> None:
         "bench",
         help="time training on all backends that agree, each repetition in a fresh process",
         description="Verify problems, and time them on every backend whose verdict is AGREE: a fresh process a repetition, "
-        "backends in turn, threads and processors pinned, import and compilation apart, until the interval for the "
-        "median is within a width. Where the verdict is another, it stands in place of the time. Exit status: 1 if a "
+        "backends in turn, threads and processors pinned, import and compilation timed separately, until the interval for the "
+        "median is within a width. Any other verdict is shown in place of the time. Exit status: 1 if a "
         "verdict is not AGREE or a time is over the baseline's by more than --fail-over; else 3 if --fail-over could "
         "not be judged; else 4 if the machine was too noisy, or the time too short, for the width; 130 after an "
         "interrupt, which leaves the finished repetitions.",
@@ -54,7 +54,9 @@ def add(commands: Any) -> None:
         metavar="SIZE=N,N",
         help="rows, features, parameters or epochs, as rows=1e4,1e5; several values are a sweep, whose growth is fitted",
     )
-    bench.add_argument("--threads", type=int, metavar="N", help="of every process; default: all processors")
+    bench.add_argument(
+        "--threads", type=int, metavar="N", help="threads of every process; default: all processors"
+    )
     bench.add_argument(
         "--width",
         type=float,
@@ -67,16 +69,19 @@ def add(commands: Any) -> None:
         type=float,
         default=300.0,
         metavar="SECONDS",
-        help="for all repetitions together; default: %(default)g",
+        help="seconds for all repetitions together; default: %(default)g",
     )
     bench.add_argument("--quick", action="store_true", help="two short repetitions, whatever the width")
     bench.add_argument(
         "--certify",
         action="store_true",
-        help="tell each backend's own error beside its time (needs python-flint)",
+        help="report each backend's error next to its time (needs python-flint)",
     )
     bench.add_argument(
-        "--against", type=Path, metavar="OLD.json", help="ratios to the times that an earlier --json holds"
+        "--against",
+        type=Path,
+        metavar="OLD.json",
+        help="compare with the times in a file that an earlier --json wrote",
     )
     bench.add_argument(
         "--fail-over",
@@ -96,30 +101,42 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lockstep.harness.benchmark import against, document, folder, markdown, render
+    from lockstep.harness.benchmark import (
+        against,
+        document,
+    )
     from lockstep.harness.documents.files import writable_folder
     from lockstep.harness.environment.manifest import manifest
+    from lockstep.harness.publish import (
+        bench_folder as folder,
+    )
+    from lockstep.harness.report import (
+        bench_markdown as markdown,
+    )
+    from lockstep.harness.report import (
+        bench_terminal as render,
+    )
 
     old = _baseline(options)
     for target in (options.json, options.markdown):
         check_target(target)
     if options.output is not None:
         writable_folder(options.output)
-    found = _measured(options)
-    told = document.to_document(found, manifest(), _command(options))
+    result = _measured(options)
+    benchmark = document.to_document(result, manifest(), _command(options))
     if old is not None:
-        told["against"] = against.compare(told, old, options.fail_over)
+        benchmark["against"] = against.compare(benchmark, old, options.fail_over)
     if options.output is not None:
-        print(folder.sentence(folder.write(options.output, told)), file=sys.stderr)
-    write(options.json, document.dumps(told))
-    write(options.markdown, markdown.render(told))
+        print(folder.sentence(folder.write(options.output, benchmark)), file=sys.stderr)
+    write(options.json, document.dumps(benchmark))
+    write(options.markdown, markdown.render(benchmark))
     if "-" not in (options.json, options.markdown):
-        show(render.terminal(told))
-    return status(told)
+        show(render.terminal(benchmark))
+    return status(benchmark)
 
 
 def _baseline(options: argparse.Namespace) -> dict[str, Any] | None:
-    """The older document; what cannot be asked for together is refused before anything is timed."""
+    """The older document; options that exclude each other are refused before anything is timed."""
     from lockstep.backends.errors import LockstepError
     from lockstep.harness.benchmark import stored
 
@@ -140,7 +157,7 @@ def _measured(options: argparse.Namespace) -> Benchmark:
     from lockstep.harness.benchmark.bench import bench
     from lockstep.harness.benchmark.sizes import parse
     from lockstep.harness.commands.progress import Progress
-    from lockstep.harness.runs.workers import side_by_side
+    from lockstep.harness.runs.processes import side_by_side
 
     with Progress(quiet=False, doing="verifying") as progress:
         return bench(
@@ -153,27 +170,32 @@ def _measured(options: argparse.Namespace) -> Benchmark:
             time_limit=options.time_limit,
             quick=options.quick,
             certify=options.certify,
-            say=progress.note,
+            notify=progress.note,
             progress=progress.advance,
             trainers=side_by_side,
         )
 
 
-def status(told: dict[str, Any]) -> int:
-    """The exit status that a document means."""
-    from lockstep.harness.benchmark import against, tables
+def status(benchmark: dict[str, Any]) -> int:
+    """The exit status of a document."""
+    from lockstep.harness.benchmark import (
+        against,
+    )
+    from lockstep.harness.report import (
+        bench_tables as tables,
+    )
 
-    if told["interrupted"]:
+    if benchmark["interrupted"]:
         return INTERRUPTED
-    if not told["agrees"] or against.regressed(told):
+    if not benchmark["agrees"] or against.regressed(benchmark):
         return 1
-    if against.unjudged(told):
+    if against.unjudged(benchmark):
         return 3
-    return NOISY if tables.noisy(told) else 0
+    return NOISY if tables.noisy(benchmark) else 0
 
 
 def _command(options: argparse.Namespace) -> str:
-    """What a shell is told to measure the same again; where the document goes is left out."""
+    """The shell command that measures the same again, without the output options."""
     words = ["lockstep", "bench", *options.problems]
     words += [f"--{flag}={value}" for flag in ("backend", "dtype") for value in getattr(options, flag) or ()]
     words += ["--sizes", *options.sizes] if options.sizes else []

@@ -1,4 +1,4 @@
-"""``lockstep conform``: whether a backend keeps the protocol."""
+"""``lockstep conform``: whether a backend keeps to the protocol."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def add(commands: Any) -> None:
     """Adds the command's parser."""
     conform = commands.add_parser(
         "conform",
-        help="hold a backend to the protocol, rule by rule",
-        description="Hold a backend to the protocol: every rule is a check with a name, a reason and a remedy. Exit status: "
+        help="check a backend against the protocol, rule by rule",
+        description="Check a backend against the protocol: each rule has a name, a reason and a remedy. Exit status: "
         "0 every rule that was checked is kept; 1 some are broken; 3 nothing could be checked.",
     )
     conform.set_defaults(run=_run)
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         "backend",
         nargs="?",
         metavar="NAME|MODULE:ATTRIBUTE",
-        help="a registered backend (`lockstep list`), or a class or function that gives one, imported from here",
+        help="a registered backend (`lockstep list`), or a class or function that returns one, imported from here",
     )
     conform.add_argument(
         "--check", action="append", metavar="NAME", help="this check only; repeat it; default: all"
@@ -43,10 +43,10 @@ def add(commands: Any) -> None:
         type=float,
         default=300.0,
         metavar="SECONDS",
-        help="what one check on one problem may take, before it is said to hang and the command ends; default: 300",
+        help="time limit of one check on one problem; a check that exceeds it is reported as hanging, and the command ends; default: 300",
     )
     conform.add_argument(
-        "--json", metavar="FILE|-", help="write what was found as JSON; - is stdout, without the table"
+        "--json", metavar="FILE|-", help="write the results as JSON; - is stdout, without the table"
     )
 
 
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
     check_target(options.json)
     if not 0 < options.limit < LONGEST:
         raise LockstepError(
-            "--limit is no time that a check may take", f"{options.limit}", f"give seconds, below {LONGEST}"
+            "--limit is not a valid time limit", f"{options.limit}", f"give seconds, below {LONGEST}"
         )
     with Watch(options.limit) as watch:
         watch("the backend's own module")
@@ -96,16 +96,16 @@ def _backend(name: str | None) -> Backend:
     from lockstep.harness.runs.free_run import RAISED
 
     try:
-        made: Backend = imported(name)()
+        backend: Backend = imported(name)()
     except LockstepError:
         raise
     except RAISED as error:  # whatever the user's class raises
         raise LockstepError(
-            "the backend cannot be made",
+            "the backend cannot be built",
             f"{name}: {type(error).__name__}: {error}",
-            "give MODULE:ATTRIBUTE of a class or function that, called without arguments, gives a backend",
+            "give MODULE:ATTRIBUTE of a class or function that, called without arguments, returns a backend",
         ) from error
-    return made
+    return backend
 
 
 def _is_target(name: str) -> bool:

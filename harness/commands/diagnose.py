@@ -1,4 +1,4 @@
-"""``lockstep diagnose``: where a backend first parts from another."""
+"""``lockstep diagnose``: where a backend first diverges from another."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def add(commands: Any) -> None:
     """Adds the command's parser."""
     diagnose = commands.add_parser(
         "diagnose",
-        help="find the step, the stage and the parameter where a backend parts from another, and which is wrong",
+        help="find the step, the stage and the parameter where a backend diverges from another, and which is wrong",
         description="Train one problem on two backends, compare every stage of chosen steps on equal inputs, and "
-        "name the first that differs, the side that is wrong, and what it does, where training confirms that.",
+        "name the first that differs, the backend that is wrong, and its mistake where training confirms it.",
     )
     diagnose.set_defaults(run=_run)
     diagnose.add_argument(
@@ -28,24 +28,24 @@ def add(commands: Any) -> None:
     )
     diagnose.add_argument("--backend", metavar="NAME", help="the backend to examine")
     diagnose.add_argument(
-        "--reference", default="numpy", metavar="NAME", help="against which; default: numpy"
+        "--reference", default="numpy", metavar="NAME", help="the backend to compare with; default: numpy"
     )
     diagnose.add_argument("--dtype", metavar="DTYPE", help="float64 or float32; default: the problem's own")
     diagnose.add_argument("--epochs", type=int, metavar="N", help="instead of the problem's own")
-    diagnose.add_argument("--json", action="store_true", help="everything that was found, as JSON")
+    diagnose.add_argument("--json", action="store_true", help="print the whole diagnosis as JSON")
     trainers.add_options(diagnose)
 
 
 def _run(options: argparse.Namespace) -> int:
     from lockstep.harness.report import diagnosis, document
 
-    found = trainers.diagnose(options) if options.trainer else _diagnosed(options)
-    told = diagnosis.to_document(found)
+    result = trainers.diagnose(options) if options.trainer else _diagnosed(options)
+    report = diagnosis.to_document(result)
     if options.json:
-        sys.stdout.write(document.dumps(told))
+        sys.stdout.write(document.dumps(report))
     else:
-        show(diagnosis.render(told))
-    return found.verdict.exit_status
+        show(diagnosis.render(report))
+    return result.verdict.exit_status
 
 
 def _diagnosed(options: argparse.Namespace) -> Diagnosis:

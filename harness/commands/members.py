@@ -1,4 +1,4 @@
-"""``lockstep list``: what there is to choose from."""
+"""``lockstep list``: the backends, problems and members that you can choose from."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ def add(commands: Any) -> None:
     listing = commands.add_parser("list", help="list backends, problems, functions, losses, optimizers")
     listing.set_defaults(run=_run)
     listing.add_argument(
-        "--conventions", action="store_true", help="where the frameworks' defaults part, and by how much"
+        "--conventions",
+        action="store_true",
+        help="show where the frameworks' defaults differ, and by how much",
     )
     listing.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lockstep.harness.reference import conventions, listing
+    from lockstep.harness.environment import (
+        conventions,
+        listing,
+    )
 
-    told = conventions.conventions() if options.conventions else listing.listing()
+    listed = conventions.conventions() if options.conventions else listing.listing()
     if options.json:
-        print(json.dumps(told, indent=1, ensure_ascii=False))
+        print(json.dumps(listed, indent=1, ensure_ascii=False))
     else:
-        show(conventions.render(told) if options.conventions else listing.render(told))
+        show(conventions.render(listed) if options.conventions else listing.render(listed))
     return 0

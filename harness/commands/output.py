@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_outputs(command: argparse.ArgumentParser) -> None:
-    """The options that say where a report goes."""
+    """The options for the output of a report."""
     command.add_argument(
         "--json", metavar="FILE|-", help="write the report as JSON; - is stdout, without the table"
     )
@@ -29,13 +29,13 @@ def add_outputs(command: argparse.ArgumentParser) -> None:
 
 
 def add_bench(command: argparse.ArgumentParser) -> None:
-    """The option that takes a benchmark into a report."""
+    """The option that adds a benchmark to a report."""
     command.add_argument(
         "--bench",
         type=Path,
         metavar="BENCH.json",
-        help="what `lockstep bench --json` or `--output` wrote: a section of the report, with the environment it was "
-        "measured in; no time is shown beside a verdict of the report that is not AGREE",
+        help="a file that `lockstep bench --json` or `--output` wrote: it becomes a section of the report, with its own "
+        "environment; no time is shown next to a verdict of the report that is not AGREE",
     )
 
 
@@ -52,17 +52,17 @@ def read_bench(options: argparse.Namespace) -> dict[str, Any] | None:
     return stored.load(options.bench)
 
 
-def with_bench(told: dict[str, Any], bench: dict[str, Any] | None) -> dict[str, Any]:
+def with_bench(report: dict[str, Any], bench: dict[str, Any] | None) -> dict[str, Any]:
     """A report with a benchmark in it, if there is one."""
     if bench is None:
-        return told
+        return report
     from lockstep.harness.report import benchmark
 
-    return benchmark.attached(told, bench)
+    return benchmark.attached(report, bench)
 
 
 def check_outputs(options: argparse.Namespace) -> None:
-    """Refuses what could not be written, before anything is trained."""
+    """Refuses outputs that cannot be written, before anything is trained."""
     from lockstep.harness.documents.files import writable_folder
 
     if options.output is not None:
@@ -73,18 +73,21 @@ def check_outputs(options: argparse.Namespace) -> None:
         check_target(target)
 
 
-def publish(options: argparse.Namespace, told: dict[str, Any]) -> None:
-    """Write a report wherever the options want it."""
+def publish(options: argparse.Namespace, report: dict[str, Any]) -> None:
+    """Write a report to the outputs that the options name."""
+    from lockstep.harness.publish.folder import (
+        sentence,
+        write_report,
+    )
     from lockstep.harness.report import document, junit, summary, terminal
-    from lockstep.harness.report.folder import sentence, write_report
 
-    written = [] if options.output is None else write_report(options.output, told)
-    write(options.json, document.dumps(told))
-    write(options.markdown, summary.render(told))
-    write(options.junit, junit.render(told))
-    summary.append_to_step(told)
+    written = [] if options.output is None else write_report(options.output, report)
+    write(options.json, document.dumps(report))
+    write(options.markdown, summary.render(report))
+    write(options.junit, junit.render(report))
+    summary.append_to_step(report)
     if "-" not in (options.json, options.markdown):
-        show(terminal.verdict_line(told) if options.quiet else terminal.render(told))
+        show(terminal.verdict_line(report) if options.quiet else terminal.render(report))
     if written:
         print(sentence(written), file=sys.stderr)
 

@@ -23,7 +23,7 @@ COMMANDS = (verify, diagnose, trainers, record, replay, selftest, report, bench,
 
 
 def parser() -> argparse.ArgumentParser:
-    """What reads the command line: one subparser a command."""
+    """The parser of the command line: one subparser a command."""
     parser = argparse.ArgumentParser(
         prog="lockstep",
         description="Train one problem in several frameworks and decide whether they agree.",
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 class _Version(argparse.Action):
     """Prints the version; it is looked up only then."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *given: object) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: object) -> None:
         from lockstep.harness.environment.manifest import lockstep_version
 
         print(f"lockstep {lockstep_version()}")

@@ -12,7 +12,7 @@ from lockstep.harness.core.compare import Run
 
 
 class Progress:
-    """A line that says what was done last and how much has been; only on a terminal, gone at the end."""
+    """A line with the last item and the number of items done; only on a terminal, removed at the end."""
 
     def __init__(self, quiet: bool, doing: str = "training") -> None:
         self._count = 0
@@ -37,12 +37,12 @@ class Progress:
         self.advance(f"{run.problem} {run.dtype} on {run.backend}")
 
     def advance(self, last: str) -> None:
-        """Show that one more of whatever is being done is done."""
+        """Show that one more item is done."""
         self._count += 1
         self.say(f"{self._count} done; last: {last}")
 
     def note(self, words: str) -> None:
-        """Say something that stays, on a terminal or not."""
+        """Print a line that stays, on a terminal or not."""
         if not self._quiet:
             print(words, file=sys.stderr)
 

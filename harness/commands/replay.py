@@ -1,4 +1,4 @@
-"""``lockstep replay``: train here what a bundle recorded, and judge whether the same comes of it."""
+"""``lockstep replay``: retrain on this machine what a bundle recorded, and compare with it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def add(commands: Any) -> None:
     """Adds the command to a parser's."""
     replay = commands.add_parser(
         "replay",
-        help="train what was recorded, here, and judge whether the same comes of it",
-        description="Train what a bundle of `lockstep record` holds, and judge whether every loss, the parameters and the "
-        "recorded stages are those that were recorded; and show in what the environment differs. A bundle holds no code: where "
-        "it was recorded with --trainer, give one here.",
+        help="retrain on this machine and compare with the recording",
+        description="Retrain what a bundle of `lockstep record` holds, compare every loss, the parameters and the recorded "
+        "stages with the recording, and show how the environment differs. A bundle holds no code: if it was recorded with "
+        "--trainer, give one here.",
     )
     replay.set_defaults(run=_replay)
     replay.add_argument("bundle", metavar="BUNDLE", help="the file that `lockstep record` wrote")
@@ -40,22 +40,24 @@ def add(commands: Any) -> None:
         help="a problem whose data the bundle does not hold; repeat it",
     )
     trainers.add_options(
-        replay, mapping=False, steps=False, many="where one was recorded; the batches come with it"
+        replay, mapping=False, steps=False, many="needed if one was recorded, with its batches"
     )
     replay.add_argument(
         "--map",
         metavar="FILE",
-        help="which recorded parameter is which of the trainer, from `lockstep map`; by default they have the same names",
+        help="pairs of recorded and own parameters, from `lockstep map`; default: those of equal names",
     )
     replay.add_argument(
         "--tolerance",
         choices=("budget", "fixed"),
         default="budget",
-        help="budget (the default): what rounding can do to this problem, measured here; fixed: the same for all "
+        help="budget (the default): the effect of rounding on this problem, measured here; fixed: the same for all "
         "problems of a dtype",
     )
     replay.add_argument(
-        "--rtol", type=float, help="equal is |recorded - here| <= atol + rtol |recorded|, instead"
+        "--rtol",
+        type=float,
+        help="instead of --tolerance: equal means |recorded - here| <= atol + rtol |recorded|",
     )
     replay.add_argument("--atol", type=float, help="see --rtol")
     add_outputs(replay)
@@ -72,13 +74,13 @@ def _replay(options: argparse.Namespace) -> int:
         "environment": dict(result.recorded),
         "changes": [list(row) for row in changes.since(result.recorded, result.here)],
     }
-    told = document.to_document(result, manifest(), _command(options), recorded)
-    publish(options, told)
+    report = document.to_document(result, manifest(), _command(options), recorded)
+    publish(options, report)
     return result.verdict.exit_status
 
 
 def _result(options: argparse.Namespace) -> Replayed:
-    """Of the trainer that is named, or of the bundle's own problems; the bundle is read before any code is imported."""
+    """Replay the named trainer, or the bundle's own problems; the bundle is read before any code is imported."""
     from lockstep.harness import bundle
     from lockstep.harness.bundle.replaying import replay
     from lockstep.harness.commands.progress import Progress
@@ -87,9 +89,9 @@ def _result(options: argparse.Namespace) -> Replayed:
     if options.trainer:
         if options.backend or options.problem:
             raise LockstepError(
-                "a trainer is given, and a backend or a problem, too",
+                "a backend or a problem is given with a trainer",
                 ", ".join([*(options.backend or ()), *options.problem]),
-                "leave them out: a bundle is of problems or of a trainer",
+                "leave them out: a bundle holds problems or a trainer, not both",
             )
         return trainers.replay(options, held)
     with Progress(quiet=options.quiet) as progress:
@@ -101,12 +103,12 @@ def _result(options: argparse.Namespace) -> Replayed:
             rtol=options.rtol,
             atol=options.atol,
             progress=progress.finished,
-            say=progress.note,
+            notify=progress.note,
         )
 
 
 def _command(options: argparse.Namespace) -> str:
-    """What a shell is told to find the same again; where the report goes is left out."""
+    """The shell command that produces the same result, without the output options."""
     words = ["lockstep", "replay", options.bundle]
     for flag in ("backend", "problem"):
         words += [f"--{flag}={value}" for value in getattr(options, flag) or ()]

@@ -1,4 +1,4 @@
-"""``lockstep report``: a report's files again from its JSON, or what moved between two of them, without training."""
+"""``lockstep report``: a report's files again from its JSON, or the changes between two reports, without training."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def add(commands: Any) -> None:
     """Adds the command's parser."""
     report = commands.add_parser(
         "report",
-        help="write a report's files again from its JSON, or show what moved between two reports",
+        help="write a report's files again from its JSON, or show the changes between two reports",
         description="Write parity.json, parity.md and parity.html from a report that `lockstep verify --json` or "
-        "`--output` wrote; exit status: that of the verdict in it. Of two reports, print what moved: verdicts, first "
+        "`--output` wrote; the exit status is that of its verdict. For two reports, print the changes: verdicts, first "
         "divergences, distances, versions; exit status 1 if it got worse: a case's verdict is more severe than it was "
         "(in this order: DIFFER, ERROR, INCONCLUSIVE, SKIPPED, AGREE), or a case is gone. A distance that moved within "
         "its limit is shown and is not worse.",
@@ -25,14 +25,18 @@ def add(commands: Any) -> None:
     report.set_defaults(run=_run)
     report.add_argument("file", type=Path, metavar="FILE.json", help="the report; - is stdin")
     report.add_argument(
-        "newer", type=Path, nargs="?", metavar="NEW.json", help="a later one: show what moved since FILE.json"
+        "newer",
+        type=Path,
+        nargs="?",
+        metavar="NEW.json",
+        help="a later report: show the changes since FILE.json",
     )
     add_bench(report)
     report.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help="where to write; default: beside the file. Of two reports changes.md, and by default nothing",
+        help="where to write; default: the file's folder. For two reports, where to write changes.md; default: nowhere",
     )
 
 
@@ -43,14 +47,17 @@ def _run(options: argparse.Namespace) -> int:
 def _rendered(options: argparse.Namespace) -> int:
     from lockstep.harness.core.verdict import Verdict
     from lockstep.harness.documents.files import writable_folder
-    from lockstep.harness.report.folder import sentence, write_report
+    from lockstep.harness.publish.folder import (
+        sentence,
+        write_report,
+    )
     from lockstep.harness.report.stored import load
 
-    told = with_bench(load(options.file), read_bench(options))
-    beside = Path() if str(options.file) == "-" else options.file.parent
-    written = write_report(writable_folder(options.output or beside), told)
+    report = with_bench(load(options.file), read_bench(options))
+    folder = Path() if str(options.file) == "-" else options.file.parent
+    written = write_report(writable_folder(options.output or folder), report)
     print(sentence(written), file=sys.stderr)
-    return Verdict(told["verdict"]).exit_status
+    return Verdict(report["verdict"]).exit_status
 
 
 def _compared(options: argparse.Namespace) -> int:
@@ -60,7 +67,7 @@ def _compared(options: argparse.Namespace) -> int:
 
     if options.bench is not None:
         raise LockstepError(
-            "a benchmark is given beside two reports", f"--bench {options.bench}", "give it with one report"
+            "a benchmark is given with two reports", f"--bench {options.bench}", "give it with one report"
         )
     if str(options.file) == str(options.newer) == "-":
         raise LockstepError("two reports from one stdin", "- -", "read one of them from a file")

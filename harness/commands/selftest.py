@@ -62,9 +62,9 @@ def _run(options: argparse.Namespace) -> int:
         for run in score.train_clean_apart(range(options.clean)):
             runs.append(run)
             progress.advance(f"{run.problem} {run.dtype}")
-    told = report.document(findings, runs, score.detection_curve())
-    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    scores = report.document(findings, runs, score.detection_curve())
+    text = json.dumps(scores, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write(options.json, text)
     if options.json != "-":
-        show(report.render(told))
-    return 0 if report.passed(told) else 1
+        show(report.render(scores))
+    return 0 if report.passed(scores) else 1

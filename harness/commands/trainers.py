@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from lockstep.harness.adopt.factories import Made
+    from lockstep.harness.adopt.factories import FactoryResult
     from lockstep.harness.bundle import Bundle
     from lockstep.harness.bundle.replaying import Replayed
     from lockstep.harness.diagnose.diagnosis import Diagnosis
     from lockstep.harness.mapping.mapping import Mapping
-    from lockstep.harness.verification.parity import Result
+    from lockstep.harness.verification.result import Result
 
 SEVERAL = "give two or more, the first is the reference"
 
@@ -68,7 +68,7 @@ def add(commands: Any) -> None:
         "map",
         help="find which parameter of one adopted trainer is which of another",
         description="Match the parameters of two adopted trainers by name, by shape, and by function: both sides' "
-        "gradients when both hold the same numbers. What cannot be told apart is left over, with its candidates. "
+        "gradients when both hold the same numbers. What is ambiguous is left over, with its candidates. "
         "Exit status 3 if a parameter is left over.",
     )
     command.set_defaults(run=_run_map)
@@ -78,7 +78,7 @@ def add(commands: Any) -> None:
 
 def verify(options: argparse.Namespace) -> Result:
     """Verify the trainers that were named."""
-    from lockstep.harness import adopt as adopted
+    from lockstep.harness.verification import adopted
 
     _refuse_beside(options, "problems", "backend", "dtype", "epochs", "certify", "core", "all")
     with _own_output():
@@ -97,7 +97,7 @@ def verify(options: argparse.Namespace) -> Result:
 
 def diagnose(options: argparse.Namespace) -> Diagnosis:
     """Diagnose the two trainers that were named."""
-    from lockstep.harness import adopt as adopted
+    from lockstep.harness.verification import adopted
 
     _refuse_beside(options, "problem", "backend", "dtype", "epochs")
     with _own_output():
@@ -134,7 +134,7 @@ def _own_output() -> AbstractContextManager[object]:
 
 def record(options: argparse.Namespace, out: str, **kept: Any) -> Bundle:
     """Record the trainer that was named."""
-    from lockstep import record_adopted
+    from lockstep.harness.bundle.recording import record_adopted
 
     (trainer,), batches = _made(options, 1, exactly=True)
     return record_adopted(out, trainer, batches, steps=options.steps, **kept)
@@ -142,7 +142,7 @@ def record(options: argparse.Namespace, out: str, **kept: Any) -> Bundle:
 
 def replay(options: argparse.Namespace, source: Bundle) -> Replayed:
     """Replay a bundle on the trainer that was named."""
-    from lockstep import replay_adopted
+    from lockstep.harness.bundle.replaying import replay_adopted
 
     (trainer,), batches = _made(options, 1, exactly=True)
     return replay_adopted(
@@ -157,7 +157,7 @@ def replay(options: argparse.Namespace, source: Bundle) -> Replayed:
 
 
 def words(options: argparse.Namespace) -> list[str]:
-    """The options as a shell is told them again."""
+    """The options as words of a shell command."""
     given = [
         (flag, getattr(options, flag, None)) for flag in ("trainer", "map", "python", "batches", "steps")
     ]
@@ -174,7 +174,7 @@ def _run_map(options: argparse.Namespace) -> int:
     """Find a mapping, show it, and write it where that is wanted."""
     from lockstep.harness.documents.files import writable_folder
     from lockstep.harness.mapping.file import save
-    from lockstep.harness.mapping.matching import find_mapping
+    from lockstep.harness.matching.find import find_mapping
 
     if options.output is not None:
         writable_folder(options.output.absolute().parent)
@@ -191,7 +191,7 @@ def _run_map(options: argparse.Namespace) -> int:
 
 def _made(options: argparse.Namespace, fewest: int, exactly: bool = False) -> tuple[list[Any], Iterable[Any]]:
     """The trainers, and the batches that were named or came with the first that has some."""
-    from lockstep.harness.adopt.factories import made, made_batches
+    from lockstep.harness.adopt.factories import build, build_batches
     from lockstep.harness.adopt.remote import isolated
 
     targets = options.trainer or []
@@ -203,20 +203,20 @@ def _made(options: argparse.Namespace, fewest: int, exactly: bool = False) -> tu
         raise LockstepError(
             "there are not as many interpreters as trainers", f"{len(pythons)}", "give --python once for each"
         )
-    apart = options.isolated or bool(pythons)
-    found: list[Made] = [
-        isolated(target, pythons[index] if pythons else None) if apart else made(target)
+    separate = options.isolated or bool(pythons)
+    built: list[FactoryResult] = [
+        isolated(target, pythons[index] if pythons else None) if separate else build(target)
         for index, target in enumerate(targets)
     ]
-    given = [made_batches(options.batches)] if options.batches else [one.batches for one in found]
-    batches = next((one for one in given if one is not None), None)
+    sources = [build_batches(options.batches)] if options.batches else [one.batches for one in built]
+    batches = next((one for one in sources if one is not None), None)
     if batches is None:
         raise LockstepError(
             "there are no batches",
             "no --batches, and no function returned any",
             "give --batches module:function, or let a trainer's function return (trainer, batches)",
         )
-    return [one.trainer for one in found], batches
+    return [one.trainer for one in built], batches
 
 
 def _mappings(files: list[str] | None) -> list[Mapping] | None:
@@ -241,7 +241,9 @@ def _table(mapping: Mapping, left: str, right: str) -> RenderableType:
     for one in mapping.links:
         apart = "" if one.distance is None else f"{one.distance:.1e}"
         table.add_row(escape(one.left), escape(one.right), escape(one.layout), one.by, apart)
-    over = [Text(f"left over: {name}: {', '.join(told)}") for name, told in mapping.left_over.items()]
+    over = [
+        Text(f"left over: {name}: {', '.join(candidates)}") for name, candidates in mapping.left_over.items()
+    ]
     return Group(
         table, *over, Text(f"{len(mapping.links)} links, {len(mapping.open_parameters)} parameters left over")
     )

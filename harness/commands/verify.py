@@ -21,7 +21,7 @@ from lockstep.harness.commands.output import (
 from lockstep.harness.runs import processes
 
 if TYPE_CHECKING:
-    from lockstep.harness.verification.parity import Result
+    from lockstep.harness.verification.result import Result
 
 
 def add(commands: Any) -> None:
@@ -55,19 +55,19 @@ def add(commands: Any) -> None:
         "--tolerance",
         choices=("budget", "fixed"),
         default="budget",
-        help="budget (the default): what rounding can do to this problem, measured by disturbed twins of the "
+        help="budget (the default): the effect of rounding on this problem, measured by disturbed twins of the "
         "reference; fixed: the same for all problems of a dtype",
     )
     verify.add_argument(
         "--rtol",
         type=float,
-        help="equal is |left - right| <= atol + rtol |left|, instead",
+        help="instead of --tolerance: equal means |left - right| <= atol + rtol |left|",
     )
     verify.add_argument("--atol", type=float, help="see --rtol")
     verify.add_argument(
         "--certify",
         action="store_true",
-        help="tell each backend's own error, in ULPs, against the true trajectory (needs python-flint)",
+        help="report each backend's error, in ULPs, against a proven reference trajectory (needs python-flint)",
     )
     verify.add_argument(
         "--diagnose",
@@ -95,14 +95,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _problems(options: argparse.Namespace) -> Sequence[str]:
-    """Those that are named, or a set of the catalogue's; the seed where nothing was asked for."""
+    """Those that are named, or a set of the catalogue's; the seed where nothing is named."""
     from lockstep.harness.problems import CORE, catalogue
 
     if not (options.core or options.all):
         return options.problems or ["seed"]
     if options.problems:
         raise LockstepError(
-            "problems are named beside a whole set",
+            "problems are named together with a whole set",
             f"{' '.join(options.problems)} with --{'core' if options.core else 'all'}",
             "leave out one of the two",
         )
@@ -110,7 +110,7 @@ def _problems(options: argparse.Namespace) -> Sequence[str]:
 
 
 def _command(options: argparse.Namespace) -> str:
-    """What a shell is told to find the same again; where the report goes is left out."""
+    """The shell command that produces the same result, without the output options."""
     chosen = [f"--{flag}" for flag in ("core", "all") if getattr(options, flag)]
     asked = trainers.words(options) if options.trainer else chosen or options.problems or ["seed"]
     words = ["lockstep", "verify", *asked]
@@ -146,5 +146,5 @@ def _verified(options: argparse.Namespace, problems: Sequence[str]) -> Result:
                 diagnose=options.diagnose,
                 trainers=waiting,
                 progress=progress.finished,
-                say=progress.note,
+                notify=progress.note,
             )

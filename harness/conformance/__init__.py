@@ -7,10 +7,11 @@ checked for what it claims: what needs a capability that it does not have is ski
 """
 
 from lockstep.harness.conformance.backend import Case, cases, check_backend
-from lockstep.harness.conformance.check import Check, Nonconformity
+from lockstep.harness.conformance.check import Check
 from lockstep.harness.conformance.checks import CHECKS
 from lockstep.harness.conformance.optimizers import check_optimizer, optimizer_cases
 from lockstep.harness.conformance.outcome import Outcome, Report
+from lockstep.harness.core.nonconformity import Nonconformity
 
 __all__ = [
     "CHECKS",

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import DTYPES, Problem
 from lockstep.backends.protocol import Backend
-from lockstep.harness.conformance.check import BrokenRule, Check, Nonconformity
+from lockstep.harness.conformance.check import BrokenRule, Check
 from lockstep.harness.conformance.checks import CHECKS
 from lockstep.harness.conformance.outcome import Outcome, Report
 from lockstep.harness.conformance.problems import PROBLEMS
 from lockstep.harness.conformance.subject import Subject
+from lockstep.harness.core.nonconformity import Nonconformity
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.runs.free_run import RAISED, describe
 
@@ -77,7 +78,7 @@ def check_backend(
     Args:
         backend: as its class is constructed; it need not be registered.
         checks: all by default.
-        watch: told what begins, before it does.
+        watch: called with the name of each check before it begins.
 
     Raises:
         LockstepError: there is nothing that could be called a backend.
@@ -141,10 +142,10 @@ def _outcome(
     found = [Case(check, one) for one in wanted(check, subjects, backend)]
     if not found:
         lacking = check.needs - {name for one in subjects for name in one.capabilities}
-        told = (
+        reason = (
             f"not claimed: {', '.join(sorted(lacking))}" if lacking else "it trains no problem of this kind"
         )
-        return Outcome(check, Verdict.SKIPPED, skipped=told)
+        return Outcome(check, Verdict.SKIPPED, skipped=reason)
     failures = []
     for case in found:
         watch(f"check {check.name!r} on {case.where}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lockstep.backends.errors import LockstepError
 from lockstep.harness.conformance.problems import ROUND
 from lockstep.harness.conformance.subject import Subject
 
@@ -17,10 +16,6 @@ class BrokenRule(Exception):  # noqa: N818 - a finding, on its way to the check 
         super().__init__(expected, found)
         self.expected = expected
         self.found = found
-
-
-class Nonconformity(LockstepError, AssertionError):  # noqa: N818 - a finding, told as a failure
-    """A backend does not do what the protocol asks; in a test, a failure."""
 
 
 @dataclass(frozen=True)

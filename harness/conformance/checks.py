@@ -109,7 +109,7 @@ CHECKS = (
     ),
     Check(
         "deterministic",
-        "a difference between two backends is told from rounding only where each repeats itself",
+        "a difference between two backends can be distinguished from rounding only where each repeats itself",
         "draw nothing: masks and orders come with the batch; choose the framework's deterministic kernels",
         steps.deterministic,
     ),

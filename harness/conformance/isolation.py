@@ -25,7 +25,7 @@ def inputs(subject: Subject) -> None:
     state = trainer.init()
     snapshot = trainer.read(state)
     kept = copy.deepcopy((batch, snapshot))
-    told = _told(problem)
+    before = _contents(problem)
     state = advance(trainer, state, batch, 3)
     state = advance(trainer, trainer.write(state, snapshot), batch, 3)
     if "stages" in trainer.capabilities:
@@ -34,11 +34,11 @@ def inputs(subject: Subject) -> None:
     fit_of(trainer)(trainer.write(state, snapshot), problem.batches(), LOSSES_ONLY)
     same("the batch after training", batch.stages(), kept[0].stages())
     same_state("a snapshot after training from it", snapshot, kept[1])
-    same("the problem after training", _told(problem)[0], told[0])
-    expect(_told(problem)[1] == told[1], f"the problem unchanged: {told[1]}", _told(problem)[1])
+    same("the problem after training", _contents(problem)[0], before[0])
+    expect(_contents(problem)[1] == before[1], f"the problem unchanged: {before[1]}", _contents(problem)[1])
 
 
-def _told(problem: Problem) -> tuple[dict[str, Array], str]:
+def _contents(problem: Problem) -> tuple[dict[str, Array], str]:
     """All arrays of a problem, copied, and all else as text."""
     arrays = {"x": problem.x.copy(), "y": problem.y.copy(), **problem.initial_parameters()}
     rest = (

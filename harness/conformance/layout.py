@@ -24,8 +24,8 @@ def given(subject: Subject) -> None:
     problem, batches = subject.problem, subject.problem.batches()
     expected = {"data/x": batches.x, "data/y": batches.y}
     expected |= {f"initial/{name}": value for name, value in problem.initial_parameters().items()}
-    told = subject.trainer.given()
-    same("given", dict(sorted(told.items())), dict(sorted(expected.items())))
+    inputs = subject.trainer.given()
+    same("given", dict(sorted(inputs.items())), dict(sorted(expected.items())))
 
 
 def snapshots(subject: Subject) -> None:

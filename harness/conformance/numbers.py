@@ -51,7 +51,7 @@ def twins(subject: Subject) -> None:
     losses = trainer.disturbed(batches, TWINS, 0).trace.losses
     shape = (TWINS, subject.problem.steps)
     expect(losses.shape == shape, f"losses of shape {shape}", losses.shape)
-    expect(losses.dtype == np.float64, "float64, in which twins are told apart", losses.dtype)
+    expect(losses.dtype == np.float64, "float64, in which twins can be distinguished", losses.dtype)
     plain = fit_of(trainer)(trainer.init(), batches, LOSSES_ONLY).losses.astype(np.float64)
     # Disturbed within rounding at each of some hundred operations.
     off = float((np.abs(losses - plain) / np.abs(plain).max()).max())

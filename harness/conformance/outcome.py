@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lockstep.harness.conformance.check import Check, Nonconformity
+from lockstep.harness.conformance.check import Check
+from lockstep.harness.core.nonconformity import Nonconformity
 from lockstep.harness.core.verdict import Verdict, combine
 
 

@@ -53,8 +53,8 @@ def _asked(asked: type, subject: Subject) -> Iterator[tuple[str, object]]:
 
 def name(subject: Subject) -> None:
     """A report must be able to say who."""
-    told = subject.backend.name
-    expect(isinstance(told, str) and bool(told.strip()), "a name that says something", repr(told))
+    name = subject.backend.name
+    expect(isinstance(name, str) and bool(name.strip()), "a name that says something", repr(name))
 
 
 def capabilities(subject: Subject) -> None:
@@ -68,10 +68,14 @@ def capabilities(subject: Subject) -> None:
 
 def environment(subject: Subject) -> None:
     """The keys that are shared by all, and full precision."""
-    told = subject.backend.environment()
-    expect(isinstance(told.get("version"), str), "`version`, a string", told.get("version"))
-    expect(told.get("reduced_precision") is False, "`reduced_precision` False", told.get("reduced_precision"))
-    values = {key: value for key, value in told.items() if not isinstance(value, (str, int, bool))}
+    environment = subject.backend.environment()
+    expect(isinstance(environment.get("version"), str), "`version`, a string", environment.get("version"))
+    expect(
+        environment.get("reduced_precision") is False,
+        "`reduced_precision` False",
+        environment.get("reduced_precision"),
+    )
+    values = {key: value for key, value in environment.items() if not isinstance(value, (str, int, bool))}
     expect(not values, "strings, whole numbers and truth values", values)
 
 

@@ -11,7 +11,9 @@ from rich.text import Text
 from lockstep.harness.conformance.check import Check
 from lockstep.harness.conformance.outcome import Outcome, Report
 from lockstep.harness.core.verdict import Verdict
-from lockstep.harness.report.figures import printable
+from lockstep.harness.documents.figures import (
+    printable,
+)
 
 
 def rules(checks: Iterable[Check]) -> RenderableType:
@@ -61,5 +63,5 @@ def _verdict(report: Report) -> str:
     made = [one for one in report.outcomes if one.verdict is not Verdict.SKIPPED]
     skipped = len(report.outcomes) - len(made)
     kept = sum(one.verdict is Verdict.AGREE for one in made)
-    told = f"{kept} of {len(made)} rules kept, on {len(report.trained)} problems"
-    return f"\n{report.verdict}: {told}" + (f"; {skipped} not checked" if skipped else "")
+    summary = f"{kept} of {len(made)} rules kept, on {len(report.trained)} problems"
+    return f"\n{report.verdict}: {summary}" + (f"; {skipped} not checked" if skipped else "")

@@ -1,1 +1,1 @@
-"""Verdicts, distances, tolerances and comparisons: pure values, no files, no framework."""
+"""Verdicts, distances, tolerances, comparisons and ledgers: pure, no I/O, no framework."""

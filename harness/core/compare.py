@@ -1,4 +1,4 @@
-"""Comparison of what runs were given and what they left behind. Pure: knows no framework and does no I/O."""
+"""Comparison of two runs: their inputs, losses and final state. Pure: knows no framework and does no I/O."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from lockstep.backends.problem import UNAVERAGED, Array, Arrays, Problem
 from lockstep.backends.protocol import Trace
 from lockstep.harness.core.distance import Place, place, ratio
+from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.core.tolerance import Judge
 from lockstep.harness.core.verdict import Verdict
 
@@ -26,7 +27,7 @@ PLACES = 10
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What identifies an array to the bit."""
+    """Identifies an array to the bit."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -46,9 +47,9 @@ class Run:
     Attributes:
         problem, dtype, backend: which run.
         verdict: AGREE stands for "trained"; else ERROR or SKIPPED, with `reason` and, if known, `fix`.
-        trace: what training left behind; None unless it trained.
-        given: fingerprints of what the framework was given, read back from it.
-        environment: what the backend says of versions, threads and precision.
+        trace: losses and final state; None unless it trained.
+        given: fingerprints of the framework's inputs, read back from it.
+        environment: versions, threads and precision, as the backend reports them.
         seconds: wall time of the training, compilation included.
         evaluation: the trained model's output for all of x in evaluation mode; None where it has but one mode.
     """
@@ -84,7 +85,7 @@ class Comparison:
         places: the elements furthest beyond (or nearest to) their limit, the worst first, PLACES of them.
         smallest_rtol: the smallest rtol, with atol as it is, under which all would have passed.
         smallest_atol: the smallest atol, with rtol as it is, likewise.
-        tolerance: what it was judged by.
+        tolerance: the judge of the comparison.
         used: the largest distance as a share of its limit; above 1 it fails.
         detectable: the largest limit, over its scale: any difference of more than that would have been caught.
     """
@@ -115,40 +116,79 @@ class Comparison:
         return next(iter(self.places), None)
 
 
+@dataclass(frozen=True)
+class Expected:
+    """The inputs that every run of a spec must start from, and the shapes that it must end with.
+
+    Attributes:
+        inputs: fingerprints of data and initial parameters, by name.
+        shapes: of everything that is compared at the end, by quantity.
+        start: the initial parameters, by name: a run that leaves all of them as they are shows nothing.
+    """
+
+    inputs: Mapping[str, Fingerprint]
+    shapes: Mapping[str, tuple[int, ...]]
+    start: Arrays
+
+
+def expected_of(problem: Problem) -> Expected:
+    """The inputs that every run of a problem must start from, and the shapes that it must end with."""
+    return Expected(expected_inputs(problem), final_shapes(problem), problem.initial_parameters())
+
+
 def compare_runs(
-    problem: Problem,
-    left: Run,
-    right: Run,
-    tolerance: Judge,
-    expected: Mapping[str, Fingerprint] | None = None,
+    spec: RunSpec, left: Run, right: Run, tolerance: Judge, expected: Expected
 ) -> list[Comparison]:
-    """Everything of two trained runs: inputs first, then every step's loss, then what training ended with.
+    """Everything of two trained runs: inputs first, then every step's loss, then the final state.
 
     Args:
-        problem: what both were to train, in the runs' dtype.
+        spec: the run that both were to train, in its dtype.
         left, right: two runs that trained.
-        tolerance: how far apart is still equal.
-        expected: `expected_inputs` of the problem, where they are known already.
+        tolerance: the largest distances that count as equal.
+        expected: `expected_of` a problem; for a user's own code the arrays that both sides have.
     """
+    blank = Comparison(spec.name, spec.dtype, left.backend, right.backend, INPUTS, Verdict.AGREE)
+    inputs = compare_inputs(blank, expected.inputs, left, right)
+    return [inputs, *compare_results(spec, left, right, tolerance, expected)]
+
+
+def compare_results(
+    spec: RunSpec, left: Run, right: Run, tolerance: Judge, expected: Expected
+) -> list[Comparison]:
+    """The same without the inputs."""
     assert left.trace is not None
     assert right.trace is not None
-    blank = Comparison(problem.name, problem.dtype, left.backend, right.backend, INPUTS, Verdict.AGREE)
-    inputs = compare_inputs(blank, expected or expected_inputs(problem), left, right)
+    blank = Comparison(spec.name, spec.dtype, left.backend, right.backend, LOSS, Verdict.AGREE)
+    blank = dataclasses.replace(blank, tolerance=tolerance)
     loss = compare_arrays(
-        dataclasses.replace(
-            blank,
-            quantity=LOSS,
-            unit="epoch" if problem.steps == problem.epochs else "step",
-            tolerance=tolerance,
-        ),
+        dataclasses.replace(blank, unit=_unit(spec)),
         left.trace.losses,
         right.trace.losses,
-        (problem.steps,),
-        problem.dtype,
+        (spec.steps,),
+        spec.dtype,
     )
-    names = dataclasses.replace(blank, tolerance=tolerance)
-    ended = _compare_final(final_shapes(problem), final(problem, left), final(problem, right), names)
-    return [inputs, *without_vacuous([loss], {LOSS: left.trace.losses}), *ended]
+    ends = final(spec, left), final(spec, right)
+    ended = compare_named(blank, expected.shapes, *ends)
+    if not any(_moved(name, value, ends) for name, value in expected.start.items()):
+        ended = [_unmoved(one) for one in ended]
+    return [*without_vacuous([loss], {LOSS: left.trace.losses}), *ended]
+
+
+def _unit(spec: RunSpec) -> str:
+    """The unit of an index into the losses."""
+    return "epoch" if isinstance(spec, Problem) and spec.steps == spec.epochs else "step"
+
+
+def _moved(name: str, start: Array, ends: tuple[Arrays, Arrays]) -> bool:
+    return any(name in end and not np.array_equal(start, end[name]) for end in ends)
+
+
+def _unmoved(one: Comparison) -> Comparison:
+    """INCONCLUSIVE for a run that moves no parameter: equal results show only that both had the same inputs."""
+    if one.verdict is not Verdict.AGREE:
+        return one
+    reason = "no step of either side moves any parameter: gradients and updates could not have differed"
+    return dataclasses.replace(one, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
 def final_shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
@@ -162,11 +202,13 @@ def final_shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
     }
 
 
-def final(problem: Problem, run: Run) -> dict[str, Array]:
-    """What a run ended with, by quantity: parameters, buffers, averages as they are reported, evaluation."""
+def final(spec: RunSpec, run: Run) -> dict[str, Array]:
+    """The final state of a run, by quantity: parameters, buffers, averages as they are reported, evaluation."""
     assert run.trace is not None
     last = run.trace.final
-    averages = problem.average.reported(last.average, problem.steps // problem.accumulation)
+    averages: Arrays = {}
+    if isinstance(spec, Problem):
+        averages = spec.average.reported(last.average, spec.steps // spec.accumulation)
     return {
         **last.parameters,
         **last.buffers,
@@ -176,7 +218,7 @@ def final(problem: Problem, run: Run) -> dict[str, Array]:
 
 
 def expected_inputs(problem: Problem) -> dict[str, Fingerprint]:
-    """Fingerprints of what every trainer of `problem` must have been given."""
+    """Fingerprints of the inputs that every trainer of `problem` must have."""
     batches = problem.batches()
     arrays = {
         "data/x": batches.x,
@@ -189,7 +231,7 @@ def expected_inputs(problem: Problem) -> dict[str, Fingerprint]:
 def compare_inputs(
     blank: Comparison, expected: Mapping[str, Fingerprint], left: Run, right: Run
 ) -> Comparison:
-    """Whether both runs were given the problem's own data, parameters and precision, to the bit."""
+    """Whether both runs had the problem's own data, parameters and precision, to the bit."""
     faults = [
         f"{run.backend}: {name}: {_mismatch(expected.get(name), run.given.get(name))}"
         for run in (left, right)
@@ -224,14 +266,14 @@ def _mismatch(expected: Fingerprint | None, given: Fingerprint | None) -> str:
 def _compare_final(
     shapes: Mapping[str, tuple[int, ...]], left: Arrays, right: Arrays, blank: Comparison
 ) -> Iterator[Comparison]:
-    found = []
+    compared = []
     for name in sorted(shapes.keys() | left.keys() | right.keys()):
         one = dataclasses.replace(blank, quantity=name)
         if name not in shapes or name not in left or name not in right:
             yield _differ(one, _absence(name, shapes, left, right, one))
         else:
-            found.append(compare_arrays(one, left[name], right[name], shapes[name], blank.dtype))
-    yield from without_vacuous(found, left)
+            compared.append(compare_arrays(one, left[name], right[name], shapes[name], blank.dtype))
+    yield from without_vacuous(compared, left)
 
 
 def _absence(name: str, shapes: Mapping[str, tuple[int, ...]], a: Arrays, b: Arrays, one: Comparison) -> str:
@@ -249,7 +291,7 @@ def compare_arrays(
     Args:
         blank: names the runs and the quantity, and holds the tolerance.
         left, right: the arrays.
-        shape, dtype: what the problem says both must be.
+        shape, dtype: those that the problem prescribes.
     """
     for what, wanted, got in (
         ("shape", shape, (left.shape, right.shape)),
@@ -265,12 +307,12 @@ def compare_arrays(
 def compare_named(
     blank: Comparison, shapes: Mapping[str, tuple[int, ...]], left: Arrays, right: Arrays
 ) -> list[Comparison]:
-    """Arrays by name, as those that two runs ended with.
+    """Arrays by name, such as the final parameters of two runs.
 
     Args:
         blank: names the runs, and holds the tolerance.
-        shapes: what the problem says there must be.
-        left, right: what there is.
+        shapes: those that the problem prescribes, by name.
+        left, right: the arrays of the two runs.
     """
     return list(_compare_final(shapes, left, right, blank))
 
@@ -287,15 +329,15 @@ def _compare_values(blank: Comparison, left: Array, right: Array) -> Comparison:
     both_lost = ~np.isfinite(left) & ~np.isfinite(right)
     a, b = (np.where(finite, side, 0).astype(np.float64) for side in (left, right))
     scale = tolerance.scale(a, blank.quantity == LOSS)
-    with np.errstate(over="ignore"):  # opposite numbers near the dtype's end are infinitely far apart
+    with np.errstate(over="ignore"):  # the distance of opposite numbers near the dtype's end is infinite
         distance = np.where(finite, np.abs(a - b), np.inf)
     limit = tolerance.limit(blank.quantity, scale)
     failing = (distance > limit) | ~finite
     margin = np.where(both_lost & (failing & ~both_lost).any(), -1.0, ratio(distance, limit))
     verdict, reason = _decide(blank, failing, both_lost, finite)
-    blind = tolerance.blind(blank.quantity, scale)
-    if verdict is Verdict.AGREE and blind.any():
-        verdict, reason = Verdict.INCONCLUSIVE, _unseen(blank, blind, limit)
+    uninformative = tolerance.uninformative(blank.quantity, scale)
+    if verdict is Verdict.AGREE and uninformative.any():
+        verdict, reason = Verdict.INCONCLUSIVE, _uninformative_reason(blank, uninformative, limit)
     return dataclasses.replace(
         blank,
         verdict=verdict,
@@ -325,12 +367,12 @@ def _decide(blank: Comparison, failing: Array, both_lost: Array, finite: Array) 
     return Verdict.ERROR, f"both sides diverged: not finite from {where} {_show(_first(both_lost))}"
 
 
-def _unseen(blank: Comparison, blind: Array, limit: Array) -> str:
-    grows = _growth(limit, int(blind.argmax())) if blank.quantity == LOSS else None
+def _uninformative_reason(blank: Comparison, uninformative: Array, limit: Array) -> str:
+    grows = _growth(limit, int(uninformative.argmax())) if blank.quantity == LOSS else None
     rate = f"; it grows {grows:.2g} times {_A[blank.unit]}" if grows else ""
     return (
-        f"rounding alone is so large from {blank.unit} {_show(_first(blind))} on ({blind.mean():.0%} of the values) "
-        f"that nothing could be caught{rate}"
+        f"rounding alone is so large from {blank.unit} {_show(_first(uninformative))} on "
+        f"({uninformative.mean():.0%} of the values) that nothing could be caught{rate}"
     )
 
 
@@ -338,7 +380,7 @@ _A = {"epoch": "an epoch", "step": "a step"}
 
 
 def _growth(limit: Array, until: int) -> float | None:
-    """By what factor a limit grows from step to step until then, on average; None where it has not grown."""
+    """The average factor by which a limit grows from step to step until then; None where it has not grown."""
     known = np.flatnonzero((limit[: until + 1] > 0) & np.isfinite(limit[: until + 1]))
     if known.size < 2:
         return None
@@ -353,10 +395,10 @@ def _largest(margin: Array) -> list[int]:
     if flat.size > PLACES:
         least = np.partition(flat, -PLACES)[-PLACES]
         above, level = np.flatnonzero(flat > least), np.flatnonzero(flat == least)
-        found = np.concatenate([above, level[: PLACES - above.size]])
+        indices = np.concatenate([above, level[: PLACES - above.size]])
     else:
-        found = np.arange(flat.size)
-    return [int(one) for one in found[np.argsort(-flat[found], kind="stable")]]
+        indices = np.arange(flat.size)
+    return [int(one) for one in indices[np.argsort(-flat[indices], kind="stable")]]
 
 
 def _first(mask: Array) -> tuple[int, ...] | None:

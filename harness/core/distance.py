@@ -1,4 +1,4 @@
-"""How far apart two numbers are: absolute, relative, scaled, and in units in the last place."""
+"""The distance of two numbers: absolute, relative, scaled, and in units in the last place."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ulps_between(left: np.floating, right: np.floating) -> int | None:
 
 
 def rank(values: Array) -> Array:
-    """`_rank` of many numbers, as float64, which is exact to 2^53 only: to sort by distance. What is not finite has any."""
+    """`_rank` of many numbers, as float64, which is exact to 2^53 only: to sort by distance. The rank of a number that is not finite means nothing."""
     magnitude = np.abs(values).view(f"u{values.dtype.itemsize}").astype(np.float64)
     return np.where(values < 0, -magnitude, magnitude)
 

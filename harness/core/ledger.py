@@ -1,4 +1,4 @@
-"""The ledger of a lockstep run: one row for each stage of each step that was compared, and which row is to blame."""
+"""The ledger of a lockstep run: one row for each compared stage of each step, and which rows are to blame."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Row:
     """One stage of one step, compared.
 
     Attributes:
-        step: from 0; what was compared belongs to this batch.
+        step: from 0; the number of the batch.
         name: the stage, ``kind`` or ``kind/part``.
         verdict: AGREE; DIFFER; ERROR where both sides are not finite; INCONCLUSIVE where rounding alone is as large
             as the value, or no limit is known; SKIPPED where it cannot be compared.
@@ -87,12 +87,12 @@ class Row:
 
     @property
     def kind(self) -> str:
-        """The kind of stage: what stands before the first slash."""
+        """The kind of stage: the name up to the first slash."""
         return self.name.partition("/")[0]
 
     @property
     def part(self) -> str:
-        """The layer or parameter: what stands after it."""
+        """The layer or parameter: the name after the first slash."""
         return self.name.partition("/")[2]
 
     @property
@@ -102,7 +102,7 @@ class Row:
 
     @property
     def blamed(self) -> bool:
-        """Good in, bad out."""
+        """Its inputs agree and its output differs."""
         return self.verdict is Verdict.DIFFER and not self.follows
 
 
@@ -119,7 +119,7 @@ class Ledger:
 
     @property
     def first(self) -> Row | None:
-        """The first of them."""
+        """The first row to blame."""
         return next(iter(self.blamed), None)
 
     @property
@@ -129,10 +129,10 @@ class Ledger:
 
     @property
     def verdict(self) -> Verdict:
-        """DIFFER if any row does, ERROR if the reference was lost, AGREE if something was compared and all of it agrees."""
-        found = {row.verdict for row in self.rows}
+        """DIFFER if any row differs, ERROR if the reference diverged, AGREE if something was compared and all of it agrees."""
+        verdicts = {row.verdict for row in self.rows}
         for verdict in (Verdict.DIFFER, Verdict.ERROR, Verdict.AGREE):
-            if verdict in found:
+            if verdict in verdicts:
                 return verdict
         return Verdict.INCONCLUSIVE
 
@@ -147,17 +147,17 @@ def compare_stages(
     """The rows of one step, with blame.
 
     Args:
-        step: which.
+        step: its number, from 0.
         left, right: the reference's and the other's stages, in the order of computation.
-        limits: the largest distance that passes, by stage; those of EXACT need none.
-        out_of_reach: kinds of stage that the other side cannot be compared in -> why.
+        limits: the largest distance that passes, by stage; the kinds in EXACT need none.
+        out_of_reach: stages, or kinds of them, that cannot be compared -> why.
     """
     unreachable = out_of_reach or {}
     rows = []
     for name in dict.fromkeys((*left, *right)):
-        kind = name.partition("/")[0]
-        if kind in unreachable:
-            rows.append(Row(step, name, Verdict.SKIPPED, unreachable[kind]))
+        reason = unreachable.get(name) or unreachable.get(name.partition("/")[0])
+        if reason:
+            rows.append(Row(step, name, Verdict.SKIPPED, reason))
         elif name not in left or name not in right:
             side = "the reference" if name not in left else "the other side"
             rows.append(Row(step, name, Verdict.DIFFER, f"missing from {side}"))

@@ -1,4 +1,4 @@
-"""What is trained, whoever gives it: a problem of the catalogue, or the batches that a user's own code is trained on."""
+"""The specification of a training run: a problem of the catalogue, or the batches that a user's own code is trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class RunSpec(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
 
     @property
     def dtype(self) -> str:
@@ -33,10 +33,10 @@ class RunSpec(Protocol):
 
     @property
     def landmarks(self) -> Sequence[int]:
-        """Steps at which something changes on the way: the ends of an epoch, the turns of a schedule."""
+        """Steps at which something changes on the way: the ends of an epoch, the boundaries of a schedule."""
 
     def batches(self) -> Iterable[Batch]:
-        """What each step sees, in order; the same at each call."""
+        """The batch of each step, in order; the same at each call."""
 
     def until(self, steps: int) -> Any:
         """The same run, cut after at least so many steps; of a run with epochs, at the end of one."""

@@ -1,4 +1,4 @@
-"""Tolerances: how far apart is still equal, and where that number comes from."""
+"""Tolerances: the largest distance that counts as equal, and where that number comes from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ToleranceError(LockstepError):
 
 
 class Judge(Protocol):
-    """What decides whether a distance is too large: a `Tolerance`, or a budget measured on the problem."""
+    """Decides whether a distance is too large: a `Tolerance`, or a budget measured on the problem."""
 
     @property
     def rtol(self) -> float:
@@ -41,13 +41,13 @@ class Judge(Protocol):
         """Where the numbers come from, in words."""
 
     def scale(self, left: Array, is_loss: bool) -> Array:
-        """What distances are put in relation to."""
+        """The scale that distances are relative to."""
 
     def limit(self, quantity: str, scale: Array) -> Array:
         """The largest distance that passes."""
 
-    def blind(self, quantity: str, scale: Array) -> Array:
-        """Where it could catch nothing."""
+    def uninformative(self, quantity: str, scale: Array) -> Array:
+        """Where the limit is so wide that no difference would be detected."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Tolerance:
 
     Attributes:
         rtol, atol: the two numbers.
-        scaled: True: the scale of a loss is max(|loss|, |first loss|), that of a parameter the largest
-            magnitude in its leaf, so that a value near zero is not held to a precision that the arithmetic
+        scaled: True: the scale of a loss is max(|loss|, |first loss|), the scale of a parameter the largest
+            magnitude in its leaf, so that no value near zero needs a precision that the arithmetic
             behind it cannot have. False: the scale is |left|, element by element, as in `numpy.allclose`.
         source: where the numbers come from, in words.
         kind: ``fixed``, or ``given`` by the user.
@@ -82,7 +82,7 @@ class Tolerance:
             )
 
     def scale(self, left: Array, is_loss: bool) -> Array:
-        """What rtol is multiplied with, an array of left's shape, float64."""
+        """The factor of rtol, an array of left's shape, float64."""
         return scaled(left, is_loss) if self.scaled else np.abs(left.astype(np.float64))
 
     def limit(self, quantity: str, scale: Array) -> Array:
@@ -90,8 +90,8 @@ class Tolerance:
         limit: Array = self.atol + self.rtol * scale
         return limit
 
-    def blind(self, quantity: str, scale: Array) -> Array:
-        """Where this tolerance is so wide that it could catch nothing; a fixed one is refused before."""
+    def uninformative(self, quantity: str, scale: Array) -> Array:
+        """Nowhere: a fixed tolerance that could detect nothing is refused when it is made."""
         return np.zeros(scale.shape, dtype=bool)
 
 
@@ -106,7 +106,7 @@ KINDS = ("budget", "fixed")
 
 FIXED: Mapping[str, Tolerance] = {
     # Measured on the seed problem over 10, 1,000 and 20,000 epochs, the three backends pairwise: at most 6e-17
-    # for losses and 1.9e-15 for parameters. 1e-14 is 45 units of rounding (eps = 2.2e-16): room for another
+    # for losses and 1.9e-15 for parameters. 1e-14 is 45 units of rounding (eps = 2.2e-16): enough for another
     # order of summation over tens of terms, an order of magnitude under any change of the mathematics.
     "float64": Tolerance(1e-14, 0.0, True, "fixed for float64: 45 eps"),
     # Measured likewise: at most 7e-8 for losses and 6.2e-7 for parameters. The same 45 units (eps = 1.2e-7).
@@ -117,7 +117,7 @@ FIXED: Mapping[str, Tolerance] = {
 def choose(
     dtype: str, rtol: float | None = None, atol: float | None = None, kind: str = "fixed"
 ) -> Tolerance | None:
-    """The user's tolerance if one is given (what is left out is 0), the dtype's fixed one, or None: to be measured.
+    """The user's tolerance if there is one (a missing number is 0), the dtype's fixed one, or None: to be measured.
 
     Raises:
         ToleranceError: `kind` is none of KINDS.

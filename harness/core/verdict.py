@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What was decided. In order of what a reader must hear first."""
+    """The decision. In the order in which a reader must hear of them."""
 
     DIFFER = "DIFFER"
-    """Something is further apart than the tolerance, or of another shape, dtype or name, or not finite."""
+    """A distance is beyond its tolerance, or a shape, dtype or name differs, or a value is not finite."""
     ERROR = "ERROR"
     """A backend failed, or nothing finite was left to compare."""
     INCONCLUSIVE = "INCONCLUSIVE"
-    """Compared, but in a way that could not have failed; or there was nothing to compare."""
+    """The comparison was vacuous, or there was nothing to compare."""
     SKIPPED = "SKIPPED"
     """A backend that was asked for did not train."""
     AGREE = "AGREE"
@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 
     @property
     def exit_status(self) -> int:
-        """0 for AGREE, 1 for DIFFER, 3 for what could not be judged."""
+        """0 for AGREE, 1 for DIFFER, 3 where no decision was possible."""
         return {Verdict.AGREE: 0, Verdict.DIFFER: 1}.get(self, 3)
 
 

@@ -1,1 +1,1 @@
-"""Where two sides first diverge, which of them is wrong, and an explanation."""
+"""Where two implementations first differ, which of them is wrong, and why."""

@@ -1,4 +1,4 @@
-"""Where a replay first parts from what was recorded, in one sentence."""
+"""Where a replay first diverges from the recording, in one sentence."""
 
 from __future__ import annotations
 
@@ -15,61 +15,59 @@ from lockstep.harness.diagnose.wording import place_of, values_of
 
 
 def divergence(
-    problem: RunSpec,
+    spec: RunSpec,
     runs: tuple[Run, Run],
     whole: Iterable[Comparison],
     after: Mapping[int, Iterable[Comparison]],
     ledger: Ledger,
 ) -> Diagnosis | None:
-    """What differs first, in the order of the run; None if nothing does and no stage was recorded.
+    """The first difference, in the order of the run; None if there is none and no stage was recorded.
 
     Args:
-        problem: what was trained.
-        runs: the recorded one and that here.
-        whole: inputs, losses and what both ended with.
+        spec: the run.
+        runs: the recorded one and the one trained here.
+        whole: inputs, losses and final states.
         after: the parameters after recorded steps.
         ledger: the recorded stages.
     """
     names = runs[0].backend, runs[1].backend
-    free = Ledger(tuple(sorted(_free(problem, runs, whole, after), key=_moment)))
-    parted, local = next(iter(free.rows), None), ledger.first
-    told = [
-        f"{names[1]} first parts from what was recorded at step {row.step}, in {place_of(row)}: "
+    free = Ledger(tuple(sorted(_free(spec, runs, whole, after), key=_order)))
+    first, local = next(iter(free.rows), None), ledger.first
+    parts = [
+        f"{names[1]} first diverges from the recording at step {row.step}, in {place_of(row)}: "
         f"{values_of(row, names)}"
-        for row in (parted,)
+        for row in (first,)
         if row
     ]
     if local:
-        told.append(
+        parts.append(
             f"computed from the recorded state of step {local.step}, {place_of(local)} differs: "
             f"{values_of(local, names)}"
         )
     elif ledger.rows:
-        told.append(_agreed(ledger))
-    if not told:
+        parts.append(_agreed(ledger))
+    if not parts:
         return None
-    kind = (
-        Kind.LOCAL if local else Kind.NONE if not parted else Kind.CARRIED if ledger.rows else Kind.UNJUDGED
-    )
-    verdict = Verdict.DIFFER if parted or local else ledger.verdict
-    sentence = "; ".join(told)
-    return Diagnosis(problem, *names, verdict, kind, sentence, local or parted, ledger=ledger, free=free)
+    kind = Kind.LOCAL if local else Kind.NONE if not first else Kind.CARRIED if ledger.rows else Kind.UNJUDGED
+    verdict = Verdict.DIFFER if first or local else ledger.verdict
+    sentence = "; ".join(parts)
+    return Diagnosis(spec, *names, verdict, kind, sentence, local or first, ledger=ledger, free=free)
 
 
 def _agreed(ledger: Ledger) -> str:
-    """What is said of recorded stages none of which differs."""
+    """The sentence about recorded stages of which none differs."""
     steps = f"step{'s' * (len(ledger.steps) > 1)} {', '.join(map(str, ledger.steps))}"
     words = "agree" if ledger.verdict is Verdict.AGREE else f"could not be judged ({ledger.verdict})"
     return f"computed from the recorded state, all recorded stages of {steps} {words}"
 
 
-def _moment(row: Row) -> tuple[int, bool]:
+def _order(row: Row) -> tuple[int, bool]:
     """Parameters after k steps come before the loss of step k, which is computed from them."""
     return row.step, row.part == LOSS
 
 
 def _free(
-    problem: RunSpec,
+    spec: RunSpec,
     runs: tuple[Run, Run],
     whole: Iterable[Comparison],
     after: Mapping[int, Iterable[Comparison]],
@@ -79,7 +77,7 @@ def _free(
         if one.verdict is Verdict.DIFFER and one.quantity == LOSS and one.first_failing:
             yield _loss(one, runs)
         elif one.verdict is Verdict.DIFFER:
-            yield _worst(one, _inputs_step(one) if one.quantity == INPUTS else problem.steps)
+            yield _worst(one, _inputs_step(one) if one.quantity == INPUTS else spec.steps)
     for steps, rows in after.items():
         yield from (_worst(one, steps) for one in rows if one.verdict is Verdict.DIFFER)
 
@@ -90,7 +88,7 @@ def _inputs_step(one: Comparison) -> int:
 
 
 def _loss(one: Comparison, runs: tuple[Run, Run]) -> Row:
-    """Of the first step whose loss differs."""
+    """The row of the first step whose loss differs."""
     assert one.first_failing is not None
     assert one.tolerance is not None
     (step,) = one.first_failing
@@ -99,13 +97,13 @@ def _loss(one: Comparison, runs: tuple[Run, Run]) -> Row:
     scale = one.tolerance.scale(np.nan_to_num(runs[0].trace.losses), True)
     limit = one.tolerance.limit(LOSS, scale)
     with np.errstate(invalid="ignore", over="ignore"):
-        apart = float(np.abs(left - right))
+        distance = float(np.abs(left - right))
     return Row(
         step,
         f"free/{LOSS}",
         Verdict.DIFFER,
         one.reason,
-        absolute=apart,
+        absolute=distance,
         scale=float(scale[step]),
         limit=float(limit[step]),
         left=float(left),
@@ -114,7 +112,7 @@ def _loss(one: Comparison, runs: tuple[Run, Run]) -> Row:
 
 
 def _worst(one: Comparison, step: int) -> Row:
-    """Of the element that is furthest beyond its limit."""
+    """The row of the element that is furthest beyond its limit."""
     row = Row(step, f"free/{one.quantity}", Verdict.DIFFER, one.reason)
     if one.worst is None or one.used is None:
         return row

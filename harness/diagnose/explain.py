@@ -1,27 +1,38 @@
-"""Which explanation is confirmed: the reference, altered by it, trains what the suspect trains."""
+"""Explanations are confirmed by training: the witness, altered by the right one, trains the same as the suspect."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from lockstep.backends.problem import Problem
-from lockstep.backends.protocol import Backend, Trace
+from lockstep.backends.protocol import Trace, Trainer, Unsupported
+from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.core.verdict import Verdict
-from lockstep.harness.diagnose.explanations import EXPLANATIONS, variants_of
-from lockstep.harness.numerics.growth import (
-    Course,
-    compare_courses,
-    course,
-    growth_limits,
-    rounding_limits,
+from lockstep.harness.explanations import (
+    EXPLANATIONS,
 )
-from lockstep.harness.runs.continuation import train
-from lockstep.harness.runs.variant import Variant, train_variant
+from lockstep.harness.explanations.evidence import (
+    Evidence,
+)
+from lockstep.harness.explanations.explanation import (
+    Explanation,
+)
+from lockstep.harness.numerics import limits as rounding
+from lockstep.harness.numerics.limits import UNITS
+from lockstep.harness.runs.altered import Altered
+from lockstep.harness.runs.free_run import RAISED, train
+from lockstep.harness.runs.implementation import Implementation
+from lockstep.harness.runs.intervention import Intervention
+from lockstep.harness.runs.trajectory import Trajectory, compare_trajectories, trajectory
 
-EPOCHS_AFTER = 10
-"""Epochs that a variant trains past the first difference: enough to tell, few enough that rounding has not grown."""
+UPDATES_AFTER = 10
+"""Updates that are trained past the first difference: enough to decide, few enough that rounding has not grown."""
+
+COARSE = {"float64": 1e-9, "float32": 1e-4}
+"""Share of the largest magnitude, the most that rounding under an explanation may excuse: rounding to float32 would excuse more."""
 
 
 @dataclass(frozen=True)
@@ -30,64 +41,137 @@ class Confirmed:
 
     Attributes:
         name: of the explanation.
-        does: what the suspect does, to go after its name.
+        description: the suspect's mistake, to follow its name.
     """
 
     name: str
-    does: str
+    description: str
 
 
-def explain(problem: Problem, witness: Backend, suspect: Backend, step: int) -> Confirmed | None:
-    """The first explanation that makes the witness train what the suspect trains, or None.
+def explain(
+    witness: Implementation,
+    suspect: Implementation,
+    evidence: Evidence,
+    *,
+    explanations: Iterable[Explanation] = EXPLANATIONS,
+) -> Confirmed | None:
+    """The first explanation under which the witness trains the same as the suspect, or None.
 
     Args:
-        problem: what both train.
-        witness: the backend that is believed to be right.
+        witness: the implementation that is believed to be right.
         suspect: the one that is not.
-        step: where they were first seen to part.
+        evidence: of their disagreement.
+        explanations: that are tried, the most specific first.
     """
-    per_epoch = problem.batches().per_epoch
-    problem = problem.replace(epochs=min(problem.epochs, step // per_epoch + 1 + EPOCHS_AFTER))
+    updates = evidence.step // evidence.spec.accumulation + 1 + UPDATES_AFTER
+    spec = evidence.spec.until(updates * evidence.spec.accumulation)
     with np.errstate(all="ignore"):  # a diverging run is judged by its numbers
-        problem = problem.replace(epochs=_finite_epochs(train(problem, suspect.trainer(problem)), problem))
-        adopted = suspect.trainer(problem)
-        seen = course(train(problem, adopted))
-        room = growth_limits(problem, lambda near: train(near, witness.trainer(near)))
-        if _trains(witness, Variant("", problem), seen, room):
-            return None  # nothing to explain within these epochs
-        initial = adopted.read(adopted.init()).parameters
-        for explanation in EXPLANATIONS:
-            for variant in variants_of(explanation, problem, initial):
-                if _trains(witness, variant, seen, room):
-                    return Confirmed(explanation.name, variant.does)
+        spec = _finite(spec, train(spec, suspect.trainer(spec)))
+        trial = _Trial(witness, suspect, spec)
+        if trial.confirms(Intervention()):
+            return None  # nothing to explain within these steps
+        known = dataclasses.replace(evidence, spec=spec)
+        for explanation in explanations:
+            for intervention in explanation.propose(known):
+                if trial.confirms(intervention):
+                    return Confirmed(explanation.name, intervention.description)
     return None
 
 
-def _finite_epochs(trace: Trace, problem: Problem) -> int:
-    """The epochs before a loss is not finite, less the one whose update may be why; at least one."""
+def _finite(spec: RunSpec, trace: Trace) -> RunSpec:
+    """The run before a loss is not finite, less the step whose update may be why; at least one step, and whole epochs."""
     lost = ~np.isfinite(trace.losses)
     if not lost.any():
-        return problem.epochs
-    return max(1, int(lost.argmax()) // problem.batches().per_epoch - 1)
+        return spec
+    wanted = max(1, int(lost.argmax()) - 1)
+    shorter: RunSpec = spec.until(wanted)
+    if shorter.steps > wanted:  # up to the end of an epoch: of the one before
+        shorter = spec.until(max(1, shorter.steps - shorter.steps // shorter.epochs))
+    return shorter
 
 
-def _trains(witness: Backend, variant: Variant, seen: Course, room: Course) -> bool:
-    """Whether the altered witness trains what was seen of the suspect.
+class _Trial:
+    """The suspect's trajectory, and whether an altered witness has the same."""
 
-    Args:
-        room: what rounding grows to in the unaltered run. That of a variant which itself rounds coarsely would let
-            anything pass.
-    """
-    try:
-        if witness.supports(variant.problem) is not None:
+    def __init__(self, witness: Implementation, suspect: Implementation, spec: RunSpec) -> None:
+        self._witness, self._spec = witness, spec
+        self._observed = _trajectory(suspect, spec)
+        # The growth of rounding in the unaltered run.
+        limits = rounding.of_run_inputs(spec, witness)
+        self._widest = {name: limit.max(initial=0.0) for name, limit in limits.items()}
+
+    def confirms(self, intervention: Intervention) -> bool:
+        """Whether both train the same; a run that one of them cannot train explains nothing."""
+        spec = self._spec if intervention.spec is None else intervention.spec
+        try:
+            if self._witness.supports(spec) is not None:
+                return False
+            ours = _trajectory(self._witness, spec, intervention)
+            theirs = self._observed
+            if intervention.suspect is not None:
+                theirs = _trajectory(intervention.suspect, self._spec)
+            narrow = {
+                name: np.maximum(limit, self._widest.get(name, 0.0))
+                for name, limit in rounding.of_rounding(self._spec.dtype, ours).items()
+            }
+            if self._same(ours, theirs, narrow):
+                return True
+            # A change that makes steps longer magnifies rounding: its own twins measure by how much, up to COARSE.
+            most = _scales(ours, COARSE[self._spec.dtype])
+            if compare_trajectories(ours, theirs, most).first is not None:
+                return False
+            own = rounding.of_run_inputs(spec, _AlteredImplementation(self._witness, intervention))
+            wide = {name: np.maximum(narrow[name], np.minimum(own[name], most[name])) for name in narrow}
+            return self._same(ours, theirs, wide)
+        except RAISED:  # user's code may raise anything on altered numbers
             return False
-        ours = course(train_variant(variant, witness.trainer(variant.problem)))
-    except Exception:  # what the witness cannot train explains nothing
-        return False
-    widest = {name: limit.max(initial=0.0) for name, limit in room.items()}
-    limits = {
-        name: np.maximum(limit, widest.get(name, 0.0))
-        for name, limit in rounding_limits(variant.problem.dtype, ours).items()
+
+    def _same(self, ours: Trajectory, theirs: Trajectory, limits: Trajectory) -> bool:
+        rows = compare_trajectories(ours, theirs, limits).rows
+        # A leaf that contains only rounding, like a bias before a batch norm, is no evidence.
+        noise = UNITS * float(np.finfo(self._spec.dtype).eps) * max(row.scale for row in rows)
+        return all(
+            row.verdict is Verdict.AGREE or (row.verdict is Verdict.INCONCLUSIVE and row.limit <= noise)
+            for row in rows
+        )
+
+
+@dataclass(frozen=True)
+class _AlteredImplementation:
+    """The witness under an intervention, as an implementation whose runs can be disturbed."""
+
+    witness: Implementation
+    intervention: Intervention
+
+    @property
+    def name(self) -> str:
+        return self.witness.name
+
+    def supports(self, spec: RunSpec, /) -> Unsupported | None:
+        return self.witness.supports(spec)
+
+    def trainer(self, spec: RunSpec, /) -> Trainer:
+        return Altered(self.witness.trainer(spec), self.intervention)
+
+    def environment(self) -> Mapping[str, str | int | bool]:
+        return self.witness.environment()
+
+
+def _scales(exact: Trajectory, share: float) -> Trajectory:
+    """A share of each quantity's scale, of its shape."""
+    return {
+        name: np.full(
+            value.shape, share * float(np.nan_to_num(np.abs(value.astype(np.float64))).max(initial=0.0))
+        )
+        for name, value in exact.items()
     }
-    found = compare_courses(ours, seen, limits)
-    return all(row.verdict is Verdict.AGREE for row in found.rows)
+
+
+def _trajectory(
+    implementation: Implementation, spec: RunSpec, intervention: Intervention | None = None
+) -> Trajectory:
+    """Losses and final state of a whole run; step by step where it is altered."""
+    trainer = implementation.trainer(spec)
+    if intervention is not None:
+        trainer = Altered(trainer, intervention)
+    return trajectory(train(spec, trainer))

@@ -7,13 +7,13 @@ from lockstep.harness.diagnose.attribution import Culprit
 
 
 def values_of(row: Row, names: tuple[str, str]) -> str:
-    """Both sides' values and how far apart they are, or why there are none."""
+    """Both sides' values and their distance, or the reason why there are none."""
     if row.left is None or row.right is None:
         return row.reason
     both = f"{names[0]} {row.left!r}, {names[1]} {row.right!r}"
     if not row.scale:
         return both
-    return f"{both}, apart by {row.distance:.2g} of the largest magnitude, where {row.limit / row.scale:.2g} passes"
+    return f"{both}, a distance of {row.distance:.2g} of the largest magnitude (at most {row.limit / row.scale:.2g} passes)"
 
 
 _WORDS = {
@@ -49,5 +49,5 @@ def place_of(row: Row) -> str:
 
 
 def blame(culprit: Culprit) -> str:
-    """Who is wrong and why, or why that is not known."""
+    """Which side is wrong and why, or why that is not known."""
     return f"{culprit.name} is wrong, as {culprit.reason}" if culprit.name else culprit.reason

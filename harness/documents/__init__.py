@@ -1,1 +1,1 @@
-"""Reading, validating and writing files: JSON, schemas, markup."""
+"""JSON documents and files: the published schemas, strict reading, files that are written whole or not at all."""

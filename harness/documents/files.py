@@ -31,7 +31,7 @@ def writable_folder(folder: Path) -> Path:
 
 
 def writable_file(path: Path) -> None:
-    """Refuses what could not be written as a file, and creates the folder that it would stand in.
+    """Refuses a path that cannot be written as a file; creates its folder.
 
     Raises:
         FileError: it is a folder, or its folder cannot be created or written.
@@ -48,28 +48,28 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file: beside it first, then renamed, so that a reader never sees half of it. A pipe or a device is written to.
+    """Write a file under a temporary name in its folder, then rename it, so that a reader never sees half of it. A pipe or a device is written to.
 
     Raises:
         FileError: it cannot be written; what was there before is untouched.
     """
-    beside = None
+    temporary = None
     try:
         if _is_device(path):
             path.write_bytes(content)
             return
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            beside = Path(file.name)
+            temporary = Path(file.name)
             file.write(content)
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except OSError as error:
         raise FileError(
             "the file cannot be written", f"{path}: {error.strerror}", "name another path"
         ) from error
     finally:  # after an interrupt too; once renamed it is no longer there
-        if beside is not None:
-            beside.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def append_text(path: Path, text: str) -> None:

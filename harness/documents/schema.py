@@ -1,4 +1,4 @@
-"""The JSON Schemas: of the problem file (made from the tables of `lockstep.backends.ops`) and of what is written.
+"""The JSON Schemas: of the problem file (built from the tables of `lockstep.backends.ops`) and of the files that commands write.
 
 ``python -m lockstep.harness.documents.schema`` writes the problem's anew; a test compares it with the tables.
 """
@@ -57,7 +57,7 @@ def problem_schema() -> Schema:
         "required": ["name", "data", "model", "loss", "optimizer", "epochs"],
         "additionalProperties": False,
         "properties": {
-            "name": {"type": "string", "minLength": 1, "description": "what reports call it"},
+            "name": {"type": "string", "minLength": 1, "description": "its name in reports"},
             "epochs": {"type": "integer", "minimum": 1, "description": "passes over the data, 1 or more"},
             "data": _data_schema(),
             "model": {
@@ -72,7 +72,7 @@ def problem_schema() -> Schema:
             "clip": _member_schema("name", CLIPS),
             "penalties": {
                 "type": "array",
-                "description": "a list of what the parameters add to the loss",
+                "description": "a list of penalties on the parameters, added to the loss",
                 "items": _member_schema("name", PENALTIES),
             },
             "accumulation": {
@@ -147,7 +147,7 @@ _BRANCHES: Schema = {
 
 
 def _member_schema(key: str, table: Mapping[str, Rule]) -> Schema:
-    """A table that names one member under `key` and gives its arguments, and perhaps a preset, beside it."""
+    """A table that names one member under `key` and gives its arguments, and perhaps a preset, next to it."""
     branches = [
         {"if": {"required": [key], "properties": {key: {"const": name}}}, "then": _row_schema(key, rule)}
         for name, rule in table.items()

@@ -12,7 +12,7 @@ from lockstep.harness.documents.schema import Schema, load
 
 SUFFIX = ".schema.json"
 FIRST = ("problem", "report")
-"""What most readers come for; the other schemas follow by name."""
+"""The schemas that most readers need; the others follow by name."""
 
 INTRODUCTION = """# Schemas
 
@@ -40,7 +40,7 @@ class Field(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What may stand beside a member's name: for each name under `key` at `path`, its own schema."""
+    """The fields next to a member's name: for each name under `key` at `path`, its own schema."""
 
     path: str
     key: str
@@ -60,7 +60,7 @@ def schema_page() -> str:
 
 
 def lines_of(name: str, schema: Schema) -> Iterator[str]:
-    """What the page says of one schema."""
+    """The lines of the page about one schema."""
     yield f"## {schema['title']}\n"
     yield f"{plain(schema.get('description', ''))} `harness/schemas/{name}{SUFFIX}`\n"
     yield from _section(name, schema, 3)
@@ -126,7 +126,7 @@ def choices(schema: Schema, path: str = "") -> Iterator[Choice]:
         for key, named in branch.get("if", {}).get("properties", {}).items():
             if "const" in named:
                 rows.setdefault(key, {})[str(named["const"])] = branch.get("then", {})
-    yield from (Choice(path, key, found) for key, found in rows.items())
+    yield from (Choice(path, key, members) for key, members in rows.items())
     for key, one in schema.get("properties", {}).items():
         yield from choices(one, f"{path}.{key}" if path else key)
     for place, one in _within(schema, path):
@@ -142,7 +142,7 @@ def _within(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
 
 
 def _type(name: str, schema: Schema) -> str:
-    """What a value may be, in words."""
+    """The type of a value, in words."""
     if schema.get("$ref", "").endswith(SUFFIX):  # a whole document
         title = load(schema["$ref"].removesuffix(SUFFIX))["title"]
         return f"[{title}](#{title.lower().replace(' ', '-')})"

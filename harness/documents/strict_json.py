@@ -1,4 +1,4 @@
-"""JSON from anywhere: only what RFC 8259 allows and a reader can rely on; no NaN, no name twice, no depth without end."""
+"""JSON from anywhere: only what RFC 8259 allows and all readers read alike: no NaN, no repeated name, limited depth."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 from typing import Any
 
 from lockstep.backends.errors import LockstepError
-from lockstep.harness.problems.document import shortened
+from lockstep.harness.documents.shortening import shortened
 
 DEEPEST = 64
 """Lists and objects within one another."""
 
 
 class JsonError(LockstepError):
-    """A text is not JSON that can be relied on."""
+    """A text is not unambiguous JSON."""
 
 
 def parse(content: bytes, largest: int) -> Any:
@@ -25,7 +25,7 @@ def parse(content: bytes, largest: int) -> Any:
         largest: bytes that are looked at; a longer text is refused.
 
     Raises:
-        JsonError: it is longer, is not JSON, or is what other readers would read otherwise.
+        JsonError: it is longer, is not JSON, or is ambiguous to other readers.
     """
     if len(content) > largest:
         raise JsonError("the text is too long", f"{len(content)} bytes", f"at most {largest} are read")
@@ -46,12 +46,12 @@ def parse(content: bytes, largest: int) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the name {shortened(twice)} stands twice in one object")
-    return found
+    return value
 
 
 def _constant(name: str) -> float:
@@ -78,11 +78,11 @@ def _depth(value: Any) -> int:
     """Level by level, for a recursion could itself be too deep."""
     depth, level = 0, [value]
     while level:
-        parts = [
+        inner = [
             one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)
         ]
-        level = [item for part in parts for item in part]
-        depth += bool(parts)
+        level = [item for container in inner for item in container]
+        depth += bool(inner)
     return depth
 
 

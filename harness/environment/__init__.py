@@ -1,1 +1,1 @@
-"""What this machine and its installation are: versions, threads, devices."""
+"""The machine and the versions that numbers depend on, and what can run here."""

@@ -1,4 +1,4 @@
-"""What can run here: versions, threads, BLAS, devices, and the command that installs what cannot."""
+"""The backends that can run here, with versions, threads, BLAS and devices, and the commands that install the others."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Finding:
 
     Attributes:
         backend: its name.
-        environment: what it says of itself; empty unless it loads.
+        environment: the facts that it reports; empty unless it loads.
         problem: why it does not load; empty if it does.
-        fix: the command that mends it.
-        absent: whether what it lacks is a device: a finding, and no fault of what is installed.
+        fix: the command that fixes it.
+        absent: whether it lacks a device: a finding, not a fault of the installation.
     """
 
     backend: str

@@ -15,7 +15,7 @@ DISTRIBUTION = "lockstep-parity"
 
 
 def manifest() -> dict[str, Any]:
-    """What is true of this process and machine, as JSON values. Imports NumPy (for its BLAS) and nothing heavier."""
+    """The facts of this process and machine, as JSON values. Imports NumPy (for its BLAS) and nothing heavier."""
     import numpy as np
     from threadpoolctl import threadpool_info
 
@@ -47,7 +47,7 @@ def lockstep_version() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this code stands in; ``+changes`` if files differ; None outside one."""
+    """The commit of the checkout that this code belongs to; ``+changes`` if files differ; None outside one."""
     home = Path(__file__).resolve().parents[2]
     if not (home / ".git").exists():
         return None

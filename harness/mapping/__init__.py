@@ -1,1 +1,1 @@
-"""Names and layouts of parameters between two sides: described, found, and applied."""
+"""Which array of one side is which of the other, and in which layout."""

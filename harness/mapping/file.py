@@ -25,14 +25,14 @@ def dumps(mapping: Mapping, left: str, right: str) -> str:
     """The text of a mapping file.
 
     Args:
-        mapping: what is written.
+        mapping: the links and leftover names.
         left, right: names of the two sides, for the reader.
     """
     document = {
         "lockstep_mapping": VERSION,
         "left": left,
         "right": right,
-        "links": [_told(one) for one in mapping.links],
+        "links": [_serialise(one) for one in mapping.links],
         "left_over": {name: list(candidates) for name, candidates in mapping.left_over.items()},
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -69,7 +69,7 @@ def loads(document: Any, where: str) -> Mapping:
     """The mapping in a JSON document.
 
     Raises:
-        MappingError: it is none.
+        MappingError: it is not valid.
     """
     error = jsonschema.exceptions.best_match(_validator().iter_errors(document))
     if error is not None:
@@ -88,8 +88,8 @@ def _validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(load_schema("mapping"))
 
 
-def _told(link: Link) -> dict[str, Any]:
-    """A link without the fields that say nothing."""
+def _serialise(link: Link) -> dict[str, Any]:
+    """A link without its empty fields."""
     return {
         key: value for key, value in dataclasses.asdict(link).items() if value is not None and value != ()
     }

@@ -22,26 +22,26 @@ def layouts(left: Shape, right: Shape, link: Link, channels: Iterable[int] = ())
     on one side and last on the other.
 
     Args:
-        left, right: shapes of the two (pieces).
+        left, right: shapes of the two arrays or slices.
         link: whose names and slices the layouts are of.
         channels: numbers of channels that a flattened axis may hold.
     """
-    found: dict[object, Link] = {}
-    # Of two that do the same, because an axis has length 1, the one that needs no reshape.
+    distinct: dict[object, Link] = {}
+    # Of two with the same effect, because an axis has length 1, the one that needs no reshape.
     fitting = sorted(_orders(left, right), key=lambda one: tuple(one[0][axis] for axis in one[1]) != right)
     for reshape, axes in (*fitting, *_flattened(left, right, channels)):
         plain = axes == tuple(range(len(axes)))
         other = dataclasses.replace(
             link, reshape=None if plain or reshape == left else reshape, transpose=None if plain else axes
         )
-        found.setdefault(_effect(reshape, axes), other)
-    for one in found.values():
+        distinct.setdefault(_effect(reshape, axes), other)
+    for one in distinct.values():
         if one != link:
             yield one
 
 
 def _effect(between: Shape, axes: Shape) -> tuple[Shape, Shape]:
-    """What a layout does to the numbers: axes of length 1 do nothing, neighbours that stay neighbours are one."""
+    """The effect of a layout on the order of the numbers: axes of length 1 have none, neighbours that stay neighbours are one."""
     order = [axis for axis in axes if between[axis] > 1]
     ranks = sorted(order)
     lengths: list[int] = []
@@ -103,11 +103,11 @@ def _flattened(left: Shape, right: Shape, channels: Iterable[int]) -> Iterator[t
 
 
 def orbits(links: Sequence[Link], left: Shape, right: Shape) -> Array:
-    """By element of the left piece, one that stands for all that must be equal for these layouts to give the same; `left`.
+    """For each element of the left slice, a representative of all that must be equal for these layouts to agree; `left`.
 
     Args:
         links: one pair in several layouts.
-        left, right: shapes of the two pieces.
+        left, right: shapes of the two slices.
     """
     here = np.arange(math.prod(left))
     first, *others = (one.to_right(here.reshape(left), right).ravel() for one in links)

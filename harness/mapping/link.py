@@ -1,4 +1,4 @@
-"""One link of a mapping: an array of the left side, or a piece of it, and the array or piece of the right side that is the same."""
+"""One link of a mapping: an array of the left side, or a slice of it, and the same array or slice of the right side."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class MappingError(LockstepError):
 
 @dataclass(frozen=True)
 class Link:
-    """One array of the left side, or a piece of it, and the array or piece of the right side that holds the same numbers.
+    """One array of the left side, or a slice of it, and the array or slice of the right side that holds the same numbers.
 
-    right = left.reshape(reshape).transpose(transpose), in the shape of the right piece.
+    right = left.reshape(reshape).transpose(transpose), in the shape of the right slice.
 
     Attributes:
         left, right: names.
-        left_slice, right_slice: which piece; empty: all of it.
-        reshape: of the left piece, before it is transposed; None: as it is.
+        left_slice, right_slice: which part of each; empty: all of it.
+        reshape: of the left slice, before it is transposed; None: as it is.
         transpose: the order of axes; None: as they are.
         by: how the pair was matched.
-        distance: how far apart both sides' gradients are through this link; None where that was not looked at.
+        distance: of both sides' gradients through this link; None where it was not measured.
     """
 
     left: str
@@ -41,22 +41,22 @@ class Link:
     by: str = "given"
     distance: float | None = None
 
-    def to_right(self, piece: Array, shape: tuple[int, ...]) -> Array:
-        """The left piece in the layout of the right one, which has `shape`."""
-        shaped = piece if self.reshape is None else piece.reshape(self.reshape)
+    def to_right(self, values: Array, shape: tuple[int, ...]) -> Array:
+        """The left slice in the layout of the right one, which has `shape`."""
+        shaped = values if self.reshape is None else values.reshape(self.reshape)
         axes = range(shaped.ndim) if self.transpose is None else self.transpose
         return np.ascontiguousarray(shaped.transpose(axes)).reshape(shape)
 
-    def to_left(self, piece: Array, shape: tuple[int, ...]) -> Array:
-        """The right piece in the layout of the left one, which has `shape`."""
+    def to_left(self, values: Array, shape: tuple[int, ...]) -> Array:
+        """The right slice in the layout of the left one, which has `shape`."""
         between = shape if self.reshape is None else self.reshape
         axes = range(len(between)) if self.transpose is None else self.transpose
-        turned = piece.reshape([between[axis] for axis in axes])
-        return np.ascontiguousarray(turned.transpose(np.argsort(axes))).reshape(shape)
+        converted = values.reshape([between[axis] for axis in axes])
+        return np.ascontiguousarray(converted.transpose(np.argsort(axes))).reshape(shape)
 
     @property
     def layout(self) -> str:
-        """What is done, in words; empty where nothing is."""
+        """The layout in words; empty where both sides have the same."""
         words = [
             f"left {sliced(self.left_slice)}" if self.left_slice else "",
             f"reshape {list(self.reshape)}" if self.reshape is not None else "",

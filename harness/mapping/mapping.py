@@ -1,4 +1,4 @@
-"""Which parameter of one side is which of the other, and in which layout: a list of links between (pieces of) arrays."""
+"""Which parameter of one side is which of the other, and in which layout: a list of links between (slices of) arrays."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Shapes = AnyMapping[str, tuple[int, ...]]
 
 
 OPTIONAL = "a buffer, or frozen; it need not be linked"
-"""Why what is left over may be."""
+"""The reason why a leftover name may stay unlinked."""
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """From the names of one side to those of the other. Parameters must be linked in full, buffers may be.
+    """From the names of one side to the names of the other. Parameters must be linked in full, buffers may be.
 
     Attributes:
         links: in any order.
-        left_over: what could not be matched -> its candidates on the other side, or the reason that there is none;
+        left_over: names without a match -> their candidates on the other side, or the reason why there are none;
             names begin with ``left:`` or ``right:``.
     """
 
@@ -37,24 +37,24 @@ class Mapping:
     left_over: AnyMapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, given: Any) -> Mapping:
+    def of(cls, value: Any) -> Mapping:
         """From a dict of names to names, or to dicts of a link's fields, or to lists of these; see docs/adopt.md.
 
         Raises:
-            MappingError: it is nothing of that kind.
+            MappingError: it is none of these.
         """
-        if isinstance(given, Mapping):
-            return given
-        if not isinstance(given, AnyMapping):
-            raise MappingError("this is no mapping", type(given).__name__, "give a dict from names to names")
-        return cls(tuple(links(given)))
+        if isinstance(value, Mapping):
+            return value
+        if not isinstance(value, AnyMapping):
+            raise MappingError("this is no mapping", type(value).__name__, "give a dict from names to names")
+        return cls(tuple(links(value)))
 
     def check(self, left: Shapes, right: Shapes, optional: Collection[str] = ()) -> None:
         """Raise a MappingError unless every name is known, and every element stands in exactly one link.
 
         Args:
             left, right: shapes by name, parameters and buffers.
-            optional: ``left:name`` and ``right:name`` of what need not be linked.
+            optional: ``left:name`` and ``right:name`` of arrays that need not be linked.
         """
         for link in self.links:
             for side, name, shapes in (("left", link.left, left), ("right", link.right, right)):
@@ -77,8 +77,8 @@ class Mapping:
                     "give 0 <= start < stop <= length for each axis",
                 )
         shapes = (
-            _piece_shape(left[link.left], link.left_slice),
-            _piece_shape(right[link.right], link.right_slice),
+            _slice_shape(left[link.left], link.left_slice),
+            _slice_shape(right[link.right], link.right_slice),
         )
         between = shapes[0] if link.reshape is None else link.reshape
         axes = tuple(range(len(between))) if link.transpose is None else link.transpose
@@ -110,15 +110,15 @@ class Mapping:
                 )
                 candidates = self.left_over.get(f"{side}:{name}", ())
                 other = "right" if side == "left" else "left"
-                told = f"candidates: {', '.join(candidates)}" if candidates else "no link that fits"
+                listed = f"candidates: {', '.join(candidates)}" if candidates else "no link that fits"
                 raise MappingError(
                     f"{name}, of the {side} side, {what}",
-                    f"links to {', '.join(getattr(one, other) for one in links)}" if links else told,
+                    f"links to {', '.join(getattr(one, other) for one in links)}" if links else listed,
                     "link each of its numbers once (`lockstep map` writes a file to begin with)",
                 )
 
     def to_right(self, arrays: Arrays, shapes: Shapes) -> dict[str, Array]:
-        """The left side's arrays under the right side's names and in its layouts; what is not linked is left out."""
+        """The left side's arrays under the right side's names and in its layouts; arrays that are not linked are left out."""
         return self._moved(arrays, shapes, "left", "right")
 
     def to_left(self, arrays: Arrays, shapes: Shapes) -> dict[str, Array]:
@@ -131,17 +131,17 @@ class Mapping:
             source, target = getattr(link, here), getattr(link, there)
             if source not in arrays or target not in shapes:
                 continue
-            piece = arrays[source][_index(getattr(link, f"{here}_slice"))]
+            values = arrays[source][_index(getattr(link, f"{here}_slice"))]
             index = _index(getattr(link, f"{there}_slice"))
-            out = moved.setdefault(target, np.empty(shapes[target], piece.dtype))
-            turn = link.to_right if there == "right" else link.to_left
-            out[index] = turn(piece, out[index].shape)
+            out = moved.setdefault(target, np.empty(shapes[target], values.dtype))
+            convert = link.to_right if there == "right" else link.to_left
+            out[index] = convert(values, out[index].shape)
         return moved
 
     @property
     def open_parameters(self) -> list[str]:
-        """What is left over and must be linked."""
-        return [name for name, told in self.left_over.items() if told != (OPTIONAL,)]
+        """The leftover names that must be linked."""
+        return [name for name, candidates in self.left_over.items() if candidates != (OPTIONAL,)]
 
     def without(self, *names: str) -> Mapping:
         """The mapping without the links of these names of the left side: buffers that are not to be compared."""
@@ -167,5 +167,5 @@ def _without_ones(shape: Iterable[int]) -> tuple[int, ...]:
     return tuple(length for length in shape if length != 1)
 
 
-def _piece_shape(shape: tuple[int, ...], slices: Slices) -> tuple[int, ...]:
+def _slice_shape(shape: tuple[int, ...], slices: Slices) -> tuple[int, ...]:
     return np.empty(shape, dtype=bool)[_index(slices)].shape

@@ -28,12 +28,17 @@ class Modules:
 
     def paired(self, left: Arrays, right: Arrays) -> dict[str, tuple[Array, Array]]:
         """Both sides' values by the reference's stage, the other's in the reference's layout where one fits."""
-        found = {}
+        pairs = {}
         for name, value in left.items():
-            other = name if name == OUTPUT else f"forward/{self.pairs.get(_module(name), '')}"
-            if other in right and (turned := _fitting(value, right[other])) is not None:
-                found[name] = value, turned
-        return found
+            kind, _, module = name.partition("/")
+            other = f"{kind}/{self.other(module)}"
+            if other in right and (fitted := fitting(value, right[other])) is not None:
+                pairs[name] = value, fitted
+        return pairs
+
+    def other(self, module: str) -> str:
+        """The other side's name of a module of the reference; empty where it has none."""
+        return module if module == "output" else self.pairs.get(module, "")
 
 
 def modules_of(mapping: Mapping | None, left: Arrays) -> Modules:
@@ -61,7 +66,7 @@ def _module(stage: str) -> str:
     return stage.partition("/")[2]
 
 
-def _fitting(left: Array, right: Array) -> Array | None:
+def fitting(left: Array, right: Array) -> Array | None:
     """The other's value in the reference's shape: as it is, or with its channels moved, whichever is nearer; or None."""
     if left.ndim != right.ndim:
         return None

@@ -15,7 +15,7 @@ ALIKE: Mapping[str, str] = {
 
 
 def normalised(name: str) -> str:
-    """Lower case, parts apart by one space, the last part by its shared word."""
+    """Lower case, parts separated by one space, the last part replaced by its shared word."""
     parts = [part for part in re.split(r"[./~ ]+", name.lower()) if part]
     return " ".join([*parts[:-1], ALIKE.get(parts[-1], parts[-1])])
 
@@ -42,16 +42,16 @@ def matched(left: Collection[str], right: Collection[str]) -> dict[tuple[str, st
 
 
 def owner(name: str) -> str:
-    """The module that owns a parameter: what stands before the last part of its name; of a bare name, the name."""
+    """The module that owns a parameter: its name without the last part; of a bare name, the name."""
     place = max(name.rfind("."), name.rfind("/"))
     return name[:place] if place > 0 else name
 
 
 def parted(name: str) -> tuple[str, str]:
-    """The name without what says its kind, and the kind: ``lstm.bias_ih_l0`` is ``lstm ih l 0`` and ``b``.
+    """The name without the word for its kind, and the kind: ``lstm.bias_ih_l0`` is ``lstm ih l 0`` and ``b``.
 
-    Where no one word says the kind, the last part is the kind, and what stands before it the rest; where nothing stands
-    beside the kind, the name.
+    Where no single word names the kind, the last part is the kind, and the parts before it are the rest; where there is
+    nothing but the kind, the whole name.
     """
     *path, last = normalised(name).split()
     words = re.findall(r"[a-z]+|[0-9]+", last)
@@ -63,7 +63,7 @@ def parted(name: str) -> tuple[str, str]:
 
 
 def kind(name: str) -> str:
-    """What kind of parameter it is, by its name: ``w``, ``b``, or a word of its own."""
+    """The kind of a parameter, by its name: ``w``, ``b``, or a word of its own."""
     return parted(name)[1]
 
 

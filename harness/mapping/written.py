@@ -11,18 +11,18 @@ from typing import Any
 from lockstep.harness.mapping.link import Link, MappingError
 
 FIELDS = {one.name for one in dataclasses.fields(Link)} - {"left", "right"} | {"axis", "sizes"}
-"""What may be said of a link beside the name that it maps to."""
+"""The fields of a link besides the name that it maps to."""
 
 
-def links(given: Mapping[Any, Any]) -> Iterator[Link]:
-    """The links of a dict; several names on one side are the pieces along ``axis`` of the one on the other.
+def links(written: Mapping[Any, Any]) -> Iterator[Link]:
+    """The links of a dict; several names on one side are the slices along ``axis`` of the one on the other.
 
     Raises:
-        MappingError: a field is none, or nothing that it may be.
+        MappingError: a field is unknown, or its value is not valid.
     """
-    for left, told in given.items():
-        several = isinstance(told, list) and all(isinstance(part, Mapping) for part in told)
-        for one in told if several else [told]:
+    for left, entry in written.items():
+        several = isinstance(entry, list) and all(isinstance(part, Mapping) for part in entry)
+        for one in entry if several else [entry]:
             fields = dict(one) if isinstance(one, Mapping) else {"right": one}
             yield from _links(left, fields)
 
@@ -82,9 +82,9 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and value >= 0
 
 
-def _names(given: Any) -> tuple[str, ...]:
-    """One name or several; none where it is neither."""
-    several = (given,) if isinstance(given, str) else given
+def _names(written: Any) -> tuple[str, ...]:
+    """One name or several; empty where it is neither."""
+    several = (written,) if isinstance(written, str) else written
     good = isinstance(several, (list, tuple)) and all(isinstance(one, str) for one in several)
     return tuple(several) if good else ()
 

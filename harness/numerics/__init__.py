@@ -1,1 +1,1 @@
-"""What rounding can do to a run: budgets, limits, growth, and the certified truth."""
+"""The effects of rounding: twins, budgets, limits, and the certified truth."""

@@ -1,4 +1,4 @@
-"""Each backend's own error: how far its run is from the true trajectory, which ball arithmetic encloses."""
+"""Each backend's own error: the distance of its run from the true trajectory, which ball arithmetic encloses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Problem
 from lockstep.backends.protocol import Certifying, Errors, Truth
 from lockstep.harness.core.compare import Run
-from lockstep.harness.numerics.budget import LONG, Say, silent
+from lockstep.harness.numerics.budget import LONG, Notify, no_op
 
 
 @dataclass(frozen=True)
 class Certified:
-    """What is known of the truth behind one problem in one dtype.
+    """The backends' errors on one problem in one dtype.
 
     Attributes:
         errors: by backend; only of runs with the problem's losses and parameters.
         bits: the precision at which the trajectory was enclosed; 0 where it was not.
-        seconds: what that took.
-        reason: why nothing is known; empty where something is.
+        seconds: how long that took.
+        reason: why there are no errors; empty where there are.
     """
 
     errors: Mapping[str, Errors] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Certified:
     reason: str = ""
 
 
-def truth_of(problem: Problem, say: Say = silent) -> Truth | str:
+def truth_of(problem: Problem, notify: Notify = no_op) -> Truth | str:
     """The true trajectory; or why there is none: the extra is absent, it would take too long, no precision suffices."""
     try:
         backend: Certifying = backends.load(backends.CERTIFIED)  # type: ignore[assignment]
@@ -39,7 +39,7 @@ def truth_of(problem: Problem, say: Say = silent) -> Truth | str:
         if refusal:
             return refusal.reason
         if (seconds := backend.expected_seconds(problem)) > LONG:
-            say(f"{problem.name} {problem.dtype}: enclosing the true trajectory, about {seconds:.0f} s")
+            notify(f"{problem.name} {problem.dtype}: enclosing the true trajectory, about {seconds:.0f} s")
         return backend.enclosure(problem)
     except LockstepError as error:
         return f"{error.what}: {error.got}"
@@ -52,6 +52,6 @@ def own_errors(truth: Truth | str, runs: Iterable[Run]) -> Certified:
     errors = {}
     for run in runs:
         if run.trace is not None:
-            with suppress(ValueError):  # the comparison says which shape or name is wrong
+            with suppress(ValueError):  # the comparison reports the wrong shape or name
                 errors[run.backend] = truth.errors(run.trace)
     return Certified(errors, truth.bits, truth.seconds)

@@ -52,7 +52,7 @@ CORE = (
     "nist-norris",
     "diabetes",
 )
-"""One or two of each kind: what a minute or two can say of a whole installation."""
+"""One or two problems of each kind: a check of a whole installation in a minute or two."""
 
 
 class Entry(NamedTuple):
@@ -70,13 +70,13 @@ class Entry(NamedTuple):
 @cache
 def catalogue() -> dict[str, Entry]:
     """All problems by name, family by family."""
-    found: dict[str, Entry] = {}
+    catalogued: dict[str, Entry] = {}
     for family in FAMILIES:
         problems: dict[str, Entry] = importlib.import_module(
             f"lockstep.harness.problems.families.{family}"
         ).PROBLEMS
-        found.update(problems)
-    return found
+        catalogued.update(problems)
+    return catalogued
 
 
 def find(wanted: str | Path) -> Problem:

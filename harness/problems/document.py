@@ -28,6 +28,7 @@ from lockstep.backends.problem import (
     Schedule,
 )
 from lockstep.harness.documents.schema import Schema
+from lockstep.harness.documents.shortening import shortened
 
 M = TypeVar("M", bound=Member)
 
@@ -41,10 +42,10 @@ _Validator = extend(
 
 
 def check(document: object, schema: Schema) -> None:
-    """Whether a document is what its schema says.
+    """Check a document against its schema.
 
     Raises:
-        ProblemError: it is not; the message names the field.
+        ProblemError: it is not valid; the message names the field.
     """
     error = best_match(_Validator(schema).iter_errors(document))
     if error is not None:
@@ -71,12 +72,6 @@ def _fix(error: ValidationError) -> str:
         ]
         return "it takes " + ", ".join(described)
     return f"give {schema.get('description', error.validator_value)}"
-
-
-def shortened(value: object) -> str:
-    """A value as text, the first 200 characters of it."""
-    text = repr(value)
-    return text if len(text) <= 200 else text[:200] + " ..."
 
 
 def build(document: Mapping[str, Any], x: Array, y: Array, initial: Arrays) -> Problem:

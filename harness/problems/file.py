@@ -1,4 +1,4 @@
-"""Problem files: TOML, checked against the published JSON Schema, with data inline or in a file beside it."""
+"""Problem files: TOML, checked against the published JSON Schema, with data inline or in a file next to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 from lockstep.backends.errors import LockstepError, ProblemError
 from lockstep.backends.problem import Array, Layer, Problem
 from lockstep.harness.documents.schema import load
-from lockstep.harness.problems.document import build, check, layers, shortened
+from lockstep.harness.documents.shortening import shortened
+from lockstep.harness.problems.document import build, check, layers
 from lockstep.harness.problems.initial import draw
 
 DEEPEST = 64
@@ -48,7 +49,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _refuse_depth(document: dict[str, Any]) -> None:
-    """What is deeper than an array can be; the schema's recursion would end at a depth that the process decides."""
+    """Refuse a document that is deeper than an array can be; the schema's recursion would end at a depth that the process decides."""
     level: list[Any] = [document]
     for _ in range(DEEPEST):
         level = [inner for one in level for inner in _within(one)]
@@ -146,7 +147,7 @@ def _from_file(path: Path, axis: str, wanted: Any) -> Array:
 
 
 def _arrays(path: Path, axis: str) -> dict[str | None, Array]:
-    """The arrays of a .npz by name, or that of a .npy under None; pickled objects are refused, they could run code."""
+    """The arrays of a .npz by name, or the one of a .npy under None; pickled objects are refused, they could run code."""
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)

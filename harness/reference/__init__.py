@@ -1,1 +1,1 @@
-"""Lists and pages that are generated from the tables of members."""
+"""Pages and lists that are written from the code."""

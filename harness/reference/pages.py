@@ -22,7 +22,7 @@ Written by `make reference` from the parsers in `harness/commands/`; `lockstep C
 """
 
 _REPEATED: Mapping[object, str] = {"*": "[{0} ...]", "+": "{0} [{0} ...]", "?": "[{0}]"}
-"""How often an argument may be given -> how its usage is written."""
+"""How often an argument may occur -> how its usage is written."""
 
 
 def command_line() -> str:
@@ -55,19 +55,19 @@ def _command(command: argparse.ArgumentParser, summary: str) -> Iterator[str]:
 
 
 def _options(command: argparse.ArgumentParser) -> Iterator[str]:
-    told = [one for one in command._get_optional_actions() if not isinstance(one, argparse._HelpAction)]
+    options = [one for one in command._get_optional_actions() if not isinstance(one, argparse._HelpAction)]
     yield from table(
-        ("option", "what it does"), ((code(_option(one)), plain(_help(one, command))) for one in told)
+        ("option", "what it does"), ((code(_option(one)), plain(_help(one, command))) for one in options)
     )
 
 
 def usage(command: argparse.ArgumentParser) -> str:
-    """What must be given, and that there are options."""
+    """The usage line: required arguments, and a mark for the options."""
     options = [one for one in command._get_optional_actions() if not isinstance(one, argparse._HelpAction)]
     required = [_option(one) for one in options if one.required]
-    given = [_positional(one) for one in command._get_positional_actions()]
+    positional = [_positional(one) for one in command._get_positional_actions()]
     left = ["[options]"] if len(required) < len(options) else []
-    return " ".join([command.prog, *given, *required, *left])
+    return " ".join([command.prog, *positional, *required, *left])
 
 
 def _positional(action: argparse.Action) -> str:
@@ -90,7 +90,7 @@ def _help(action: argparse.Action, command: argparse.ArgumentParser) -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {"command-line.md": command_line, "schema.md": schema_page}
-"""File in docs/ -> what writes it."""
+"""File in docs/ -> the function that writes it."""
 
 
 if __name__ == "__main__":

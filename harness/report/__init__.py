@@ -1,1 +1,1 @@
-"""How a result is told. Computes nothing: every figure comes from the comparison."""
+"""How a result is presented. Computes nothing: every figure comes from the comparison."""

@@ -1,4 +1,4 @@
-"""A benchmark within a report: no time beside a verdict of the report that is not AGREE, and where each of the two was found.
+"""A benchmark within a report: no time next to a verdict of the report that is not AGREE, and where each was measured.
 
 The benchmark stays a document of its own there (``bench.schema.json``), with the environment that it was measured in.
 """
@@ -19,7 +19,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact of the benchmark's environment beside the report's own; `here` is None where the report does not tell it."""
+    """One fact of the benchmark's environment next to the report's own; `here` is None where the report does not state it."""
 
     what: str
     here: str | None
@@ -30,23 +30,23 @@ class Fact:
         return self.here is not None and self.here != self.there
 
 
-def attached(told: Document, benchmark: Document) -> Document:
+def attached(report: Document, benchmark: Document) -> Document:
     """The report with a benchmark in it, in the place of any that it had."""
-    return {**told, "benchmark": judged(benchmark, told)}
+    return {**report, "benchmark": judged(benchmark, report)}
 
 
-def of(told: Mapping[str, Any]) -> Document | None:
+def in_report(report: Mapping[str, Any]) -> Document | None:
     """The benchmark in a report, as far as the report lets its times be shown; None where there is none."""
-    found = told.get("benchmark")
-    return None if found is None else judged(found, told)
+    stored = report.get("benchmark")
+    return None if stored is None else judged(stored, report)
 
 
-def judged(benchmark: Document, told: Mapping[str, Any]) -> Document:
-    """The benchmark without any time of what the report has with another verdict than AGREE: that verdict is in its place.
+def judged(benchmark: Document, report: Mapping[str, Any]) -> Document:
+    """The benchmark without the times of runs whose verdict in the report is not AGREE: that verdict replaces them.
 
-    A run is found in the report by its problem's name, its dtype and its backend, whatever its size.
+    A run matches a run of the report by its problem's name, its dtype and its backend, whatever its size.
     """
-    refused = _refused(told, {(one["problem"], one["dtype"]) for one in benchmark["entries"]})
+    refused = _refused(report, {(one["problem"], one["dtype"]) for one in benchmark["entries"]})
     entries = [_entry(one, refused.get(_key(one))) for one in benchmark["entries"]]
     against = benchmark["against"]
     return {
@@ -59,16 +59,16 @@ def judged(benchmark: Document, told: Mapping[str, Any]) -> Document:
     }
 
 
-def elsewhere(benchmark: Document, told: Mapping[str, Any]) -> int:
-    """How many of the benchmark's runs are of problems, dtypes or backends that the report has not."""
-    known = {_key(run) for run in told["runs"]}
+def elsewhere(benchmark: Document, report: Mapping[str, Any]) -> int:
+    """How many of the benchmark's runs are of problems, dtypes or backends that the report does not have."""
+    known = {_key(run) for run in report["runs"]}
     return sum(_key(one) not in known for one in benchmark["entries"])
 
 
-def environment(benchmark: Document, told: Mapping[str, Any]) -> list[Fact]:
+def environment(benchmark: Document, report: Mapping[str, Any]) -> list[Fact]:
     """Every fact of the benchmark's environment, those first that differ from the report's."""
     backends = {one["backend"]: one["environment"] for one in benchmark["entries"] if one["environment"]}
-    here = dict(facts(told["environment"]))
+    here = dict(facts(report["environment"]))
     there = facts(
         {**benchmark["environment"], "backends": backends} if backends else benchmark["environment"]
     )
@@ -77,33 +77,33 @@ def environment(benchmark: Document, told: Mapping[str, Any]) -> list[Fact]:
     )
 
 
-def sentences(benchmark: Document, told: Mapping[str, Any]) -> list[str]:
-    """What must be known of a benchmark that stands in a report."""
-    differing = [one.what for one in environment(benchmark, told) if one.differs]
+def sentences(benchmark: Document, report: Mapping[str, Any]) -> list[str]:
+    """What a reader must know about a benchmark in a report."""
+    differing = [one.what for one in environment(benchmark, report) if one.differs]
     where = (
         f"in another environment than this report's: {', '.join(differing)}"
         if differing
-        else ("in the environment of this report, as far as both tell it")
+        else ("in the environment of this report, as far as both state it")
     )
-    said = [f"It was measured apart from the comparisons, {where}."]
-    if count := elsewhere(benchmark, told):
-        said.append(
-            f"Of its {len(benchmark['entries'])} runs {count} are of a problem, dtype or backend that this report has not; "
-            "their verdicts are of the benchmark's own comparison."
+    lines = [f"It was measured separately from the comparisons, {where}."]
+    if count := elsewhere(benchmark, report):
+        lines.append(
+            f"{count} of its {len(benchmark['entries'])} runs are of a problem, dtype or backend that this report does not have; "
+            "their verdicts come from the benchmark's own comparison."
         )
-    return said
+    return lines
 
 
-def _refused(told: Mapping[str, Any], cases: set[tuple[str, str]]) -> dict[Key, tuple[str, str]]:
-    """The verdict and its reason of everything in the report that does not agree, in these cases."""
-    found = {}
-    for case in told["cases"]:
+def _refused(report: Mapping[str, Any], cases: set[tuple[str, str]]) -> dict[Key, tuple[str, str]]:
+    """The verdict and its reason of every run of these cases that does not agree in the report."""
+    refused = {}
+    for case in report["cases"]:
         if (case["problem"], case["dtype"]) in cases:
-            for backend, verdict in attribution.verdicts(dict(told), case).items():
+            for backend, verdict in attribution.verdicts(dict(report), case).items():
                 if verdict is not Verdict.AGREE:
-                    reason = attribution.reason(dict(told), case, backend)
-                    found[case["problem"], case["dtype"], backend] = verdict.value, reason
-    return found
+                    reason = attribution.reason(dict(report), case, backend)
+                    refused[case["problem"], case["dtype"], backend] = verdict.value, reason
+    return refused
 
 
 def _key(one: Mapping[str, Any]) -> Key:

@@ -1,4 +1,4 @@
-"""What moved between two reports: verdicts, distances, first divergences, the environment."""
+"""The changes between two reports: verdicts, distances, first divergences, the environment."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lockstep.harness.core.verdict import Verdict
-from lockstep.harness.report import attribution, figures
+from lockstep.harness.documents import (
+    figures,
+)
+from lockstep.harness.report import (
+    attribution,
+)
 from lockstep.harness.report.markdown import table
 
 SEVERITY = tuple(Verdict)
 """From the worst to agreement."""
 
 MEASURED = ("device_peak_bytes",)
-"""What a backend says of its run beside its environment: another figure each time."""
+"""What a backend reports about its run next to its environment: a different figure each time."""
 
 Document = dict[str, Any]
 Key = tuple[str, str]
@@ -21,7 +26,7 @@ Section = tuple[str, tuple[str, ...], list[list[str]]]
 
 
 def changes(old: Document, new: Document) -> Document:
-    """What is in one and not in the other, what got worse or better, whose worst distance moved, and what is installed now."""
+    """The cases in only one of them, and what changed: verdicts, first divergences, worst distances, the environment."""
     before, after = ({_key(case): case for case in one["cases"]} for one in (old, new))
     common = [key for key in after if key in before]
     return {
@@ -46,45 +51,45 @@ def changes(old: Document, new: Document) -> Document:
     }
 
 
-def got_worse(told: Document) -> bool:
-    """Whether a case's verdict is more severe than it was, or a case that was there is no more."""
-    severer = any(SEVERITY.index(after) < SEVERITY.index(before) for _, before, after in told["verdicts"])
-    return severer or bool(told["gone"])
+def got_worse(document: Document) -> bool:
+    """Whether a case's verdict is more severe than it was, or a case is gone."""
+    severer = any(SEVERITY.index(after) < SEVERITY.index(before) for _, before, after in document["verdicts"])
+    return severer or bool(document["gone"])
 
 
-def headline(told: Document) -> str:
+def headline(document: Document) -> str:
     """The answer in one line."""
-    if not any(told.values()):
+    if not any(document.values()):
         return "Nothing moved"
-    return "Worse than before" if got_worse(told) else "Not worse than before"
+    return "Worse than before" if got_worse(document) else "Not worse than before"
 
 
-def sections(told: Document) -> Iterator[Section]:
+def sections(document: Document) -> Iterator[Section]:
     """Each kind of change as a table: its title, the titles of its columns, its rows of words; none that is empty."""
     columns = ("problem", "dtype", "before", "after")
     tables: list[Section] = [
-        ("Not in the new report", ("problem", "dtype"), [list(one) for one in told["gone"]]),
-        ("New", ("problem", "dtype"), [list(one) for one in told["added"]]),
-        ("Verdict", columns, [[*case, str(old), str(new)] for case, old, new in told["verdicts"]]),
+        ("Not in the new report", ("problem", "dtype"), [list(one) for one in document["gone"]]),
+        ("New", ("problem", "dtype"), [list(one) for one in document["added"]]),
+        ("Verdict", columns, [[*case, str(old), str(new)] for case, old, new in document["verdicts"]]),
         (
             "First divergence",
             columns,
-            [[*case, old or "none", new or "none"] for case, old, new in told["divergences"]],
+            [[*case, old or "none", new or "none"] for case, old, new in document["divergences"]],
         ),
         (
             "Largest distance, as a share of its limit",
             columns,
-            [[*case, figures.share(old), figures.share(new)] for case, old, new in told["distances"]],
+            [[*case, figures.share(old), figures.share(new)] for case, old, new in document["distances"]],
         ),
-        ("Environment", ("what", "before", "after"), [list(one) for one in told["environment"]]),
+        ("Environment", ("what", "before", "after"), [list(one) for one in document["environment"]]),
     ]
     yield from (one for one in tables if one[2])
 
 
-def render(told: Document) -> str:
+def render(document: Document) -> str:
     """The changes as Markdown."""
-    lines = [f"# {headline(told)}", ""]
-    for title, columns, rows in sections(told):
+    lines = [f"# {headline(document)}", ""]
+    for title, columns, rows in sections(document):
         lines += [f"## {title}", "", *table(columns, rows)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -107,7 +112,7 @@ def _used(document: Document, case: Document) -> float | str | None:
 
 
 def since(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What of a recorded environment is otherwise here; of what was not recorded nothing is known."""
+    """What differs here from a recorded environment; facts that were not recorded are not compared."""
     return list(_environment(dict(recorded), {key: value for key, value in here.items() if key in recorded}))
 
 

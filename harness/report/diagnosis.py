@@ -13,8 +13,12 @@ from rich.text import Text
 from lockstep.harness.core.ledger import Row
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose.diagnosis import Diagnosis
-from lockstep.harness.report import figures
-from lockstep.harness.report.numbers import number
+from lockstep.harness.documents import (
+    figures,
+)
+from lockstep.harness.documents.numbers import (
+    number,
+)
 from lockstep.harness.report.terminal import STYLES
 
 Document = dict[str, Any]
@@ -22,25 +26,25 @@ Document = dict[str, Any]
 _HEADINGS = ("stage", "verdict", "compared", "step", "part", "index", "distance", "allowed", "reason")
 
 
-def to_document(found: Diagnosis) -> Document:
-    """Everything that was found, as JSON values."""
-    culprit, explanation = found.culprit, found.explanation
+def to_document(diagnosis: Diagnosis) -> Document:
+    """The diagnosis as JSON values."""
+    culprit, explanation = diagnosis.culprit, diagnosis.explanation
     return {
-        "problem": found.problem.name,
-        "dtype": found.problem.dtype,
-        "reference": found.reference,
-        "backend": found.backend,
-        "verdict": found.verdict,
-        "kind": found.kind,
-        "sentence": found.sentence,
-        "first": _row(found.first) if found.first else None,
+        "problem": diagnosis.problem.name,
+        "dtype": diagnosis.problem.dtype,
+        "reference": diagnosis.reference,
+        "backend": diagnosis.backend,
+        "verdict": diagnosis.verdict,
+        "kind": diagnosis.kind,
+        "sentence": diagnosis.sentence,
+        "first": _row(diagnosis.first) if diagnosis.first else None,
         "culprit": {"name": culprit.name, "reason": culprit.reason} if culprit else None,
-        "explanation": {"name": explanation.name, "does": explanation.does} if explanation else None,
-        "steps": found.ledger.steps,
-        "ledger": [_row(row) for row in found.ledger.rows],
-        "free": [_row(row) for row in found.free.rows],
-        "exchanged": [_row(row) for row in found.exchanged.rows],
-        "carried": {name: [_row(row) for row in one.rows] for name, one in found.carried.items()},
+        "explanation": {"name": explanation.name, "does": explanation.description} if explanation else None,
+        "steps": diagnosis.ledger.steps,
+        "ledger": [_row(row) for row in diagnosis.ledger.rows],
+        "free": [_row(row) for row in diagnosis.free.rows],
+        "exchanged": [_row(row) for row in diagnosis.exchanged.rows],
+        "carried": {name: [_row(row) for row in one.rows] for name, one in diagnosis.carried.items()},
     }
 
 
@@ -103,7 +107,7 @@ def _table(document: Document) -> Table:
 
 
 def _add(table: Table, prefix: str, rows: list[Document]) -> None:
-    """One line for each kind of stage: its first row that is blamed, else the first that is not AGREE, else the furthest."""
+    """One line for each kind of stage: its first row that is blamed, else the first that is not AGREE, else the one with the largest distance."""
     by_kind: dict[str, list[Document]] = {}
     for row in rows:
         by_kind.setdefault(row["stage"].partition("/")[0], []).append(row)
@@ -127,5 +131,7 @@ def _shown(rows: list[Document]) -> Document:
     differ = [row for row in rows if row["verdict"] == Verdict.DIFFER]
     blamed = [row for row in differ if not row["follows"]]
     others = [row for row in rows if row["verdict"] != Verdict.AGREE]
-    furthest = sorted(rows, key=lambda row: -row["distance"] if isinstance(row["distance"], float) else 0.0)
-    return next(iter((*blamed, *differ, *others, *furthest)))
+    by_distance = sorted(
+        rows, key=lambda row: -row["distance"] if isinstance(row["distance"], float) else 0.0
+    )
+    return next(iter((*blamed, *differ, *others, *by_distance)))

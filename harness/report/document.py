@@ -14,11 +14,15 @@ from lockstep.backends.protocol import Errors
 from lockstep.harness.core.compare import Comparison, Run
 from lockstep.harness.core.distance import Place
 from lockstep.harness.core.tolerance import Judge
+from lockstep.harness.documents.numbers import (
+    number,
+)
 from lockstep.harness.numerics.certified import Certified
 from lockstep.harness.report import diagnosis
-from lockstep.harness.report.numbers import number
-from lockstep.harness.selftest.stored import stored
-from lockstep.harness.verification.parity import Case, Result
+from lockstep.harness.report.alarm import (
+    stored,
+)
+from lockstep.harness.verification.result import Case, Result
 
 SCHEMA_VERSION = 2
 
@@ -28,13 +32,13 @@ Document = dict[str, Any]
 def to_document(
     result: Result, environment: Mapping[str, Any], command: str = "", recorded: Document | None = None
 ) -> Document:
-    """Everything found, as JSON values; NaN and infinities become the strings that `number` gives.
+    """The result as JSON values; NaN and infinities become the strings that `number` gives.
 
     Args:
-        result: what was found.
+        result: the result.
         environment: where (`lockstep.harness.environment.manifest`).
-        command: what a shell is told to find it again.
-        recorded: of a replay, where the left side comes from: the bundle's name, its environment, and what changed since.
+        command: the shell command that produces the same result.
+        recorded: for a replay, the source of the left side: the bundle's name, its environment, and what changed since.
     """
     return {
         "schema_version": SCHEMA_VERSION,

@@ -15,14 +15,14 @@ ELEMENTS = {
     Verdict.INCONCLUSIVE: "error",
     Verdict.SKIPPED: "skipped",
 }
-"""What stands in a test case that does not agree; what could not be judged is no success."""
+"""The element in a test case that does not agree; a case that could not be judged is no success."""
 
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write."""
 
 
 def render(document: dict[str, Any]) -> str:
-    """The XML text; the message of a failure is the first divergence where one was found."""
+    """The XML text; the message of a failure is the first divergence, if a diagnosis found one."""
     suite = ElementTree.Element("testsuite", name="lockstep")
     counts = dict.fromkeys(("tests", "failure", "error", "skipped"), 0)
     for case in document["cases"]:

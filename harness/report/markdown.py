@@ -7,8 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from lockstep.harness.benchmark import markdown as benchmark
-from lockstep.harness.report import attribution, figures
+from lockstep.harness.documents import (
+    figures,
+)
+from lockstep.harness.report import (
+    attribution,
+)
+from lockstep.harness.report import (
+    bench_markdown as benchmark,
+)
 from lockstep.harness.report.thin import shown_epochs
 
 Row = dict[str, Any]
@@ -59,7 +66,7 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _recorded(recorded: Row) -> Iterator[str]:
-    """In what the environment is another one than that of the bundle."""
+    """What differs between this environment and the bundle's."""
     yield f"## Recorded in {cell(recorded['bundle'])}"
     yield ""
     if recorded["changes"]:
@@ -97,8 +104,8 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[str]:
         )
     if case["certified"]:
         yield from _own_errors(case["certified"], trained)
-    for found in case["diagnoses"]:
-        yield from _diagnosis(found)
+    for diagnosis in case["diagnoses"]:
+        yield from _diagnosis(diagnosis)
     if comparisons:
         yield "### Comparisons"
         yield ""
@@ -129,10 +136,10 @@ def _own_errors(certified: Row, trained: list[Row]) -> Iterator[str]:
     yield "### Own errors"
     yield ""
     if certified["reason"]:
-        yield cell(f"The true trajectory is not known: {certified['reason']}.")
+        yield cell(f"There is no proven reference trajectory: {certified['reason']}.")
         yield ""
         return
-    yield f"Against the true trajectory, enclosed at {certified['bits']} bits; in ULPs of the scale, the largest."
+    yield f"The largest error in ULPs of the scale, against a reference trajectory proven at {certified['bits']} bits."
     yield ""
     yield from table(
         ("backend", "losses", "parameters"),
@@ -140,12 +147,12 @@ def _own_errors(certified: Row, trained: list[Row]) -> Iterator[str]:
     )
 
 
-def _diagnosis(found: Row) -> Iterator[str]:
-    yield f"### First divergence of {cell(found['backend'])} from {cell(found['reference'])}"
+def _diagnosis(diagnosis: Row) -> Iterator[str]:
+    yield f"### First divergence of {cell(diagnosis['backend'])} from {cell(diagnosis['reference'])}"
     yield ""
-    yield cell(f"{found['verdict']}: {found['sentence']}.")
+    yield cell(f"{diagnosis['verdict']}: {diagnosis['sentence']}.")
     yield ""
-    rows = [row for row in (*found["ledger"], *found["free"]) if row["verdict"] != "AGREE"]
+    rows = [row for row in (*diagnosis["ledger"], *diagnosis["free"]) if row["verdict"] != "AGREE"]
     if rows:
         yield from table(
             ("step", "stage", "verdict", "distance", "allowed", "follows", "why"),

@@ -25,19 +25,19 @@ def load(path: Path) -> Document:
     Raises:
         ReportError: it cannot be read, is not JSON, is cut short, is of another version, or is no report.
     """
-    told = _parsed(path, _read(path))
-    if not isinstance(told, dict) or "schema_version" not in told:
-        raise ReportError("the file is not a report", f"{path}: {_shape(told)}", _FIX)
-    if told["schema_version"] != SCHEMA_VERSION:
+    document = _parsed(path, _read(path))
+    if not isinstance(document, dict) or "schema_version" not in document:
+        raise ReportError("the file is not a report", f"{path}: {_shape(document)}", _FIX)
+    if document["schema_version"] != SCHEMA_VERSION:
         raise ReportError(
             f"the report is of another version; this Lockstep reads {SCHEMA_VERSION}",
-            f"{path}: schema_version {told['schema_version']!r:.{GOT}}",
+            f"{path}: schema_version {document['schema_version']!r:.{GOT}}",
             "run `lockstep verify` again, or render it with the Lockstep that wrote it",
         )
-    if found := fault("report", told):
-        place, got = found
+    if violation := fault("report", document):
+        place, got = violation
         raise ReportError(f"the report does not keep to its schema at {place}", f"{path}: {got}", _FIX)
-    return told
+    return document
 
 
 _FIX = "give a file that `lockstep verify --json FILE` or `--output DIR` wrote"
@@ -70,9 +70,9 @@ def _refused(word: str) -> Any:
     raise ValueError(f"{word} is no JSON")
 
 
-def _shape(told: Any) -> str:
+def _shape(document: Any) -> str:
     return (
-        f"an object with {', '.join(map(repr, list(told)[:5])) or 'nothing in it'}"
-        if isinstance(told, dict)
-        else (f"a {type(told).__name__}")
+        f"an object with {', '.join(map(repr, list(document)[:5])) or 'nothing in it'}"
+        if isinstance(document, dict)
+        else (f"a {type(document).__name__}")
     )

@@ -22,18 +22,18 @@ STEP = 250_000
 def render(document: dict[str, Any], limit: int = COMMENT) -> str:
     """The verdict, the matrix of cases and backends, and why what does not agree does not; at most `limit` characters.
 
-    What does not fit is left out from the end, whole lines at a time, and that is said.
+    What does not fit is left out from the end, whole lines at a time, and a last line says so.
     """
     lines = list(_lines(document))
-    kept: list[str] = []
+    shown: list[str] = []
     size = 0
-    room = limit - len(_cut(len(lines)))
+    available = limit - len(_cut(len(lines)))
     for line in lines:
         size += len(line) + 1
-        if size > room:
-            return "\n".join([*kept, _cut(len(lines) - len(kept))])
-        kept.append(line)
-    return "\n".join(kept) + "\n"
+        if size > available:
+            return "\n".join([*shown, _cut(len(lines) - len(shown))])
+        shown.append(line)
+    return "\n".join(shown) + "\n"
 
 
 def append_to_step(document: dict[str, Any]) -> None:
@@ -60,8 +60,10 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     others = [case for case in cases if case["verdict"] != Verdict.AGREE]
     for case in others:
         yield cell(f"- {case['problem']} {case['dtype']}: {case['verdict']}: {case['reason']}")
-        for found in case["diagnoses"]:
-            yield cell(f"  - {found['backend']} against {found['reference']}: {found['sentence']}")
+        for diagnosis in case["diagnoses"]:
+            yield cell(
+                f"  - {diagnosis['backend']} against {diagnosis['reference']}: {diagnosis['sentence']}"
+            )
     if others:
         yield ""
     backends = list(dict.fromkeys(run["backend"] for run in document["runs"]))

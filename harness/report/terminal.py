@@ -11,7 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from lockstep.harness.report import attribution, figures
+from lockstep.harness.documents import (
+    figures,
+)
+from lockstep.harness.report import (
+    attribution,
+)
 from lockstep.harness.report.thin import shown_epochs
 
 STYLES = {
@@ -33,7 +38,7 @@ def render(document: dict[str, Any]) -> RenderableType:
 
 
 def verdict_line(document: dict[str, Any]) -> Text:
-    """The verdict over everything, and how much it rests on."""
+    """The overall verdict, and the number of comparisons behind it."""
     verdict = document["verdict"]
     return Text.assemble(
         (verdict, STYLES[verdict]),
@@ -45,7 +50,7 @@ def verdict_line(document: dict[str, Any]) -> Text:
 def changes(
     headline: str, sections: Iterable[tuple[str, Sequence[str], Sequence[Sequence[str]]]]
 ) -> RenderableType:
-    """What moved between two reports: a table for each kind of change, then the answer."""
+    """The changes between two reports: a table for each kind of change, then the conclusion."""
     parts: list[RenderableType] = []
     for title, columns, rows in sections:
         table = Table(
@@ -64,7 +69,7 @@ def changes(
 
 
 def _recorded(recorded: Row) -> Iterator[RenderableType]:
-    """In what the environment is another one than that of the bundle."""
+    """What differs between this environment and the bundle's."""
     name = figures.printable(recorded["bundle"])
     if not recorded["changes"]:
         yield Text(f"the environment is the one that {name} was recorded in\n")
@@ -91,11 +96,11 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
         yield _comparisons(case, comparisons)
     if case["certified"]:
         yield _own_errors(case["certified"], runs)
-    for found in case["diagnoses"]:
+    for diagnosis in case["diagnoses"]:
         yield Text.assemble(
             "first divergence: ",
-            (found["verdict"], STYLES[found["verdict"]]),
-            f"  {figures.printable(found['sentence'])}",
+            (diagnosis["verdict"], STYLES[diagnosis["verdict"]]),
+            f"  {figures.printable(diagnosis['sentence'])}",
         )
     for run in runs:
         if run["reason"]:
@@ -110,15 +115,17 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
 
 def _own_errors(certified: Row, runs: list[Row]) -> Text:
     if certified["reason"]:
-        return Text(f"own errors: the true trajectory is not known: {figures.printable(certified['reason'])}")
-    told = (
+        return Text(
+            f"own errors: there is no proven reference trajectory: {figures.printable(certified['reason'])}"
+        )
+    described = (
         f"{run['backend']} {losses} (losses), {parameters} (parameters)"
         for run in runs
         if run["losses"]
         for losses, parameters in [figures.own_error(run["errors"])]
     )
     return Text(
-        f"own errors in ULPs: {figures.printable('; '.join(told))}; the truth at {certified['bits']} bits"
+        f"own errors in ULPs: {figures.printable('; '.join(described))}; reference proven at {certified['bits']} bits"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a table or a curve shows of a run that has more epochs than a page holds."""
+"""The epochs that a table or a curve shows of a run with more epochs than a page holds."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def extremes(values: Array, buckets: int = STRETCHES) -> Array:
     """
     if len(values) <= 2 * buckets:
         return np.arange(len(values))
-    kept = {0, len(values) - 1}
+    shown = {0, len(values) - 1}
     for start, stop in zip(*_bounds(len(values), buckets), strict=True):
-        part = values[start:stop]
-        finite = np.isfinite(part)
+        stretch = values[start:stop]
+        finite = np.isfinite(stretch)
         if finite.any():
-            kept |= {start + int(np.argmin(np.where(finite, part, np.inf)))}
-            kept |= {start + int(np.argmax(np.where(finite, part, -np.inf)))}
+            shown |= {start + int(np.argmin(np.where(finite, stretch, np.inf)))}
+            shown |= {start + int(np.argmax(np.where(finite, stretch, -np.inf)))}
         if not finite.all():
-            kept.add(start + int(np.argmin(finite)))
-    return np.array(sorted(kept))
+            shown.add(start + int(np.argmin(finite)))
+    return np.array(sorted(shown))
 
 
 def _bounds(length: int, buckets: int) -> tuple[list[int], list[int]]:

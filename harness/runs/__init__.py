@@ -1,1 +1,1 @@
-"""Making runs: free, in lockstep, continued, recorded, and in processes of their own."""
+"""How training is driven and observed: free runs, lockstep runs, interventions, worker processes."""

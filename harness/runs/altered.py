@@ -21,7 +21,7 @@ from lockstep.backends.protocol import (
     select,
 )
 from lockstep.harness.runs.free_run import StepByStep
-from lockstep.harness.runs.intervention import Intervention, Moment
+from lockstep.harness.runs.intervention import Intervention, StepContext
 
 
 class Altered:
@@ -29,8 +29,8 @@ class Altered:
 
     Args:
         trainer: the trainer of the intervention's spec, or of the spec itself where the intervention has none.
-        intervention: what is changed.
-        inputs: who says what training starts from; by default the trainer.
+        intervention: the change.
+        inputs: the trainer whose `given` is reported; by default the trainer itself.
     """
 
     def __init__(self, trainer: Trainer, intervention: Intervention, inputs: Trainer | None = None) -> None:
@@ -44,6 +44,8 @@ class Altered:
 
     def init(self) -> State:
         state = self._trainer.init()
+        if self._change.ahead:
+            state = _counted_ahead(self._trainer, state, self._change.ahead)
         if self._change.on_start is not None:
             state = self._trainer.write(state, self._change.on_start(self._trainer.read(state)))
         return state
@@ -57,13 +59,13 @@ class Altered:
         needs_before = change.on_forward or change.on_buffers or change.on_gradients
         before = trainer.read(state) if needs_before else None
         if before is not None and change.on_forward is not None:
-            state = trainer.write(state, _seen(before, change.on_forward))
+            state = trainer.write(state, _with_parameters(before, change.on_forward))
         state, loss, grads = trainer.gradients(state, self._batch(batch))
         if before is not None and (change.on_forward or change.on_buffers):
-            state = trainer.write(state, self._moved(before, trainer.read(state)))
+            state = trainer.write(state, self._after_forward(before, trainer.read(state)))
         if before is not None and change.on_gradients is not None:
             own = trainer.read_grads(grads)
-            grads = trainer.write_grads(change.on_gradients(own, Moment(before, self._previous)))
+            grads = trainer.write_grads(change.on_gradients(own, StepContext(before, self._previous)))
             self._previous = own
         return state, self._loss(loss), grads
 
@@ -80,7 +82,7 @@ class Altered:
         change, trainer = self._change, self._trainer
         before = trainer.read(state)
         if change.on_forward is not None:
-            state = trainer.write(trainer.init(), _seen(before, change.on_forward))
+            state = trainer.write(trainer.init(), _with_parameters(before, change.on_forward))
         kinds = ("batch", "forward", "loss", "cotangent", "gradient")
         stages = dict(trainer.observe(state, self._batch(batch), kinds, inject))
         if "loss" in stages:
@@ -91,8 +93,8 @@ class Altered:
             if name.startswith("gradient/")
         }
         if change.on_gradients is not None and own:
-            turned = change.on_gradients(own, Moment(before))
-            stages |= {f"gradient/{name}": value for name, value in turned.items()}
+            changed = change.on_gradients(own, StepContext(before))
+            stages |= {f"gradient/{name}": value for name, value in changed.items()}
         return select(stages, wanted)
 
     def clipped(self, state: State, grads: Grads) -> Arrays:
@@ -137,11 +139,22 @@ class Altered:
         value = np.asarray(loss)
         return np.asarray(self._change.on_loss(value), value.dtype)
 
-    def _moved(self, before: Snapshot, after: Snapshot) -> Snapshot:
-        """After the forward pass: the true parameters again, and other buffers."""
+    def _after_forward(self, before: Snapshot, after: Snapshot) -> Snapshot:
+        """The true parameters again, and other buffers."""
         after = dataclasses.replace(before, buffers=after.buffers)
         return after if self._change.on_buffers is None else self._change.on_buffers(before, after)
 
 
-def _seen(snapshot: Snapshot, change: Callable[[Arrays], Arrays]) -> Snapshot:
+def _with_parameters(snapshot: Snapshot, change: Callable[[Arrays], Arrays]) -> Snapshot:
     return dataclasses.replace(snapshot, parameters=change(snapshot.parameters))
+
+
+def _counted_ahead(trainer: Trainer, state: State, times: int) -> State:
+    """A state whose optimizer counts so many batches too many: zero gradients, from zeros, so that a decay moves nothing, either."""
+    start = trainer.read(state)
+    zeros = {name: np.zeros_like(value) for name, value in start.parameters.items()}
+    state = trainer.write(state, dataclasses.replace(start, parameters=zeros))
+    for _ in range(times):
+        state = trainer.apply(state, trainer.write_grads(zeros))
+    after = trainer.read(state)
+    return trainer.write(state, dataclasses.replace(start, step=after.step, optimizer=after.optimizer))

@@ -1,4 +1,4 @@
-"""Who trains: a backend, or a user's own adopted code. The harness drives both the same way."""
+"""Implementations: a backend, or a user's own adopted code. The harness drives both the same way."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Implementation(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
 
     def supports(self, spec: Any, /) -> Unsupported | None:
-        """None, or why it cannot train this."""
+        """None, or the reason why it cannot train this."""
 
     def trainer(self, spec: Any, /) -> Trainer:
         """A fresh trainer."""

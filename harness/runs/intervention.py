@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from lockstep.backends.problem import Array, Arrays, Batch, Batches
 from lockstep.backends.protocol import Snapshot
 from lockstep.harness.core.spec import RunSpec
+from lockstep.harness.runs.implementation import Implementation
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Where a run stands when its gradients are changed.
+class StepContext:
+    """The state of a run when its gradients are changed.
 
     Attributes:
         before: the state before the update.
@@ -24,8 +24,8 @@ class Moment:
     previous: Arrays = field(default_factory=dict)
 
 
-OnGradients = Callable[[Arrays, Moment], Arrays]
-"""(gradients, where the run stands) -> the gradients that are applied."""
+OnGradients = Callable[[Arrays, StepContext], Arrays]
+"""(gradients, the state of the run) -> the gradients that are applied."""
 
 OnState = Callable[[Snapshot, Snapshot], Snapshot]
 """(state before, state after) -> the state that training continues with."""
@@ -33,28 +33,31 @@ OnState = Callable[[Snapshot, Snapshot], Snapshot]
 
 @dataclass(frozen=True)
 class Intervention:
-    """What is changed; what is None stays as it is.
+    """One change of a run; every attribute that is None leaves its part unchanged.
 
     Attributes:
-        description: what the altered trainer does, to go after its name: "averages where the problem says sum".
-        spec: what is trained instead.
+        description: of the altered trainer, to follow its name: "averages where the problem says sum".
+        spec: the run that is trained instead.
         suspect: the other implementation under which both would train the same, where it is the mapping between them that
             is wrong and not the training.
+        ahead: applications of zero gradients before the first step. Their change of the parameters is undone; the optimizer's
+            counts stay.
         on_start: the state before the first step.
         on_batch: each batch.
         on_forward: the parameters that the forward and backward pass use; the update starts from the true ones.
-        on_loss: the loss, in what is reported only.
+        on_loss: the loss, in the report only.
         on_buffers: (state before, after the forward pass) -> the state with other buffers.
         on_gradients: the gradients.
         on_update: (state before, after the update) -> the state that training continues with.
-        on_read: what a snapshot holds of the state.
-        on_run: what `fit`, and it alone, makes of the batches.
-        on_epoch: what `fit`, and it alone, makes of the state after each epoch.
+        on_read: the snapshot of a state.
+        on_run: the batches, in `fit` alone.
+        on_epoch: the state after each epoch, in `fit` alone.
     """
 
     description: str = ""
     spec: RunSpec | None = None
-    suspect: Any = None
+    suspect: Implementation | None = None
+    ahead: int = 0
     on_start: Callable[[Snapshot], Snapshot] | None = None
     on_batch: Callable[[Batch], Batch] | None = None
     on_forward: Callable[[Arrays], Arrays] | None = None

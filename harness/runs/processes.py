@@ -1,6 +1,6 @@
 """Backends in processes of their own, which are started ahead of the problems.
 
-What they import, a framework each, overlaps with what is imported and prepared here: so this module imports little.
+Their imports, a framework each, overlap with the imports and preparations of this process: so this module imports little.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ hundreds of thousands and leaves none; to look among them took a fifth of its ti
 
 @contextmanager
 def ahead(chosen: Sequence[Chosen]) -> Iterator[Trainers]:
-    """One process a backend, which loads it and waits for problems; what is given trains them there, once.
+    """One process a backend, which loads it and waits for problems; the result trains them there, once.
 
     The processes end with the context. They are spawned: after jax or torch was imported, a fork can hang.
     """
@@ -40,7 +40,7 @@ def ahead(chosen: Sequence[Chosen]) -> Iterator[Trainers]:
         for backend in chosen:
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, backend), daemon=True)
-            with _interrupts_held():
+            with _interrupts_blocked():
                 process.start()
             theirs.close()
             processes.append(process)
@@ -52,9 +52,15 @@ def ahead(chosen: Sequence[Chosen]) -> Iterator[Trainers]:
             process.join()
 
 
+def side_by_side(chosen: Sequence[Chosen], problems: Sequence[Problem]) -> Iterator[Run]:
+    """One worker process a backend, each doing its problems in turn; runs come as they finish."""
+    with ahead(chosen) as trainers:
+        yield from trainers(chosen, problems)
+
+
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """What is started meanwhile hears of no interrupt: it is this process that ends the others, without their tracebacks."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes that start meanwhile ignore interrupts: this process ends them, without their tracebacks."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -67,10 +73,12 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _serve(pipe: Connection, backend: Chosen) -> None:
-    """What a process does."""
+    """The work of a process."""
     gc.set_threshold(UNCOLLECTED)
     if isinstance(backend, str):
-        with suppress(Exception, SystemExit):  # it is told when the backend is loaded for its first problem
+        with suppress(
+            Exception, SystemExit
+        ):  # it is reported when the backend is loaded for its first problem
             backends.load(backend)
     from lockstep.harness.runs.workers import serve
 

@@ -1,48 +1,58 @@
-"""One run, trained in a way that allows to look at it at chosen moments, and what is seen then."""
+"""A run that is trained step by step, and recorded at chosen steps; reading a state does not consume it."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import itertools
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lockstep.backends.errors import ProblemError
-from lockstep.backends.problem import Array, Arrays, Batch, Batches, Problem
-from lockstep.backends.protocol import Backend, Recording, Snapshot, State, Trace, Trainer
-from lockstep.harness.bundle import BundleError, Moments, Recorded
-from lockstep.harness.core.compare import Fingerprint
+from lockstep.backends.problem import Arrays, Batch
+from lockstep.backends.protocol import Recording, Snapshot, State, Trace, Trainer
 from lockstep.harness.core.spec import RunSpec
-from lockstep.harness.runs.free_run import Fit, fit_of, free_run
-from lockstep.harness.runs.stages import out_of_reach, stages_of
-
-BATCHES = "batches"
-"""Among the fingerprints of what was given: that of every batch of the run, in its order."""
+from lockstep.harness.runs.free_run import Fit
 
 LAST = "last"
-"""The moment after the last step."""
+"""The name of the last step."""
 
 
-class Watched:
-    """How a trainer trains step by step, and what is read of it on the way; reading consumes nothing."""
+@dataclass(frozen=True)
+class RecordedSteps:
+    """At which steps more than the losses is recorded.
 
-    def __init__(self, moments: Moments) -> None:
-        self._moments = moments
+    Attributes:
+        parameters: after how many steps, 0 for the initial ones.
+        stages: of which steps, from 0.
+    """
+
+    parameters: tuple[int, ...] = ()
+    stages: tuple[int, ...] = ()
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether the run must be trained step by step."""
+        return bool(self.parameters or self.stages)
+
+
+class Recorder:
+    """Trains step by step and records parameters, and the states before chosen steps."""
+
+    def __init__(self, steps: RecordedSteps) -> None:
+        self._steps = steps
         self.parameters: dict[int, Arrays] = {}
         self.states: dict[int, Snapshot] = {}
 
     def __call__(self, trainer: Trainer) -> Fit:
         """The `fit` of this trainer."""
 
-        def fit(state: State, batches: Batches, recording: Recording) -> Trace:
-            return self.train(trainer, state, batches)
+        def fit(state: State, batches: Any, recording: Recording) -> Trace:
+            return self._train(trainer, state, batches)
 
         return fit
 
-    def train(self, trainer: Trainer, state: State, batches: Iterable[Batch]) -> Trace:
-        """One step after the other from a state."""
+    def _train(self, trainer: Trainer, state: State, batches: Iterable[Batch]) -> Trace:
         losses = []
         for step, batch in enumerate(batches):
             self._read(trainer, state, step)
@@ -52,81 +62,31 @@ class Watched:
         return Trace(np.stack(losses), trainer.read(state))
 
     def _read(self, trainer: Trainer, state: State, step: int) -> None:
-        if step in self._moments.parameters:
+        if step in self._steps.parameters:
             self.parameters[step] = trainer.read(state).parameters
-        if step in self._moments.stages:
+        if step in self._steps.stages:
             self.states[step] = trainer.read(state)
 
 
-def moments_of(problem: RunSpec, parameters: Iterable[int | str], stages: Iterable[int | str]) -> Moments:
-    """The moments that are asked for, of this problem.
+def recorded_steps(
+    spec: RunSpec, parameters: Iterable[int | str], stages: Iterable[int | str]
+) -> RecordedSteps:
+    """The steps of this run at which the user wants parameters and stages.
 
     Raises:
         ProblemError: one is beyond the run.
     """
-    return Moments(
-        _steps(problem, parameters, problem.steps, "parameters-at"),
-        _steps(problem, stages, problem.steps - 1, "stages-at"),
+    return RecordedSteps(
+        _steps(spec, parameters, spec.steps, "parameters-at"),
+        _steps(spec, stages, spec.steps - 1, "stages-at"),
     )
 
 
-def _steps(problem: RunSpec, wanted: Iterable[int | str], last: int, what: str) -> tuple[int, ...]:
+def _steps(spec: RunSpec, wanted: Iterable[int | str], last: int, option: str) -> tuple[int, ...]:
     steps = [last if one == LAST else one for one in wanted]
     for one in steps:
         if not isinstance(one, int) or isinstance(one, bool) or not 0 <= one <= last:
             raise ProblemError(
-                f"{what}: not a moment of {problem.name!r}", repr(one), f"give 0 to {last}, or {LAST!r}"
+                f"{option}: not a step of {spec.name!r}", repr(one), f"give 0 to {last}, or {LAST!r}"
             )
     return tuple(sorted({int(one) for one in steps}))
-
-
-def train(backend: Backend, problem: Problem, index: int, moments: Moments) -> Recorded:
-    """One run and what is kept of it.
-
-    Raises:
-        BundleError: it did not train, or its stages cannot be recorded.
-    """
-    watched = Watched(moments)
-    run = free_run(backend, problem, fit=watched if moments.stepwise else fit_of)
-    if run.trace is None:
-        raise BundleError(
-            f"{run.backend} did not train {run.problem} {run.dtype}",
-            run.reason,
-            run.fix or "leave one of them out",
-        )
-    if len(run.trace.losses) != problem.steps:
-        raise BundleError(
-            f"{run.backend} trained another number of steps than {run.problem} has",
-            f"{len(run.trace.losses)} losses, {problem.steps} steps",
-            "find out why with `lockstep verify`",
-        )
-    run = dataclasses.replace(run, given={**run.given, BATCHES: batches_print(problem)})
-    # By a trainer of their own, so that looking at them cannot move the run.
-    aside = backend.trainer(problem) if watched.states else None
-    stages = {step: _stages(aside, problem, step, state) for step, state in watched.states.items() if aside}
-    return Recorded(index, run, moments.stepwise, watched.parameters, stages)
-
-
-def _stages(trainer: Trainer, problem: Problem, step: int, state: Snapshot) -> dict[str, Array]:
-    """The stages of one step."""
-    if "state" in (unreachable := out_of_reach(trainer, problem, step)):
-        raise BundleError(
-            f"the stages of step {step} cannot be recorded", unreachable["state"], "record step 0 only"
-        )
-    batch = next(itertools.islice(problem.batches(), step, None))
-    with np.errstate(all="ignore"):  # what diverges is recorded as it is
-        stages = stages_of(trainer, state, batch)
-    return {name: value for name, value in stages.items() if not name.startswith("batch/")}
-
-
-def batches_print(problem: Problem) -> Fingerprint:
-    """The fingerprint of all batches: of one epoch where every epoch is the same."""
-    batches = problem.batches()
-    if problem.batching.shuffle is None and not batches.dropped:
-        batches = dataclasses.replace(batches, epochs=1)
-    digest = hashlib.sha256()
-    for batch in batches:
-        for name, array in batch.stages().items():
-            digest.update(f"{name} {array.shape} {array.dtype}\n".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return Fingerprint((problem.steps,), problem.dtype, digest.hexdigest())

@@ -1,4 +1,4 @@
-"""Everything that one training step computes, stage by stage, from a state that was given."""
+"""Everything that one training step computes, stage by stage, from a given state."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import numpy as np
 
 from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Array, Arrays, Batch, Problem
-from lockstep.backends.protocol import Snapshot, Trainer
+from lockstep.backends.protocol import Snapshot, State, Trainer
+from lockstep.harness.core.spec import RunSpec
 
 OBSERVED = ("batch", "forward", "cotangent")
 """Stages that only `observe` gives."""
 
 ASIDE = (*OBSERVED, "clipped")
-"""Stages that are computed beside the step."""
+"""Stages that are computed outside of the step."""
 
 OPTIMISED = ("clipped", "accumulator", "optimizer", "update", "parameters", "average", "step")
 """Stages that start from the optimizer's state."""
@@ -23,21 +24,29 @@ OPTIMISED = ("clipped", "accumulator", "optimizer", "update", "parameters", "ave
 def stages_of(
     trainer: Trainer, snapshot: Snapshot, batch: Batch, injected: Arrays | None = None
 ) -> dict[str, Array]:
-    """One step from `snapshot`, in the order in which it is computed.
+    """`observed_step` from `snapshot`, by a fresh state of the trainer."""
+    return observed_step(trainer, trainer.write(trainer.init(), snapshot), batch, injected)[0]
 
-    ``state/...`` what `read` gives after `write`; ``batch``, ``forward``, ``loss``, ``cotangent``, ``gradient`` as in
+
+def observed_step(
+    trainer: Trainer, state: State, batch: Batch, injected: Arrays | None = None, undivided: bool = True
+) -> tuple[dict[str, Array], State]:
+    """One step, in the order in which it is computed, and the state after it.
+
+    ``state/...`` the state before it; ``batch``, ``forward``, ``loss``, ``cotangent``, ``gradient`` as in
     `lockstep.backends.protocol.STAGES`; ``buffers/...`` after the forward pass; then, with the injected gradients, ``clipped``
     (where the problem clips and an update is due), ``accumulator``, ``optimizer``, ``update`` (parameters after minus before, in float64), ``parameters``, ``average``,
     ``count``; last ``step/...``: the loss and the state of the undivided step, which nothing is injected into.
 
     Args:
-        trainer: who computes; without the capability ``stages`` the stages OBSERVED are left out.
-        snapshot: where the step starts.
-        batch: what it sees.
+        trainer: computes the step; without the capability ``stages`` the stages OBSERVED are left out.
+        state: where the step starts; it is consumed.
+        batch: its batch.
         injected: the gradients that are applied, by parameter; by default the trainer's own.
+        undivided: whether the undivided step is computed, too.
     """
-    state = trainer.write(trainer.init(), snapshot)
-    stages = _prefixed("state", fields(trainer.read(state)))
+    before = trainer.read(state)
+    stages = _prefixed("state", fields(before))
     observed = trainer.observe(state, batch, OBSERVED) if "stages" in trainer.capabilities else {}
     state, loss, grads = trainer.gradients(state, batch)
     own = trainer.read_grads(grads)
@@ -52,12 +61,23 @@ def stages_of(
     after = trainer.read(state)
     stages |= _prefixed("accumulator", after.accumulator)
     stages |= _prefixed("optimizer", after.optimizer)
-    stages |= _prefixed("update", _updates(snapshot.parameters, after.parameters))
+    stages |= _prefixed("update", _updates(before.parameters, after.parameters))
     stages |= _prefixed("parameters", after.parameters)
     stages |= _prefixed("average", after.average)
     stages["count"] = np.asarray(after.step)
-    state, loss = trainer.step(trainer.write(trainer.init(), snapshot), batch)
-    return stages | {"step/loss": np.asarray(loss)} | _prefixed("step", fields(trainer.read(state)))
+    if undivided:
+        whole, loss = trainer.step(trainer.write(trainer.init(), before), batch)
+        stages |= {"step/loss": np.asarray(loss)} | _prefixed("step", fields(trainer.read(whole)))
+    return stages, state
+
+
+def gradients(stages: Arrays) -> dict[str, Array]:
+    """The gradients among the stages of a step, by parameter."""
+    return {
+        name.removeprefix("gradient/"): value
+        for name, value in stages.items()
+        if name.startswith("gradient/")
+    }
 
 
 def fields(snapshot: Snapshot) -> dict[str, Array]:
@@ -92,13 +112,14 @@ _KINDS = ("parameters", "buffers", "accumulator", "optimizer", "average")
 _NO_COUNT = np.asarray(-1)
 
 
-def out_of_reach(trainer: Trainer, problem: Problem, step: int) -> Mapping[str, str]:
+def out_of_reach(trainer: Trainer, spec: RunSpec, step: int) -> Mapping[str, str]:
     """The kinds of stage that this trainer cannot be compared in, each with the reason."""
     reasons = {}
     if "stages" not in trainer.capabilities:
         reasons = dict.fromkeys(ASIDE, "it cannot be observed: no capability 'stages'")
     # Before the first step every optimizer's state is the problem's own, so nothing needs to be written.
-    if "optimizer_state" not in trainer.capabilities and problem.optimizer.state and step:
+    optimizer_state = spec.optimizer.state if isinstance(spec, Problem) else ()
+    if "optimizer_state" not in trainer.capabilities and optimizer_state and step:
         lacking = "its optimizer's state cannot be set: no capability 'optimizer_state'"
         reasons |= dict.fromkeys(("state", *OPTIMISED), lacking)
     return reasons

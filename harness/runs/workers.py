@@ -1,4 +1,4 @@
-"""Who trains: backends one after the other here, or side by side in processes of their own."""
+"""Workers: backends that train one after the other in this process, and the work of a process of their own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from lockstep.backends.errors import BackendUnavailableError
 from lockstep.backends.problem import Problem
 from lockstep.backends.protocol import Backend, Trainer
 from lockstep.harness.core.compare import Run
+from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.runs.free_run import RAISED, Fit, describe, fit_of, free_run
-from lockstep.harness.runs.processes import ahead
+from lockstep.harness.runs.implementation import Implementation
 
 Result = TypeVar("Result")
 
@@ -25,22 +26,23 @@ Chosen = str | Backend
 """A backend by its registered name, or the backend itself."""
 
 Trainers = Callable[[Sequence[Chosen], Sequence[Problem]], Iterator[Run]]
-"""How runs are made: all problems on all backends, in any order."""
+"""Trains all problems on all backends, in any order."""
 
 
-def name_of(backend: Chosen) -> str:
-    """What reports call it."""
+def name_of(backend: str | Implementation) -> str:
+    """Its name in reports."""
     return backend if isinstance(backend, str) else backend.name
 
 
-def run_one(backend: Chosen, problem: Problem, fit: Callable[[Trainer], Fit] = fit_of) -> Run:
+def run_one(backend: str | Implementation, problem: RunSpec, fit: Callable[[Trainer], Fit] = fit_of) -> Run:
     """One free run; SKIPPED, with the install command, where the backend's framework is absent.
 
     Args:
-        backend: who trains.
-        problem: what.
+        backend: who trains: a registered backend's name, or an implementation.
+        problem: the run.
         fit: how a trainer trains the whole run.
     """
+    loaded: Implementation
     try:
         loaded = backends.load(backend) if isinstance(backend, str) else backend
     except BackendUnavailableError as error:
@@ -51,20 +53,14 @@ def run_one(backend: Chosen, problem: Problem, fit: Callable[[Trainer], Fit] = f
 
 
 def in_process(chosen: Sequence[Chosen], problems: Sequence[Problem]) -> Iterator[Run]:
-    """One run after the other, here: simple, and right for few runs or for backends made by hand."""
+    """One run after the other, here: simple, and right for few runs or for unregistered backends."""
     for backend in chosen:
         for problem in problems:
             yield run_one(backend, problem)
 
 
-def side_by_side(chosen: Sequence[Chosen], problems: Sequence[Problem]) -> Iterator[Run]:
-    """One worker process a backend, each doing its problems in turn; runs come as they finish."""
-    with ahead(chosen) as trainers:
-        yield from trainers(chosen, problems)
-
-
 def in_background(work: Callable[[], Result]) -> Callable[[], Result]:
-    """Begin `work` in a thread of its own; what is returned waits for its result, or raises what it raised.
+    """Begin `work` in a thread of its own; the returned function waits for its result, or raises its exception.
 
     A process that ends, by an interrupt say, does not wait for it.
     """
@@ -84,8 +80,8 @@ def trained(waiting: Mapping[Connection, Chosen], problems: Sequence[Problem]) -
     """The runs of all problems in the processes that wait for them, as they finish.
 
     Args:
-        waiting: by its end of the pipe, whom each process has.
-        problems: each process does all of them, in turn.
+        waiting: the backend of each process, by its end of the pipe.
+        problems: each process trains all of them, in turn.
     """
     working = {pipe: (backend, list(problems)) for pipe, backend in waiting.items()}
     for pipe in working:
@@ -99,7 +95,7 @@ def trained(waiting: Mapping[Connection, Chosen], problems: Sequence[Problem]) -
 
 
 def serve(pipe: Connection, backend: Chosen) -> None:
-    """What a worker does: it sends its runs and ends at once, without the second torch takes to unload."""
+    """The work of a worker: it sends its runs and ends at once, without the second that torch takes to unload."""
     for problem in pipe.recv():
         pipe.send(run_one(backend, problem))
     pipe.close()

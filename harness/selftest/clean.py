@@ -1,4 +1,4 @@
-"""Random clean problems: whatever the catalogue's members can be put together to, none of which may alarm."""
+"""Random clean problems: random combinations of the catalogue's members, none of which may alarm."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOSSES = (
     "log_cosh",
     "quantile",
 )
-COURSES: tuple[tuple[str, dict[str, Any]], ...] = (
+SCHEDULES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("constant", {}),
     ("step", {"steps": 5, "factor": 0.5}),
     ("exponential", {"factor": 0.97}),
@@ -100,7 +100,7 @@ def _optimizer(rng: Rng) -> Optimizer:
 
 
 def _schedule(rng: Rng) -> Schedule:
-    name, args = COURSES[int(rng.integers(len(COURSES)))]
+    name, args = SCHEDULES[int(rng.integers(len(SCHEDULES)))]
     return Schedule(name, **args)
 
 

@@ -17,24 +17,24 @@ BLOCK = re.compile(r"(<!-- selftest -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where the README has its table."""
 
 
-def table(told: Document) -> str:
+def table(score: Document) -> str:
     """The rates as Markdown."""
     lines = ["| measured | hits of trials (rate, its upper 95 % bound) |", "| --- | --- |"]
-    return "\n".join([*lines, *(f"| {words} | {figure} |" for words, figure in rows(told))]) + "\n"
+    return "\n".join([*lines, *(f"| {words} | {figure} |" for words, figure in rows(score))]) + "\n"
 
 
-def in_text(readme: str, told: Document) -> str:
+def in_text(readme: str, score: Document) -> str:
     """The README with this table in the place of the one it has."""
-    return BLOCK.sub(lambda found: found[1] + table(told) + found[2], readme)
+    return BLOCK.sub(lambda found: found[1] + table(score) + found[2], readme)
 
 
 def main(source: str) -> None:
     """Take the figures of a self-test over into the package and the README."""
-    told = digest(json.loads(Path(source).read_text(encoding="utf-8")))
-    text = json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    score = digest(json.loads(Path(source).read_text(encoding="utf-8")))
+    text = json.dumps(score, indent=1, ensure_ascii=False) + "\n"
     (Path(__file__).parent / "figures.json").write_text(text, encoding="utf-8")
     readme = ROOT / "README.md"
-    readme.write_text(in_text(readme.read_text(encoding="utf-8"), told), encoding="utf-8")
+    readme.write_text(in_text(readme.read_text(encoding="utf-8"), score), encoding="utf-8")
 
 
 if __name__ == "__main__":

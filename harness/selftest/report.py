@@ -12,9 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.documents import (
+    figures,
+)
+from lockstep.harness.documents.numbers import (
+    number,
+)
 from lockstep.harness.environment.manifest import lockstep_version
-from lockstep.harness.report import figures
-from lockstep.harness.report.numbers import number
 from lockstep.harness.selftest.score import CleanRun, Finding, Rate
 
 Document = dict[str, Any]
@@ -74,46 +78,46 @@ def _rate(hits: int, trials: int) -> Document:
     return {"hits": hits, "trials": trials, "upper": rate.upper if trials else None, "words": str(rate)}
 
 
-def digest(told: Document) -> Document:
+def digest(score: Document) -> Document:
     """The figures without the single findings: what a report cites."""
-    return {key: told[key] for key in ("lockstep", "mutants", "clean", "detection")}
+    return {key: score[key] for key in ("lockstep", "mutants", "clean", "detection")}
 
 
-def passed(told: Document) -> bool:
-    """In float64 no mutant missed, no clean run alarmed; in float32 a bug below the limit cannot be seen."""
-    double = told["mutants"].get("float64")
+def passed(score: Document) -> bool:
+    """In float64 no mutant missed, no clean run alarmed; in float32 a bug below the limit cannot be found."""
+    double = score["mutants"].get("float64")
     missed = double["missed"]["hits"] if double else 0
-    return not missed and not told["clean"]["alarms"]["hits"]
+    return not missed and not score["clean"]["alarms"]["hits"]
 
 
-def rows(told: Document) -> Iterator[tuple[str, str]]:
+def rows(score: Document) -> Iterator[tuple[str, str]]:
     """Each rate in words and figures."""
     for section, key, words in RATES:
         if section == "clean":
-            rates = {words: told["clean"][key]}
+            rates = {words: score["clean"][key]}
         else:
             rates = {
-                f"{dtype}, {one['kinds']} kinds: {words}": one[key] for dtype, one in told["mutants"].items()
+                f"{dtype}, {one['kinds']} kinds: {words}": one[key] for dtype, one in score["mutants"].items()
             }
         yield from ((name, rate["words"]) for name, rate in rates.items() if rate["trials"])
-    if told["detection"]:
-        yield "smallest relative change of the learning rate found on the seed in ten epochs", smallest(told)
+    if score["detection"]:
+        yield "smallest relative change of the learning rate found on the seed in ten epochs", smallest(score)
 
 
-def smallest(told: Document) -> str:
+def smallest(score: Document) -> str:
     """The end of the detection curve."""
-    seen = [one["change"] for one in told["detection"] if one["verdict"] == Verdict.DIFFER]
-    return f"{min(seen):.0e}" if seen else "none"
+    found = [one["change"] for one in score["detection"] if one["verdict"] == Verdict.DIFFER]
+    return f"{min(found):.0e}" if found else "none"
 
 
-def render(told: Document) -> RenderableType:
+def render(score: Document) -> RenderableType:
     """What was missed or misplaced, what alarmed, then the rates."""
     rates = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("measured", "hits of trials (rate, its upper 95 % bound)"):
         rates.add_column(title)
-    for row in rows(told):
+    for row in rows(score):
         rates.add_row(*row)
-    return Group(*_misses(told["findings"]), *_alarms(told["not_agreeing"]), rates)
+    return Group(*_misses(score["findings"]), *_alarms(score["not_agreeing"]), rates)
 
 
 def _misses(findings: Sequence[Document]) -> list[RenderableType]:

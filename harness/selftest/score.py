@@ -18,11 +18,13 @@ from lockstep.backends.protocol import Certifying
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose.diagnosis import diagnose
 from lockstep.harness.problems import find
+from lockstep.harness.runs.intervention import Intervention
 from lockstep.harness.runs.workers import Chosen
 from lockstep.harness.selftest.clean import clean
 from lockstep.harness.selftest.mutants import Mutant
-from lockstep.harness.selftest.mutated import Hooks, Mutated
-from lockstep.harness.verification.parity import Result, verify
+from lockstep.harness.selftest.mutated import Mutated
+from lockstep.harness.verification.parity import verify
+from lockstep.harness.verification.result import Result
 
 CHUNK = 25
 """Clean problems a process: some 20 MB each stay in it."""
@@ -92,7 +94,7 @@ class Rate:
 
     @property
     def upper(self) -> float:
-        """The largest rate under which so few hits would still be seen in one of twenty tries."""
+        """The largest rate under which so few hits would still occur in one of twenty tries."""
         if self.hits >= self.trials:
             return 1.0
         return float(scipy.stats.beta.ppf(0.95, self.hits + 1, self.trials - self.hits))
@@ -107,16 +109,17 @@ def plant(mutant: Mutant, problem: str, seed: int, dtype: str = "float64") -> Fi
     reference = backends.load(backends.REFERENCE)
     prepared = find(problem).replace(dtype=dtype)
 
-    def hooks(asked: Problem) -> Hooks:
+    def planted(asked: Problem) -> Intervention:
         return mutant.plant(asked, np.random.default_rng([seed, len(mutant.name)]))
 
-    suspect = Mutated(reference, hooks)
+    suspect = Mutated(reference, planted)
     result = verify(prepared, backends=[reference, suspect], dtypes=[dtype])
-    told = diagnose(prepared, suspect, reference, others=[])
-    found = Verdict.DIFFER in (result.verdict, told.verdict)
-    stage = told.first.kind if told.verdict is Verdict.DIFFER and told.first is not None else ""
-    confirmed = told.explanation.name if told.explanation is not None else ""
-    explained = None if mutant.explanation is None else confirmed == mutant.explanation
+    diagnosis = diagnose(prepared, suspect, reference, others=[])
+    found = Verdict.DIFFER in (result.verdict, diagnosis.verdict)
+    first = diagnosis.first if diagnosis.verdict is Verdict.DIFFER else None
+    stage = first.kind if first is not None else ""
+    confirmed = diagnosis.explanation.name if diagnosis.explanation is not None else ""
+    explained = None if mutant.explanation is None else confirmed == mutant.explanation.name
     return Finding(
         mutant.name,
         problem,
@@ -127,7 +130,7 @@ def plant(mutant: Mutant, problem: str, seed: int, dtype: str = "float64") -> Fi
         stage in mutant.stages,
         confirmed,
         explained,
-        told.sentence,
+        diagnosis.sentence,
         max((one.used for one in result.comparisons if one.used is not None), default=None),
     )
 
@@ -188,11 +191,11 @@ def detection_curve(problem: str = "seed", dtype: str = "float64") -> dict[float
     for exponent in range(2, 16):
         change = 10.0**-exponent
 
-        def hooks(asked: Problem, change: float = change) -> Hooks:
+        def faster(asked: Problem, change: float = change) -> Intervention:
             one = asked.optimizer
             args = {**one.args, "learning_rate": one.args["learning_rate"] * (1 + change)}
-            return Hooks(asked.replace(optimizer=Optimizer(one.name, **args)))
+            return Intervention(spec=asked.replace(optimizer=Optimizer(one.name, **args)))
 
-        result = verify(problem, backends=[reference, Mutated(reference, hooks)], dtypes=[dtype])
+        result = verify(problem, backends=[reference, Mutated(reference, faster)], dtypes=[dtype])
         found[change] = result.verdict
     return found

@@ -1,1 +1,1 @@
-"""What the pytest plugin needs: its options, and the merged results of a run."""
+"""Support for test suites: options, and one report of many tests."""

@@ -1,4 +1,4 @@
-"""The results of many tests as one: kept on disk by whichever process made them, merged in an order of their own."""
+"""The results of many tests as one: recorded on disk by whichever process computed them, merged in a fixed order."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lockstep.harness.environment.manifest import manifest
+from lockstep.harness.publish.folder import (
+    write_report,
+)
 from lockstep.harness.report.document import to_document
-from lockstep.harness.report.folder import write_report
-from lockstep.harness.verification.parity import Case, Result
+from lockstep.harness.verification.result import Case, Result
 
 
 @dataclass(frozen=True)
-class Kept:
+class Recorded:
     """One result, and where it comes from.
 
     Attributes:
-        owner: the id of the test that made it, or of the module or session whose tests share it.
+        owner: the id of the test that computed it, or of the module or session whose tests share it.
         worker: the process.
-        number: how many that process had made before.
-        result: what was found.
+        number: how many that process had recorded before.
+        result: the result itself.
     """
 
     owner: str
@@ -33,43 +35,43 @@ class Kept:
     result: Result
 
     def write(self, folder: Path) -> None:
-        """Keep it in a folder; a process that dies in between leaves nothing that `read` would take for a result."""
+        """Write it to a folder; a process that dies meanwhile leaves nothing that `read` would take for a result."""
         path = folder / f"{self.worker}-{self.number}.part"
         path.write_bytes(pickle.dumps(self))
-        path.rename(path.with_suffix(".kept"))
+        path.rename(path.with_suffix(".result"))
 
 
-def read(folder: Path) -> Iterator[Kept]:
-    """What processes of ours kept in a folder of ours (pickle runs what it reads)."""
-    for path in folder.glob("*.kept"):
-        kept: Kept = pickle.loads(path.read_bytes())
-        yield kept
+def read(folder: Path) -> Iterator[Recorded]:
+    """The results that our own processes recorded in our own folder (pickle runs what it reads)."""
+    for path in folder.glob("*.result"):
+        recorded: Recorded = pickle.loads(path.read_bytes())
+        yield recorded
 
 
-def merged(kept: Iterable[Kept]) -> Result:
+def merged(recorded: Iterable[Recorded]) -> Result:
     """All cases in one result, each once, under a name of its own.
 
     They are sorted by owner, problem and dtype, so that neither the order of the tests nor their processes shows. Where
-    several cases are of one problem in one dtype, the problem bears its owner's id behind its name, and a number where
+    several cases are of one problem in one dtype, the owner's id follows the problem's name, and a number where
     the owner verified it more than once; the dtypes of one result keep one name.
     """
-    found = list(_once(sorted(kept, key=_order)))
-    times = Counter(_key(case) for _, cases in found for case in cases)
+    unique = list(_once(sorted(recorded, key=_order)))
+    times = Counter(_key(case) for _, cases in unique for case in cases)
     shared = {name for (name, _), count in times.items() if count > 1}
     taken = {key for key in times if key[0] not in shared}
-    return Result(tuple(case for owner, cases in found for case in _apart(cases, owner, shared, taken)))
+    return Result(tuple(case for owner, cases in unique for case in _distinct(cases, owner, shared, taken)))
 
 
-def write(folder: Path, kept: Path, command: str) -> list[Path]:
-    """The report of all that lies in the folder `kept`; the paths written.
+def write(folder: Path, recorded: Path, command: str) -> list[Path]:
+    """Write one report of all results in the folder `recorded`; return the paths written.
 
     Raises:
         FileError: a file cannot be written.
     """
-    return write_report(folder, to_document(merged(read(kept)), manifest(), command))
+    return write_report(folder, to_document(merged(read(recorded)), manifest(), command))
 
 
-def _order(one: Kept) -> tuple[object, ...]:
+def _order(one: Recorded) -> tuple[object, ...]:
     return one.owner, [_key(case) for case in one.result.cases], one.worker, one.number
 
 
@@ -77,10 +79,10 @@ def _key(case: Case) -> tuple[str, str]:
     return case.problem.name, case.problem.dtype
 
 
-def _once(kept: Iterable[Kept]) -> Iterator[tuple[str, list[Case]]]:
-    """Owners and cases, without those that a second process found just so because its tests share the fixture, too."""
+def _once(recorded: Iterable[Recorded]) -> Iterator[tuple[str, list[Case]]]:
+    """Owners and cases, without those that a second process also computed because its tests share the fixture."""
     first: dict[Hashable, str] = {}
-    for one in kept:
+    for one in recorded:
         cases = one.result.cases
         yield (
             one.owner,
@@ -93,15 +95,15 @@ def _once(kept: Iterable[Kept]) -> Iterator[tuple[str, list[Case]]]:
 
 
 def _outcome(case: Case) -> Hashable:
-    """What was found, to the bit; not how long it took."""
+    """The outcome of a case, to the bit, without its duration."""
     losses = ((run.backend, run.verdict, run.trace and run.trace.losses.tobytes()) for run in case.runs)
     return *_key(case), case.verdict, case.tolerance.source, tuple(losses)
 
 
-def _apart(
+def _distinct(
     cases: Sequence[Case], owner: str, shared: Collection[str], taken: set[tuple[str, str]]
 ) -> Iterator[Case]:
-    """The cases of one result, those of a shared name under the first with the owner's id that no other has."""
+    """The cases of one result; a shared name is replaced by the first free one that holds the owner's id."""
     names: dict[str, str] = {}
     for case in cases:
         name = case.problem.name

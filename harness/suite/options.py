@@ -1,4 +1,4 @@
-"""What a test run asks for by name: checked before anything trains, and why it cannot be had."""
+"""The names that a test run requests: checked before anything trains, with the reason where it is not available."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lockstep.backends.errors import ProblemError
 from lockstep.backends.problem import DTYPES
 from lockstep.harness.core.tolerance import choose
 from lockstep.harness.problems import catalogue, find
-from lockstep.harness.verification.parity import Result
+from lockstep.harness.verification.result import Result
 
 DEFAULTS: dict[str, Collection[str]] = {"backends": backends.entries(), "dtypes": DTYPES}
-"""What is verified where nobody names any."""
+"""The defaults of the options."""
 
 
 def check(key: str, values: Any) -> None:
@@ -42,7 +42,7 @@ def _check_one(key: str, one: Any) -> None:
 
 
 def absent(backend: Any) -> str:
-    """Why a backend cannot run here, with the command that mends it; empty where it can."""
+    """Why a backend cannot run here, with the command that fixes it; empty where it can."""
     missing = backends.missing_modules(backend) if isinstance(backend, str) else []
     if not missing:
         return ""
@@ -51,7 +51,7 @@ def absent(backend: Any) -> str:
 
 def untrained(result: Result) -> str:
     """Each reason why a backend did not train, once, with what to do about it."""
-    told = (
+    reasons = (
         f"{run.backend}: {run.reason}; {run.fix}".removesuffix("; ") for run in result.runs if not run.trace
     )
-    return " / ".join(dict.fromkeys(told))
+    return " / ".join(dict.fromkeys(reasons))

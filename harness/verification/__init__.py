@@ -1,1 +1,1 @@
-"""Training problems on several backends, and the verdict."""
+"""Train, judge and diagnose: problems on backends, and trainers of a user's own code."""

@@ -49,10 +49,10 @@ def test_jax_trains_on_the_second_of_two_devices_alone_what_it_trains_on_the_fir
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert set(told["same"]) == set(problems)
-    assert all(all(same) and len(same) > 5 for same in told["same"].values())
-    assert "cpu:0" in told["fault"]  # what forgets its device is found
+    facts = json.loads(done.stdout)
+    assert set(facts["same"]) == set(problems)
+    assert all(all(same) and len(same) > 5 for same in facts["same"].values())
+    assert "cpu:0" in facts["fault"]  # what forgets its device is found
 
 
 @pytest.mark.parametrize("kind", [TorchTrainer, ForeachTrainer])
@@ -230,17 +230,17 @@ def test_torch_tells_whether_a_gpu_may_round_to_less(
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
     for name, value in switches.items():
         switched(name, value)
-    told = torch_devices.told(gpu_of_torch(monkeypatch, capability))
-    assert told["reduced_precision"] is reduced
-    assert (told["device"], told["device_peak_bytes"]) == ("NVIDIA H200", 1 << 20)
-    assert told["capability"] == ".".join(map(str, capability))
-    assert all(isinstance(value, (str, int)) for value in told.values())
+    facts = torch_devices.describe(gpu_of_torch(monkeypatch, capability))
+    assert facts["reduced_precision"] is reduced
+    assert (facts["device"], facts["device_peak_bytes"]) == ("NVIDIA H200", 1 << 20)
+    assert facts["capability"] == ".".join(map(str, capability))
+    assert all(isinstance(value, (str, int)) for value in facts.values())
 
 
 def test_torch_tells_of_a_cpus_precision_by_the_newer_switch_too(switched):
-    assert torch_devices.told(torch.device("cpu"))["reduced_precision"] is False
+    assert torch_devices.describe(torch.device("cpu"))["reduced_precision"] is False
     switched("mkldnn.matmul.fp32_precision", "bf16")
-    assert torch_devices.told(torch.device("cpu"))["reduced_precision"] is True
+    assert torch_devices.describe(torch.device("cpu"))["reduced_precision"] is True
 
 
 def gpu_of_jax(**memory):
@@ -255,8 +255,8 @@ def gpu_of_jax(**memory):
 
 
 def test_jax_tells_of_a_gpu_what_its_numbers_depend_on(full_precision):
-    told = jax_devices.told(gpu_of_jax(peak_bytes_in_use=1 << 20))
-    assert told == {
+    facts = jax_devices.describe(gpu_of_jax(peak_bytes_in_use=1 << 20))
+    assert facts == {
         "device": "NVIDIA H200",
         "matmul_precision": "highest",
         "reduced_precision": False,
@@ -267,9 +267,9 @@ def test_jax_tells_of_a_gpu_what_its_numbers_depend_on(full_precision):
 
 
 def test_jax_rounds_to_less_on_a_gpu_unless_it_is_told_otherwise():
-    told = jax_devices.told(gpu_of_jax())
-    assert told["reduced_precision"] is True
-    assert "device_peak_bytes" not in told
+    facts = jax_devices.describe(gpu_of_jax())
+    assert facts["reduced_precision"] is True
+    assert "device_peak_bytes" not in facts
 
 
 @pytest.mark.parametrize("name", CUDA)

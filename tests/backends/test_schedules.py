@@ -13,19 +13,19 @@ from lockstep.backends.ops import SCHEDULES as RULES
 from lockstep.backends.problem import Optimizer, Schedule
 from lockstep.backends.pytorch.schedules import SCHEDULES as TORCH
 from lockstep.harness.problems import find
-from lockstep.harness.problems.families.schedules import COURSES
+from lockstep.harness.problems.families.schedules import SCHEDULES as CASES
 from tests.conftest import advance
 
 STEPS = range(100)
 
 
 def factors(name):
-    schedule = Schedule(name, **COURSES[name][0])
+    schedule = Schedule(name, **CASES[name][0])
     return [SCHEDULES[name](schedule.args)(t) for t in STEPS]
 
 
 def test_every_schedule_is_in_the_catalogue():
-    assert {"constant", *COURSES} == set(RULES)
+    assert {"constant", *CASES} == set(RULES)
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,15 @@ def test_plain_optax_has_these_rates(name, schedule):
         np.testing.assert_allclose(factors(name), [float(schedule(t)) for t in STEPS], rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", COURSES)
+@pytest.mark.parametrize("name", CASES)
 def test_a_traced_count_keeps_double_precision(name):
-    args = Schedule(name, **COURSES[name][0]).args
+    args = Schedule(name, **CASES[name][0]).args
     with jax.enable_x64(True):
         rate = jax.jit(jax.vmap(scheduled(1.0, name, args)))(np.arange(100, dtype=np.int32))
         np.testing.assert_allclose(factors(name), rate, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", COURSES)
+@pytest.mark.parametrize("name", CASES)
 def test_a_snapshot_continues_the_schedule(backend, name):
     problem = find(f"schedule-{name}")
     trainer, batch = backend.trainer(problem), next(iter(problem.batches()))

@@ -90,10 +90,10 @@ def test_large_problems_get_fewer_twins():
 
 def test_what_takes_long_is_said_beforehand(seed, monkeypatch, capsys):
     told = []
-    measure(seed, say=told.append)
+    measure(seed, notify=told.append)
     assert told == []
     monkeypatch.setattr("lockstep.harness.numerics.budget.LONG", 1e-4)
-    measure(seed, say=told.append)
+    measure(seed, notify=told.append)
     assert len(told) == 1
     assert told[0].startswith("seed float64: measuring the rounding budget with 32 twins, about ")
     assert main(["verify", "seed", "--backend", "numpy", "--dtype", "float64"]) == 3

@@ -10,9 +10,16 @@ import pytest
 
 from lockstep import backends, cli
 from lockstep.harness import problems
-from lockstep.harness.problems import CORE, catalogue
-from lockstep.harness.reference import conventions
-from lockstep.harness.reference.listing import listing
+from lockstep.harness.environment import (
+    conventions,
+)
+from lockstep.harness.environment.listing import (
+    listing,
+)
+from lockstep.harness.problems import (
+    CORE,
+    catalogue,
+)
 from lockstep.harness.report import document
 
 ROOT = Path(__file__).parents[2]
@@ -106,10 +113,10 @@ def test_an_absent_framework_exits_with_three_and_says_what_to_do(run, monkeypat
         (["verify", "seed", "--rtol", "-1"], "rtol is not a tolerance"),
         (["verify", "seed", "--atol", "inf"], "atol is not a tolerance"),
         (["verify", "seed", "--rtol", "2"], "give a number below 1"),
-        (["verify", "seed", "--core"], "beside a whole set"),
+        (["verify", "seed", "--core"], "together with a whole set"),
         (["verify", "--core", "--all"], "not allowed with"),
         (["verify", "seed", "seed"], "two problems have one name"),
-        (["verify", "seed", "--all"], "problems are named beside a whole set"),
+        (["verify", "seed", "--all"], "problems are named together with a whole set"),
         (["verify", "seed", "--output", "README.md/below"], "output folder cannot be written"),
         (["verify", "seed", "--json", "README.md/below.json"], "output folder cannot be written"),
         (["verify", "--unknown"], "unrecognized arguments"),

@@ -17,6 +17,7 @@ from lockstep.harness.core.compare import (
     compare_arrays,
     compare_runs,
     expected_inputs,
+    expected_of,
 )
 from lockstep.harness.core.tolerance import Tolerance, choose
 from lockstep.harness.core.verdict import Verdict
@@ -57,7 +58,10 @@ def run(backend="left", losses=None, parameters=None, **changes):
 
 
 def verdicts(left, right, tolerance=FIXED):
-    return {one.quantity: one.verdict for one in compare_runs(PROBLEM, left, right, tolerance)}
+    return {
+        one.quantity: one.verdict
+        for one in compare_runs(PROBLEM, left, right, tolerance, expected_of(PROBLEM))
+    }
 
 
 def test_equal_runs_agree_in_every_quantity():
@@ -162,7 +166,11 @@ def test_a_change_beyond_the_fixed_tolerance_is_found_wherever_it_is(losses, ind
 )
 def test_other_inputs_differ_whatever_the_numbers_say(change, words):
     one, *rest = compare_runs(
-        PROBLEM, run(), run("right", given={**expected_inputs(PROBLEM), **change}), FIXED
+        PROBLEM,
+        run(),
+        run("right", given={**expected_inputs(PROBLEM), **change}),
+        FIXED,
+        expected_of(PROBLEM),
     )
     assert one.verdict is Verdict.DIFFER
     assert words in one.reason
@@ -174,7 +182,7 @@ def test_what_was_not_given_differs():
     del given["initial/0.linear/w"]
     assert (
         "right: initial/0.linear/w: not given"
-        in compare_runs(PROBLEM, run(), run("right", given=given), FIXED)[0].reason
+        in compare_runs(PROBLEM, run(), run("right", given=given), FIXED, expected_of(PROBLEM))[0].reason
     )
 
 
@@ -196,7 +204,7 @@ def test_a_precision_switch_on_one_side_differs_where_it_is_about_the_dtype(dtyp
         for one in (False, True)
     )
     left, right = (run(name, **changes) for name, changes in zip(("left", "right"), switched, strict=True))
-    one = compare_runs(problem, left, right, FIXED)[0]
+    one = compare_runs(problem, left, right, FIXED, expected_of(problem))[0]
     assert one.verdict is verdict
     assert ("right rounds matrix products to less than float32" in one.reason) is (verdict is Verdict.DIFFER)
 
@@ -225,7 +233,7 @@ def test_averages_are_compared_where_the_problem_keeps_them(debias):
     moved = run().trace.final.parameters["2.add/b"] * (1 + 1e-12)
 
     def found(left, right):
-        return {one.quantity: one for one in compare_runs(problem, left, right, FIXED)}
+        return {one.quantity: one for one in compare_runs(problem, left, right, FIXED, expected_of(problem))}
 
     whole = average_of(problem, run())
     assert {one.verdict for one in found(whole, average_of(problem, run("right"))).values()} == {

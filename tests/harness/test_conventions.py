@@ -10,7 +10,9 @@ from jsonschema import Draft202012Validator
 from lockstep.backends.ops import OPTIMIZERS
 from lockstep.backends.problem import Clip, Layer, Optimizer
 from lockstep.harness.documents.schema import load
-from lockstep.harness.reference import conventions
+from lockstep.harness.environment import (
+    conventions,
+)
 
 
 @pytest.fixture(scope="module")

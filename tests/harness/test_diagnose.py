@@ -14,9 +14,7 @@ from lockstep.backends.problem import Clip, Layer, Optimizer
 from lockstep.backends.protocol import Unsupported
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose.diagnosis import Kind, diagnose
-from lockstep.harness.diagnose.explanations import EXPLANATIONS
-from lockstep.harness.numerics.growth import growth_limits
-from lockstep.harness.numerics.limits import fixed_limits
+from lockstep.harness.numerics.limits import of_run_inputs, of_stage_inputs
 from lockstep.harness.problems.initial import draw
 from tests.conftest import BACKENDS, square_problem
 from tests.meta import faults, stage_faults, step_faults
@@ -74,11 +72,11 @@ def test_limits_and_growth_can_be_replaced():
     """By others a thousand times as wide, under which a defect of 1e-10 is nothing."""
 
     def wide(problem, trainer):
-        narrow = fixed_limits(problem, trainer)
+        narrow = of_stage_inputs(problem, trainer)
         return lambda snapshot, batch: {name: 1e5 * one for name, one in narrow(snapshot, batch).items()}
 
-    def grown(problem, train):
-        return {name: 1e5 * one for name, one in growth_limits(problem, train).items()}
+    def grown(problem, reference):
+        return {name: 1e5 * one for name, one in of_run_inputs(problem, reference).items()}
 
     fault = Broken(faults.LearningRateOff)
     assert diagnose(square_problem(), fault, others=(), limits=wide, growth=grown).verdict is Verdict.AGREE
@@ -91,6 +89,7 @@ WITH_EXPLANATION = {
     faults.StaleGradient: "stale gradient",
     faults.TransposedSquareWeight: "rearranged parameter",
     faults.OneEpochShort: "length of the run",
+    faults.LearningRateOff: "learning rate",
     faults.SinglePrecisionInside: "single precision",
     faults.ForgottenBias: "parameter never updated",
 }
@@ -126,7 +125,7 @@ def test_the_sentence_says_step_stage_parameter_index_both_values_and_how_far():
     left, right = found.first.left, found.first.right
     assert right == pytest.approx(2 * left)
     assert (
-        f"at step 0, in the gradient of 1.dot/w at [2, 1]: numpy {left!r}, broken {right!r}, apart by"
+        f"at step 0, in the gradient of 1.dot/w at [2, 1]: numpy {left!r}, broken {right!r}, a distance of"
         in found.sentence
     )
     assert "broken is wrong, as torch agrees with numpy" in found.sentence
@@ -176,7 +175,7 @@ def test_a_defect_that_no_compared_step_shows_is_left_to_the_whole_runs():
     problem = stage_faults.HiddenState.problem
     found = diagnose(problem, Broken(NotContinued), others=["torch"])
     assert (found.verdict, found.kind) == (Verdict.DIFFER, Kind.CARRIED)
-    assert found.sentence.startswith("the free runs part at step 17, in the whole run's loss: numpy ")
+    assert found.sentence.startswith("the free runs diverge at step 17, in the whole run's loss: numpy ")
     assert "further than rounding grows" in found.sentence
     assert found.culprit.name == "broken"
 
@@ -278,10 +277,6 @@ def test_a_leaf_of_rounding_noise_does_not_keep_the_rest_from_agreeing():
     model = (Layer("linear", size=4), Layer("batch_norm"), Layer("linear", size=2))
     found = diagnose(square_problem(model=model, initial=draw(model, (3,), seed=1)), "torch", others=())
     assert found.verdict is Verdict.AGREE, found.sentence
-
-
-def test_every_explanation_has_a_name_of_its_own():
-    assert len({one.name for one in EXPLANATIONS}) == len(EXPLANATIONS)
 
 
 class Refuses(NumPyBackend):

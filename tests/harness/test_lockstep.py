@@ -7,17 +7,18 @@ import pytest
 
 from lockstep import backends
 from lockstep.backends.errors import LockstepError
-from lockstep.backends.numpy_vjp.backend import NumPyTrainer
+from lockstep.backends.numpy_vjp.backend import NumPyBackend, NumPyTrainer
 from lockstep.backends.problem import Average, Batching, Layer, Optimizer, Schedule
 from lockstep.harness.core.ledger import Ledger, Row, compare, compare_stages
 from lockstep.harness.core.verdict import Verdict
-from lockstep.harness.numerics.growth import compare_courses, course, growth_limits
-from lockstep.harness.numerics.limits import UNITS, fixed_limits
+from lockstep.harness.numerics.limits import UNITS, of_run_inputs, of_stage_inputs
 from lockstep.harness.problems import find
 from lockstep.harness.problems.initial import draw
-from lockstep.harness.runs.continuation import carried_state, train
+from lockstep.harness.runs.continuation import carried_state
+from lockstep.harness.runs.free_run import train
 from lockstep.harness.runs.lockstep_run import MOST_STEPS, chosen_steps, lockstep_run
 from lockstep.harness.runs.stages import stages_of
+from lockstep.harness.runs.trajectory import compare_trajectories, trajectory
 from tests.conftest import BACKENDS, square_problem
 from tests.meta import faults, stage_faults, step_faults
 from tests.meta.stepwise import StepwiseTrainer
@@ -38,8 +39,10 @@ NOISE = {"gradient/0.linear/b", "step/parameters/0.linear/b"}
 
 
 def against_numpy(problem, trainer, steps=None):
-    limits = fixed_limits(problem, NumPyTrainer(problem))
-    return lockstep_run(problem, NumPyTrainer(problem), trainer, steps or chosen_steps(problem), limits)
+    limits = of_stage_inputs(problem, NumPyTrainer(problem))
+    return lockstep_run(
+        problem, NumPyTrainer(problem), trainer, steps or chosen_steps(problem), limits
+    ).ledger
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -137,7 +140,7 @@ def test_steps_beyond_the_run_are_refused(steps):
             NumPyTrainer(problem),
             NumPyTrainer(problem),
             steps,
-            fixed_limits(problem, NumPyTrainer(problem)),
+            of_stage_inputs(problem, NumPyTrainer(problem)),
         )
 
 
@@ -194,7 +197,7 @@ def test_a_limit_is_forty_five_units_of_what_is_compared_and_of_an_update_those_
     problem = square_problem()
     trainer, batch = NumPyTrainer(problem), next(iter(problem.batches()))
     snapshot = trainer.read(trainer.init())
-    limits = fixed_limits(problem, NumPyTrainer(problem))(snapshot, batch)
+    limits = of_stage_inputs(problem, NumPyTrainer(problem))(snapshot, batch)
     stages = stages_of(trainer, snapshot, batch)
     eps = np.finfo(np.float64).eps
     for name, value in stages.items():
@@ -206,7 +209,7 @@ def test_a_limit_is_forty_five_units_of_what_is_compared_and_of_an_update_those_
 def test_the_limits_can_be_replaced():
     problem = square_problem()
     wide = lambda snapshot, batch: dict.fromkeys(stages_of(NumPyTrainer(problem), snapshot, batch), 1e-9)  # noqa: E731
-    ledger = lockstep_run(problem, NumPyTrainer(problem), faults.LearningRateOff(problem), [0], wide)
+    ledger = lockstep_run(problem, NumPyTrainer(problem), faults.LearningRateOff(problem), [0], wide).ledger
     assert ledger.verdict is Verdict.AGREE
 
 
@@ -219,7 +222,7 @@ def test_a_reference_that_is_not_finite_ends_the_run():
 
 
 def carried(problem, trainer):
-    limits = growth_limits(problem, lambda near: train(near, NumPyTrainer(near)))
+    limits = of_run_inputs(problem, NumPyBackend())
     return carried_state(problem, lambda: trainer(problem), limits)
 
 
@@ -271,20 +274,18 @@ def test_rounding_grows_where_the_problem_lets_it():
         stage_faults.DEEP.replace(epochs=60, optimizer=Optimizer("sgd", learning_rate=rate))
         for rate in (1.0, 0.01)
     )
-    limits = [
-        growth_limits(one, lambda near: train(near, NumPyTrainer(near)))["loss"] for one in (wild, tame)
-    ]
+    limits = [of_run_inputs(one, NumPyBackend())["loss"] for one in (wild, tame)]
     assert limits[0][-1] > 100 * limits[0][0]
     assert limits[1][-1] < 2 * limits[1][0]
 
 
 def test_whole_runs_of_different_length_differ():
     problem = square_problem()
-    limits = growth_limits(problem, lambda near: train(near, NumPyTrainer(near)))
-    whole = course(train(problem, NumPyTrainer(problem)))
-    short = course(train(problem, faults.OneEpochShort(problem)))
+    limits = of_run_inputs(problem, NumPyBackend())
+    whole = trajectory(train(problem, NumPyTrainer(problem)))
+    short = trajectory(train(problem, faults.OneEpochShort(problem)))
     for left, right in ((whole, short), (short, whole)):
-        row = compare_courses(left, right, limits).first
+        row = compare_trajectories(left, right, limits).first
         assert row.name == "loss"
         assert row.reason.startswith("shape")
-    assert compare_courses(whole, whole, limits).verdict is Verdict.AGREE
+    assert compare_trajectories(whole, whole, limits).verdict is Verdict.AGREE

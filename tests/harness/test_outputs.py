@@ -103,7 +103,7 @@ def test_the_summary_says_what_differs_and_how_to_see_it_again(differing):
     text = summary.render(differing)
     assert text.startswith("## Lockstep: DIFFER")
     assert "| seed | float64 | AGREE | AGREE | DIFFER | DIFFER |" in text
-    assert "broken first parts from numpy" in text
+    assert "broken first diverges from numpy" in text
     assert text.rstrip().endswith("Again: `lockstep verify seed`")
 
 
@@ -171,7 +171,7 @@ def test_what_moved_is_told(agreeing, differing):
         "## Not in the new report\n\n| problem | dtype |\n| --- | --- |\n| gone | float64 |",
         "## New\n\n| problem | dtype |\n| --- | --- |\n| added | float64 |",
         "| seed | float64 | AGREE | DIFFER |",
-        "first parts from numpy",
+        "first diverges from numpy",
         "| cpu | one | other |",
     ):
         assert words in text

@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 
 from lockstep.harness.core.distance import ulps_between
-from lockstep.harness.report import folder, html
+from lockstep.harness.publish import (
+    folder,
+)
+from lockstep.harness.report import (
+    html,
+)
 from lockstep.harness.report.html import cases, matrix, plots, values
 from lockstep.harness.report.html.page import parts
 from tests.documents import EXAMPLE, example, small
@@ -56,12 +61,12 @@ def test_a_cell_of_the_matrix_has_its_verdict_in_words_and_leads_to_its_evidence
         [
             ("agree", "AGREE with 1 of 1", "#case-2-census"),
             ("agree", "AGREE with 1 of 1", "#case-2-census"),
-            (None, "not asked for", None),
+            (None, "not requested", None),
         ],
         [
             ("inconclusive", "INCONCLUSIVE alone", "#case-3"),
             ("skipped", "SKIPPED did not train", "#case-3-runs"),
-            (None, "not asked for", None),
+            (None, "not requested", None),
         ],
     ]
 
@@ -167,7 +172,7 @@ def test_without_the_extra_the_page_is_not_written_and_a_line_says_how_to_get_it
 
 
 def test_a_command_that_writes_no_page_imports_none_of_what_it_needs():
-    code = "import sys, lockstep.cli, lockstep.harness.report.folder, lockstep.harness.suite.merged; print(sorted({'jinja2', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, lockstep.cli, lockstep.harness.publish.folder, lockstep.harness.suite.merged; print(sorted({'jinja2', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -194,7 +199,9 @@ def undrawn(page):
 
 def test_the_kept_example_is_found_again():
     """The port is still caught, at the same stage and with the same explanation."""
-    from lockstep.harness.selftest.example import document
+    from lockstep.harness.publish.example import (
+        document,
+    )
 
     before, after = (told["cases"][0] for told in (example(), document()))
     assert before["verdict"] == after["verdict"] == "DIFFER"
@@ -243,6 +250,13 @@ def test_a_parameter_that_a_backend_lacks_or_shapes_otherwise_has_no_ulps():
     )
 
 
+def test_the_verdict_names_the_backends_and_the_quantity_that_differ(tree):
+    (section,) = found(tree, "section", "id", "verdict")
+    assert "numpy and ported differ in loss , adam float64: beyond tolerance first at epoch 1." in words(
+        section
+    )
+
+
 def test_the_largest_distance_leads_to_its_case():
     told = small()
     views = cases.views(told, plots.Plots())
@@ -264,5 +278,5 @@ def test_a_report_of_nothing_is_a_page():
         "command": "",
     }
     shown = words(is_harmless(parsed(html.render(told))))
-    for told_ in ("There are no cases.", "No figures of a self-test", "no command finds it again"):
+    for told_ in ("There are no cases.", "No figures of a self-test", "no command reproduces it"):
         assert told_ in shown

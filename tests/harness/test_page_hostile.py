@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from lockstep.harness.documents.schema import load as schema
+from lockstep.harness.publish.folder import (
+    write_report,
+)
 from lockstep.harness.report import html
-from lockstep.harness.report.folder import write_report
 from lockstep.harness.report.html import cases
 from lockstep.harness.report.html.page import parts
 from lockstep.harness.report.stored import load

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from lockstep.backends.errors import DatasetUnavailableError
+from lockstep.harness.environment.listing import (
+    listing,
+)
 from lockstep.harness.problems import find
 from lockstep.harness.problems.families.datasets import REASONS
-from lockstep.harness.reference.listing import listing
 
 
 @pytest.mark.parametrize(("name", "shape", "outputs"), [("diabetes", (442, 10), 1), ("linnerud", (20, 3), 3)])

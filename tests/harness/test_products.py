@@ -6,7 +6,7 @@ import pytest
 
 from lockstep.backends.ops import OPTIMIZERS, SCHEDULES
 from lockstep.backends.problem import Optimizer, Schedule
-from lockstep.harness.core.compare import compare_runs
+from lockstep.harness.core.compare import compare_runs, expected_of
 from lockstep.harness.core.tolerance import Tolerance
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.problems.families.optimizers import network
@@ -56,7 +56,7 @@ def test_backends_agree(optimizer, course):
     compared = [
         one
         for left, right in itertools.combinations(runs, 2)
-        for one in compare_runs(given, left, right, TOLERANCE)
+        for one in compare_runs(given, left, right, TOLERANCE, expected_of(given))
     ]
     quantities, pairs = 2 + len(given.initial), len(BACKENDS) * (len(BACKENDS) - 1) // 2
     assert len(compared) == quantities * pairs

@@ -12,13 +12,14 @@ from lockstep.backends.errors import LockstepError
 from lockstep.backends.numpy_vjp.backend import NumPyBackend
 from lockstep.backends.problem import Batching, Optimizer, Schedule
 from lockstep.harness import bundle
-from lockstep.harness.bundle import BundleError, Moments
+from lockstep.harness.bundle import BundleError
 from lockstep.harness.bundle.recording import MACHINE, record
 from lockstep.harness.bundle.replaying import replay
 from lockstep.harness.bundle.size import numbers_in, size_of
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.documents.schema import load as schema
 from lockstep.harness.problems import find
+from lockstep.harness.runs.recorder import RecordedSteps
 from tests.conftest import square_problem
 from tests.meta import faults
 from tests.meta.faults import Broken
@@ -116,7 +117,7 @@ def test_another_learning_rate_is_found_and_placed(path):
     assert told.kind == "local"
     assert told.first.name == "update/0.linear/b"
     assert told.first.step == 1
-    assert "numpy first parts from what was recorded at step 1, in the whole run's loss: " in told.sentence
+    assert "numpy first diverges from the recording at step 1, in the whole run's loss: " in told.sentence
     assert (
         "computed from the recorded state of step 1, the update of 0.linear/b at [0] differs: "
         in told.sentence
@@ -268,15 +269,15 @@ def test_what_cannot_be_recorded_is_refused_before_anything_trains(path, monkeyp
     def train(*arguments, **options):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("lockstep.harness.runs.recorder.free_run", train)
+    monkeypatch.setattr("lockstep.harness.bundle.record_run.free_run", train)
     for options, words in (
         ({"backends": ["nump"]}, "did you mean 'numpy'"),
         ({"problems": "sede"}, "did you mean 'seed'"),
         ({"dtypes": ["float16"]}, "dtype is not offered"),
-        ({"stages_at": [10]}, "stages-at: not a moment of 'seed'"),
+        ({"stages_at": [10]}, "stages-at: not a step of 'seed'"),
         ({"parameters_at": [11]}, "give 0 to 10, or 'last'"),
-        ({"parameters_at": ["soon"]}, "not a moment"),
-        ({"parameters_at": [-1]}, "not a moment"),
+        ({"parameters_at": ["soon"]}, "not a step"),
+        ({"parameters_at": [-1]}, "not a step"),
         ({"max_size": 500}, "the bundle would be larger than was allowed"),
         ({"problems": "tall", "max_size": 20_000_000}, "24,000,024 of them data"),
         ({"out": path / "below" / "it"}, "output folder cannot be written"),
@@ -316,13 +317,13 @@ def test_an_absent_framework_is_skipped_and_a_foreign_backend_is_named(path, mon
 def test_the_size_is_known_before_the_run(path, name):
     """To a fifth, of what is large: names and headers are not counted."""
     wide = find(name).replace(epochs=4)
-    moments = Moments((0, 3), (1, 2))
+    steps = RecordedSteps((0, 3), (1, 2))
     held = record(path, wide, backends=["numpy"], dtypes=FLOAT64, parameters_at=[0, 3], stages_at=[1, 2])
     (one,) = held.runs
     arrays = [*one.parameters.values(), *one.stages.values(), {"losses": one.run.trace.losses}]
     arrays += [one.run.trace.final.parameters, one.run.trace.final.optimizer]
     numbers = sum(value.nbytes for part in arrays for value in part.values())
-    assert 0.8 < numbers_in(wide, moments) / numbers < 1.25
+    assert 0.8 < numbers_in(wide, steps) / numbers < 1.25
 
 
 def test_sizes_are_read_as_they_are_written():
@@ -339,8 +340,8 @@ def test_sizes_are_read_as_they_are_written():
 
 def test_looking_at_a_run_does_not_move_it(path):
     plain = record(path, shuffled(), backends=["torch"], dtypes=FLOAT64, parameters_at=[0])
-    watched = recorded(path, shuffled(), ["torch"], parameters_at=range(12), stages_at=range(12))
-    left, right = (one.runs[0].run.trace for one in (plain, watched))
+    observed = recorded(path, shuffled(), ["torch"], parameters_at=range(12), stages_at=range(12))
+    left, right = (one.runs[0].run.trace for one in (plain, observed))
     assert left.losses.tobytes() == right.losses.tobytes()
     assert all(
         value.tobytes() == right.final.parameters[name].tobytes()

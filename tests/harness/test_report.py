@@ -5,8 +5,15 @@ from rich.console import Console
 
 import lockstep
 from lockstep.backends.problem import Optimizer
+from lockstep.harness.documents import (
+    figures,
+)
 from lockstep.harness.problems import find
-from lockstep.harness.report import document, figures, markdown, terminal
+from lockstep.harness.report import (
+    document,
+    markdown,
+    terminal,
+)
 from lockstep.harness.report.thin import shown_epochs
 
 HOSTILE = "<script>alert(1)</script> | [red]x[/red] `a` *b* _c_\n# head"

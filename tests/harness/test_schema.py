@@ -8,9 +8,11 @@ from jsonschema import Draft202012Validator, ValidationError
 import lockstep
 from lockstep.backends.problem import Optimizer
 from lockstep.harness.documents.schema import load, problem_schema
+from lockstep.harness.environment.listing import (
+    listing,
+)
 from lockstep.harness.environment.manifest import manifest
 from lockstep.harness.problems import find
-from lockstep.harness.reference.listing import listing
 from lockstep.harness.report import diagnosis, document
 
 OPTIONAL = {"benchmark"}

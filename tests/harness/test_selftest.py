@@ -10,12 +10,20 @@ from jsonschema import Draft202012Validator, ValidationError
 from lockstep import backends
 from lockstep.cli import main
 from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.diagnose.diagnosis import investigate
 from lockstep.harness.documents.schema import load
+from lockstep.harness.explanations import (
+    EXPLANATIONS,
+)
 from lockstep.harness.problems import catalogue, find
+from lockstep.harness.report.alarm import (
+    stored,
+)
+from lockstep.harness.runs.intervention import Intervention
 from lockstep.harness.selftest import figures, report
 from lockstep.harness.selftest.clean import clean
 from lockstep.harness.selftest.mutants import MUTANTS, named
-from lockstep.harness.selftest.mutated import Hooks, Mutated
+from lockstep.harness.selftest.mutated import Mutated
 from lockstep.harness.selftest.score import (
     CHOSEN_ON,
     CleanRun,
@@ -25,7 +33,6 @@ from lockstep.harness.selftest.score import (
     plant,
     train_clean,
 )
-from lockstep.harness.selftest.stored import stored
 from tests.conftest import BACKENDS
 
 SHOWN = ("seed", "momentum", "probe-square", "accumulated")
@@ -52,7 +59,31 @@ def test_a_planted_bug_is_found_and_named(mutant, problem):
     found = plant(mutant, problem, seed=0)
     assert found.found, found.sentence
     assert found.placed, f"{found.stage}: {found.sentence}"
-    assert found.explained is not False, f"{found.explanation or 'nothing'} for {mutant.explanation}"
+    assert found.explained is not False, f"{found.explanation or 'nothing'} for {mutant.explanation.name}"
+
+
+def test_the_explanation_of_a_mutant_is_a_row_of_the_table():
+    linked = [mutant.explanation for mutant in MUTANTS if mutant.explanation is not None]
+    assert len(linked) > 40
+    assert all(any(one is row for row in EXPLANATIONS) for one in linked)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("half squares", "constant ratio"),
+        ("gradients of the step before", ""),
+        ("the learning rate scaled", ""),
+        ("a square gradient transposed", ""),
+    ],
+)
+def test_without_its_explanation_a_mutant_is_not_explained(name, instead, monkeypatch):
+    (mutant,) = (one for one in MUTANTS if one.name == name)
+    assert plant(mutant, mutant.problems[0], seed=0).explained
+    without = tuple(one for one in EXPLANATIONS if one is not mutant.explanation)
+    monkeypatch.setitem(investigate.__kwdefaults__, "explanations", without)
+    found = plant(mutant, mutant.problems[0], seed=0)
+    assert (found.found, found.explained, found.explanation) == (True, False, instead)
 
 
 def test_there_are_enough_and_each_has_its_own_name():
@@ -66,7 +97,7 @@ def test_without_a_fault_the_mutated_trainer_is_the_reference(problem):
     asked = find(problem).replace(epochs=4)
     reference = backends.load(backends.REFERENCE)
     traces = []
-    for backend in (reference, Mutated(reference, lambda asked: Hooks())):
+    for backend in (reference, Mutated(reference, lambda asked: Intervention())):
         trainer = backend.trainer(asked)
         state = trainer.init()
         losses = []
@@ -99,10 +130,10 @@ def test_five_hundred_clean_problems_do_not_alarm(first):
     quiet(range(first, first + 25))
 
 
-def test_a_clean_problem_without_a_definite_trajectory_is_told_from_one_that_rounding_hides():
+def test_a_clean_problem_without_a_definite_trajectory_differs_from_one_that_rounding_hides():
     """55: Rprop on a quantile loss, whose gradients add up to exactly 0 in truth; 111: Adafactor magnifies rounding."""
     ill, hidden = train_clean(
-        [55, 111], [backends.load("numpy"), Mutated(backends.load("numpy"), lambda asked: Hooks())]
+        [55, 111], [backends.load("numpy"), Mutated(backends.load("numpy"), lambda asked: Intervention())]
     )
     assert (ill.verdict, ill.ill_posed) == (Verdict.INCONCLUSIVE, True)
     assert (hidden.verdict, hidden.ill_posed) == (Verdict.INCONCLUSIVE, False)
@@ -110,13 +141,13 @@ def test_a_clean_problem_without_a_definite_trajectory_is_told_from_one_that_rou
 
 def test_the_readme_shows_the_stored_figures_and_they_are_passed():
     """Written by `python -m lockstep.harness.selftest.figures`, from one run of the command."""
-    told = stored()
-    assert report.passed(told)
-    assert told["clean"]["alarms"]["trials"] >= 2000
+    score = stored()
+    assert report.passed(score)
+    assert score["clean"]["alarms"]["trials"] >= 2000
     text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert figures.table(told) in text
-    assert figures.in_text(text, told) == text
-    other = {**told, "detection": []}
+    assert figures.table(score) in text
+    assert figures.in_text(text, score) == text
+    other = {**score, "detection": []}
     assert figures.in_text(text, other) != text
 
 
@@ -124,16 +155,16 @@ def test_a_problem_that_diverges_everywhere_is_no_alarm_and_a_backend_that_fails
     (run,) = train_clean([733], BACKENDS)
     assert (run.verdict, run.diverged, run.alarms) == (Verdict.ERROR, True, False)
     failed = CleanRun("clean-1", "float64", Verdict.ERROR, "it failed")
-    told = report.document([], [run, failed], {})
-    assert (told["clean"]["alarms"]["hits"], told["clean"]["diverged"]["hits"]) == (1, 1)
+    score = report.document([], [run, failed], {})
+    assert (score["clean"]["alarms"]["hits"], score["clean"]["diverged"]["hits"]) == (1, 1)
 
 
 def test_the_documents_are_those_of_the_schema():
     finding = Finding("m", "seed", "float64", 0, False, "", False, "", False, "nothing", used=float("inf"))
     runs = [CleanRun("clean-1", "float64", Verdict.INCONCLUSIVE, "blind", True)]
-    told = report.document([finding], runs, {1e-2: Verdict.DIFFER})
-    Draft202012Validator(load("selftest")).validate(told)
-    broken = {**told, "lockstep": 1}
+    score = report.document([finding], runs, {1e-2: Verdict.DIFFER})
+    Draft202012Validator(load("selftest")).validate(score)
+    broken = {**score, "lockstep": 1}
     with pytest.raises(ValidationError, match="is not of type 'string'"):
         Draft202012Validator(load("selftest")).validate(broken)
 
@@ -158,12 +189,12 @@ def test_rates_have_an_upper_bound():
     assert "0 of 20" in str(Rate(0, 20))
 
 
-def test_a_miss_and_an_alarm_are_told_and_fail():
+def test_a_miss_and_an_alarm_are_reported_and_fail():
     missed = Finding("m", "seed", "float64", 0, False, "", False, "", False, "nothing")
     alarm = CleanRun("clean-1", "float64", Verdict.DIFFER, "it differs")
-    told = report.document([missed], [alarm], {1e-2: Verdict.DIFFER})
-    assert not report.passed(told)
-    assert told["mutants"]["float64"]["missed"]["hits"] == told["clean"]["alarms"]["hits"] == 1
+    score = report.document([missed], [alarm], {1e-2: Verdict.DIFFER})
+    assert not report.passed(score)
+    assert score["mutants"]["float64"]["missed"]["hits"] == score["clean"]["alarms"]["hits"] == 1
     good = Finding("m", "seed", "float64", 0, True, "loss", True, "", None, "")
     assert report.passed(report.document([good], [], {}))
 
@@ -175,8 +206,8 @@ def test_the_command_prints_rates_and_writes_json(capsys, tmp_path):
     assert "float64, 1 kinds: planted bugs that were missed" in out
     assert "0 of 2" in out
     assert "smallest relative change" in out
-    told = json.loads((tmp_path / "self.json").read_text(encoding="utf-8"))
-    assert told["mutants"]["float64"]["missed"]["trials"] == 2
+    score = json.loads((tmp_path / "self.json").read_text(encoding="utf-8"))
+    assert score["mutants"]["float64"]["missed"]["trials"] == 2
 
 
 def test_an_unknown_bug_is_refused(capsys):

@@ -13,8 +13,8 @@ import pytest
 from lockstep import backends
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.problems import find
-from lockstep.harness.runs.processes import ahead
-from lockstep.harness.runs.workers import in_background, in_process, side_by_side
+from lockstep.harness.runs.processes import ahead, side_by_side
+from lockstep.harness.runs.workers import in_background, in_process
 from tests.conftest import BACKENDS
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cosmic_ray.work_item import WorkItem, WorkResult
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("harness/core", "harness/numerics", "harness/diagnose")
+FOLDERS = ("harness/core", "harness/numerics", "harness/diagnose", "harness/explanations")
 STORED = Path(__file__).with_name("mutants.json")
 WORK = ROOT / "reports" / "mutants"
 BLOCK = re.compile(r"(<!-- mutants -->\n).*?(<!-- end of mutants -->)", re.DOTALL)
@@ -59,6 +59,7 @@ TESTS: Mapping[str, Sequence[str]] = {
         "tests/judge/test_whole_runs.py",
         JUDGE.format("budget"),
         JUDGE.format("stage"),
+        JUDGE.format("adopted"),
         "tests/harness/test_budget.py",
         "tests/harness/test_lockstep.py",
     ),
@@ -70,7 +71,8 @@ TESTS: Mapping[str, Sequence[str]] = {
         "tests/harness/test_explanations.py",
     ),
     "harness/diagnose/divergence.py": ("tests/harness/test_record_replay.py",),
-    "harness/diagnose/explanations/": (
+    "harness/explanations/": (
+        "tests/harness/test_ratios.py",
         "tests/harness/test_explanations.py",
         JUDGE.format("explanation"),
         "tests/harness/test_diagnose.py",

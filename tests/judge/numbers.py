@@ -29,8 +29,6 @@ class Number(NamedTuple):
     why: str = ""
 
 
-SINGLE = "float64's is hidden: what is nearer is said to be single precision"
-
 NUMBERS = (
     Number("FIXED, float64", "Tolerance(1e-14,", "Tolerance(3.2e-14,", "Tolerance(3.8e-15,", "core"),
     Number("FIXED, float32", "Tolerance(5.4e-6,", "Tolerance(1.7e-5,", "Tolerance(1.9e-6,", "core"),
@@ -56,7 +54,7 @@ NUMBERS = (
         "core",
     ),
     Number("MULTIPLE", "MULTIPLE = 32.0", "MULTIPLE = 70.0", "MULTIPLE = 10.0", "budget"),
-    Number("BLIND", "BLIND = 0.01", "BLIND = 0.1", "BLIND = 0.001", "budget"),
+    Number("UNINFORMATIVE", "UNINFORMATIVE = 0.01", "UNINFORMATIVE = 0.1", "UNINFORMATIVE = 0.001", "budget"),
     Number(
         "NEGLIGIBLE, float64",
         '"float64": 1.5e-8, "float32": 3.5e-4',
@@ -97,7 +95,8 @@ NUMBERS = (
         "stage",
         "runs",
     ),
-    Number("TWINS", "TWINS = 8", "TWINS = 9", "TWINS = 7", "adopted", "adopt"),
+    Number("TWINS", "TWINS = 8", "TWINS = 9", "TWINS = 7", "adopted", "numerics"),
+    Number("CANCELLED", "CANCELLED = 16.0", "CANCELLED = 40.0", "CANCELLED = 6.0", "adopted"),
     Number("UPDATE", "UPDATE = 8.0", "UPDATE = 16.0", "UPDATE = 5.0", "adopted"),
     Number(
         "adopted: the spread of a loss",
@@ -114,33 +113,7 @@ NUMBERS = (
         "adopted",
     ),
     Number(
-        "adopt: MOST_STEPS", "MOST_STEPS = 100", "MOST_STEPS = 125", "MOST_STEPS = 90", "adopted", "adopt"
-    ),
-    Number("adopt: AFTER", "AFTER = 10", "AFTER = 15", "AFTER = 7", "adopted", "adopt"),
-    Number(
-        "adopt: ALIKE, float64",
-        '"float64": 1e-9, "float32": 1e-4',
-        '"float64": 1e-8, "float32": 1e-4',
-        '"float64": 1e-10, "float32": 1e-4',
-        "adopted",
-        "adopt",
-    ),
-    Number(
-        "adopt: ALIKE, float32",
-        '"float64": 1e-9, "float32": 1e-4',
-        '"float64": 1e-9, "float32": 1e-3',
-        '"float64": 1e-9, "float32": 1e-5',
-        "adopted",
-        "adopt",
-    ),
-    Number(
-        "optimizers: ALIKE, float32",
-        '"float64": 1e-9, "float32": 1e-4',
-        '"float64": 1e-9, "float32": 1e-3',
-        '"float64": 1e-9, "float32": 1e-5',
-        "optimizer",
-        "conformance",
-        SINGLE,
+        "MOST_CARRIED", "MOST_CARRIED = 100", "MOST_CARRIED = 125", "MOST_CARRIED = 90", "adopted", "runs"
     ),
     Number(
         "optimizers: limits",
@@ -151,20 +124,58 @@ NUMBERS = (
         "conformance",
     ),
     Number(
-        "optimizers: blind",
-        "<= BLIND * float(",
-        "<= 10 * BLIND * float(",
-        "<= 0.3 * BLIND * float(",
+        "optimizers: uninformative",
+        "<= UNINFORMATIVE * float(",
+        "<= 10 * UNINFORMATIVE * float(",
+        "<= 0.3 * UNINFORMATIVE * float(",
         "optimizer",
         "conformance",
     ),
-    Number("EPOCHS_AFTER", "EPOCHS_AFTER = 10", "EPOCHS_AFTER = 13", "EPOCHS_AFTER = 8", "explanation"),
+    Number("UPDATES_AFTER", "UPDATES_AFTER = 10", "UPDATES_AFTER = 13", "UPDATES_AFTER = 8", "explanation"),
+    Number(
+        "UPDATES_AFTER, of adopted code",
+        "UPDATES_AFTER = 10",
+        "UPDATES_AFTER = 13",
+        "UPDATES_AFTER = 7",
+        "adopted",
+    ),
     Number(
         "explanations: the limit of a confirmation",
-        "np.maximum(limit, widest.get(name, 0.0))",
-        "4 * np.maximum(limit, widest.get(name, 0.0))",
-        "0.4 * np.maximum(limit, widest.get(name, 0.0))",
+        "name: np.maximum(limit, self._widest.get(name, 0.0))",
+        "name: 4 * np.maximum(limit, self._widest.get(name, 0.0))",
+        "name: 0.4 * np.maximum(limit, self._widest.get(name, 0.0))",
         "explanation",
+        "diagnose",
+    ),
+    Number(
+        "COARSE, float64",
+        'COARSE = {"float64": 1e-9, "float32": 1e-4}',
+        'COARSE = {"float64": 1e-8, "float32": 1e-4}',
+        'COARSE = {"float64": 1e-10, "float32": 1e-4}',
+        "explanation",
+    ),
+    Number(
+        "COARSE, float32",
+        'COARSE = {"float64": 1e-9, "float32": 1e-4}',
+        'COARSE = {"float64": 1e-9, "float32": 1e-3}',
+        'COARSE = {"float64": 1e-9, "float32": 1e-5}',
+        "explanation",
+    ),
+    Number(
+        "mapping explanations: ALIKE, float64",
+        'ALIKE = {"float64": 1e-9, "float32": 1e-4}',
+        'ALIKE = {"float64": 1e-8, "float32": 1e-4}',
+        'ALIKE = {"float64": 1e-10, "float32": 1e-4}',
+        "adopted",
+        "verification",
+    ),
+    Number(
+        "mapping explanations: ALIKE, float32",
+        'ALIKE = {"float64": 1e-9, "float32": 1e-4}',
+        'ALIKE = {"float64": 1e-9, "float32": 1e-3}',
+        'ALIKE = {"float64": 1e-9, "float32": 1e-5}',
+        "adopted",
+        "verification",
     ),
     Number("NEAR", "NEAR = 0.05", "NEAR = 0.065", "NEAR = 0.04", "mapping"),
     Number("MARGIN", "MARGIN = 10.0", "MARGIN = 20.0", "MARGIN = 5.0", "mapping"),
@@ -189,7 +200,7 @@ NUMBERS = (
         "MOST_TRIED = 401",
         "MOST_TRIED = 399",
         "mapping",
-        "mapping/evidence.py",
+        "matching/evidence.py",
     ),
     Number(
         "masks: MOST_TRIED",
@@ -197,7 +208,7 @@ NUMBERS = (
         "MOST_TRIED = 500",
         "MOST_TRIED = 350",
         "mapping",
-        "mapping/masks.py",
+        "matching/masks.py",
     ),
     Number("SAME_RATE", "SAME_RATE = 1e-6", "SAME_RATE = 2e-6", "SAME_RATE = 7e-7", "mapping"),
 )

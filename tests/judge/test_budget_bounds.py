@@ -135,7 +135,7 @@ def test_what_may_hide_a_hundredth_of_a_value_is_not_agreement(epochs, from_, to
 
 
 def balanced(size, dtype="float64"):
-    """A bias that should stay 0, for its targets are ±size; only their rounding moves it. The weight beside it is about 1."""
+    """A bias that should stay 0, for its targets are ±size; only their rounding moves it. The weight beside it comes to 1."""
     return Problem(
         name="balanced",
         dtype=dtype,
@@ -145,7 +145,7 @@ def balanced(size, dtype="float64"):
         loss=Loss("squared_error", reduction="sum"),
         optimizer=Optimizer("sgd", learning_rate=0.1),
         epochs=20,
-        initial={"0.linear/w": np.ones((1, 1)), "0.linear/b": np.zeros(1)},
+        initial={"0.linear/w": np.full((1, 1), 1.25), "0.linear/b": np.zeros(1)},
     )
 
 

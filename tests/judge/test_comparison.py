@@ -33,6 +33,11 @@ def test_where_both_sides_are_lost_that_is_the_worst_place_unless_something_else
     assert one.reason == "one side is not finite from epoch 1"
 
 
+def test_where_something_else_fails_the_lost_come_after_what_is_equal():
+    one = compared([np.nan, 2.0, 1.0], [np.nan, 2.0, 1.5], "w")
+    assert [place.index[0] for place in one.places] == [2, 1, 0]
+
+
 def test_ten_places_are_named_the_worst_first_and_of_equals_the_first():
     left = np.full(14, 8.0)
     distance = np.array([1, 5, 2, 5, 3, 1, 1, 4, 1, 1, 1, 6, 1, 1], float)
@@ -77,7 +82,7 @@ class Limits:
     def limit(self, quantity, scale):
         return np.asarray(self.each, float)
 
-    def blind(self, quantity, scale):
+    def uninformative(self, quantity, scale):
         return np.asarray(self.each) > 0.1
 
 
@@ -94,6 +99,8 @@ def test_where_nothing_could_be_caught_that_is_said_with_its_share_and_growth():
     assert one.reason.endswith("from epoch 0 on (100% of the values) that nothing could be caught")
     one = compared(losses, losses, tolerance=Limits((0.1, 0.05, 0.05, 0.05, 0.05, 0.2)))
     assert "it grows 1.1 times" in one.reason
+    one = compared(losses, losses, tolerance=Limits((0.2, 0.05, 0.05, 0.05, 0.05, 0.2)))
+    assert "grows" not in one.reason
     one = compared(losses, losses, tolerance=Limits((0.4, 0.3, 0.05, 0.05, 0.05, 0.2)))
     assert "grows" not in one.reason
     one = compared(losses, losses, "w", Limits((0.0, 0.01, 0.02, 0.04, 0.08, 0.16)))

@@ -11,6 +11,7 @@ import pytest
 import lockstep
 from lockstep import Verdict
 from lockstep.backends.numpy_vjp.backend import NumPyBackend
+from lockstep.backends.problem import Layer
 from lockstep.backends.protocol import LOSSES_ONLY
 from lockstep.harness.core.ledger import compare_stages
 from lockstep.harness.problems import find
@@ -106,6 +107,25 @@ def test_a_tolerance_that_zeros_would_pass_proves_nothing(share, verdict):
     result = verified(nothing, atol=share * largest)
     found = {one.quantity: one.verdict for one in result.comparisons}
     assert {found[name] for name in parameters} == {verdict}
+
+
+def test_a_run_that_moves_no_parameter_proves_nothing_and_a_difference_stays_one():
+    """The targets are what the model gives, so that every gradient is 0."""
+    problem = square_problem(
+        x=np.ones((2, 1)),
+        y=np.full((2, 1), 1.5),
+        model=(Layer("linear", size=1),),
+        initial={"0.linear/w": np.ones((1, 1)), "0.linear/b": np.full(1, 0.5)},
+    )
+
+    def lacking(trace):
+        parameters = {"0.linear/w": trace.final.parameters["0.linear/w"]}
+        return dataclasses.replace(trace, final=dataclasses.replace(trace.final, parameters=parameters))
+
+    for change, bias in ((nothing, Verdict.INCONCLUSIVE), (lacking, Verdict.DIFFER)):
+        result = verified(change, problem=problem, tolerance="fixed")
+        found = {one.quantity: one.verdict for one in result.comparisons}
+        assert (found["0.linear/w"], found["0.linear/b"]) == (Verdict.INCONCLUSIVE, bias), result.census()
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.98, Verdict.AGREE), (1.0, Verdict.INCONCLUSIVE)])

@@ -13,13 +13,12 @@ from lockstep.backends.adoption import AdoptionError, Draw
 from lockstep.backends.numpy_vjp import mean_squared_loss
 from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
 from lockstep.backends.problem import Batch
-from lockstep.harness import adopt
-from lockstep.harness.adopt import Link
-from lockstep.harness.mapping import evidence
-from lockstep.harness.mapping.masks import both_kept, paired
-from lockstep.harness.mapping.matching import FILLS
-from lockstep.harness.mapping.search import Search
-from lockstep.harness.mapping.slices import Piece
+from lockstep.harness.mapping.link import Link
+from lockstep.harness.matching import evidence
+from lockstep.harness.matching.find import PROBES, find_mapping
+from lockstep.harness.matching.masks import both_keeping_all, paired
+from lockstep.harness.matching.search import Search
+from lockstep.harness.matching.slices import ParameterSlice
 from tests.judge.sides import CHAIN, SAME, batches, params, side, transform
 
 OTHER = {"w0": "u", "b0": "c", "w1": "v", "b1": "d"}
@@ -48,7 +47,7 @@ def noisy(name, share):
 @pytest.mark.parametrize(("share", "linked"), [(0.045, True), (0.06, False)])
 def test_the_gradients_of_counterparts_may_be_off_by_a_twentieth(name, share, linked):
     """A port with a fault of a few per cent is mapped, so that the fault is found; what is further off is no counterpart."""
-    found = adopt.find_mapping(side(), renamed(noisy(OTHER[name], share)), batches(2))
+    found = find_mapping(side(), renamed(noisy(OTHER[name], share)), batches(2))
     assert {one.left: one.right for one in found.links} == {
         ours: theirs for ours, theirs in OTHER.items() if linked or ours != name
     }
@@ -83,7 +82,7 @@ def rows():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "delta", "told"),
+    ("dtype", "delta", "linked"),
     [
         ("float64", 2e-8, True),
         ("float64", 5e-9, False),
@@ -91,24 +90,29 @@ def rows():
         ("float32", 5e-4, False),
     ],
 )
-def test_rivals_nearer_than_ten_times_rounding_are_not_told_apart(dtype, delta, told):
+def test_rivals_nearer_than_ten_times_rounding_are_not_told_apart(dtype, delta, linked):
     """Rounding is 1e-9 and 1e-4 of a gradient."""
-    found = adopt.find_mapping(alike("ab", delta, dtype=dtype), alike("pq", delta, dtype=dtype), rows())
-    assert {one.left: one.right for one in found.links} == ({"a": "p", "b": "q"} if told else {})
+    found = find_mapping(alike("ab", delta, dtype=dtype), alike("pq", delta, dtype=dtype), rows())
+    assert {one.left: one.right for one in found.links} == ({"a": "p", "b": "q"} if linked else {})
 
 
-@pytest.mark.parametrize(("delta", "told"), [(1.5e-2, True), (7e-3, False)])
-def test_a_rival_must_be_ten_times_as_far_away(delta, told):
+@pytest.mark.parametrize(("delta", "linked"), [(1.5e-2, True), (7e-3, False)])
+def test_a_rival_must_be_ten_times_as_far_away(delta, linked):
     """The gradients of p and q are off by 1e-3."""
-    found = adopt.find_mapping(alike("ab", delta), alike("pq", delta, noise=1e-3), rows())
-    assert ("a" in {one.left for one in found.links}) is told
+    found = find_mapping(alike("ab", delta), alike("pq", delta, noise=1e-3), rows())
+    assert ("a" in {one.left for one in found.links}) is linked
 
 
 class Standing(Search):
     """A search that stands where a test puts it: one pair, in so many layouts, the last of which is right."""
 
     def __init__(self, layouts):
-        self.links, self.still, self.open, self.loose = [], (["a"], ["p"]), ([Piece("a")], [Piece("p")]), []
+        self.links, self.still, self.open, self.ambiguous = (
+            [],
+            (["a"], ["p"]),
+            ([ParameterSlice("a")], [ParameterSlice("p")]),
+            [],
+        )
         self.last = SimpleNamespace(invariant_distance=lambda *pair: 0.0, distance=lambda link: 0.0)
         self.every = [Link("a", "p", reshape=(number + 1,)) for number in range(layouts)]
         self._floor = 1e-9
@@ -116,24 +120,24 @@ class Standing(Search):
     def layouts(self, left, right, by=""):
         return iter(self.every)
 
-    def size(self, piece, side):
+    def size(self, array_slice, side):
         return 1
 
-    def look(self, fill, extra=(), seed=None):
+    def look(self, probe, extra=(), seed=None):
         good = self.every[-1] in (*self.links, *extra)
-        return SimpleNamespace(left={}, right={}, loss_apart=0.0 if good else 1.0)
+        return SimpleNamespace(left={}, right={}, loss_distance=0.0 if good else 1.0)
 
 
 @pytest.mark.parametrize(("layouts", "linked"), [(24, True), (25, False)])
 def test_all_orders_of_four_axes_are_tried_out_and_no_more(layouts, linked):
     search = Standing(layouts)
-    assert evidence.by_trial(search, FILLS[0]) == ([search.every[-1]] if linked else [])
+    assert evidence.by_trial(search, PROBES[0]) == ([search.every[-1]] if linked else [])
 
 
 @pytest.mark.parametrize(("layouts", "linked"), [(400, True), (401, False)])
 def test_four_hundred_links_of_buffers_are_tried_out_and_no_more(layouts, linked):
     search = Standing(layouts)
-    assert evidence.frozen(search, FILLS[0]) == ([search.every[-1]] if linked else [])
+    assert evidence.frozen(search, PROBES[0]) == ([search.every[-1]] if linked else [])
 
 
 BATCH = Batch(np.zeros((2, 1)), np.zeros((2, 1)), {})
@@ -162,16 +166,16 @@ def test_four_hundred_pairs_of_masks_are_tried_out(draws, paired_by_function):
 
 
 @pytest.mark.parametrize(
-    ("apart", "same"),
+    ("distance", "same"),
     [(2.0**-23, True), (8e-7, True), (1.5e-6, False)],  # one eps of float32, in which a rate may be held
 )
-def test_rates_that_are_held_in_single_precision_are_the_same(apart, same):
-    left, right = dropping(range(2)), dropping(range(2), {1: 0.5 + apart})
+def test_rates_that_are_held_in_single_precision_are_the_same(distance, same):
+    left, right = dropping(range(2)), dropping(range(2), {1: 0.5 + distance})
     if same:
         paired(left, right, BATCH)
-        both_kept(left.trainer, right.trainer, BATCH)
+        both_keeping_all(left.trainer, right.trainer, BATCH)
         return
     with pytest.raises(AdoptionError, match="drops at another rate"):
         paired(left, right, BATCH)
     with pytest.raises(AdoptionError, match="drops at another rate"):
-        both_kept(left.trainer, right.trainer, BATCH)
+        both_keeping_all(left.trainer, right.trainer, BATCH)

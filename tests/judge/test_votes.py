@@ -61,8 +61,8 @@ RIGHT = named("right", StepwiseTrainer)
         ((named("same fault", Doubled),), "numpy", "same fault agrees with broken"),
         ((named("another fault", Tripled),), "", "another fault agrees with neither"),
         ((named("failing", Failing), RIGHT), "broken", "right agrees with numpy"),
-        ((named("failing", Failing),), "", "no third backend"),
-        ((), "", "no third backend"),
+        ((named("failing", Failing),), "", "no third implementation"),
+        ((), "", "no third implementation"),
         ((named("lost", Lost), RIGHT), "", "lost agrees with neither"),
     ],
 )

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lockstep import Verdict
-from lockstep.harness.numerics.growth import compare_courses, rounding_limits
+from lockstep.harness.numerics.limits import of_rounding
+from lockstep.harness.runs.trajectory import compare_trajectories
 
 LOSSES = np.array([4.0, 2.0, 1.0, 0.5])
 W = np.array([1.0, -8.0])
@@ -12,7 +13,7 @@ RUN = {"loss": LOSSES, "parameters/w": W}
 
 
 def rows(left, right, limits, prefix=""):
-    return {row.name: row for row in compare_courses(left, right, limits, prefix).rows}
+    return {row.name: row for row in compare_trajectories(left, right, limits, prefix).rows}
 
 
 def even(loss, w=0.0):
@@ -69,6 +70,6 @@ def test_losses_of_other_lengths_differ():
 @pytest.mark.parametrize(("dtype", "eps"), [("float64", 2.0**-52), ("float32", 2.0**-23)])
 def test_rounding_is_forty_five_units_of_the_first_loss_and_of_a_leafs_largest(dtype, eps):
     """The first loss, or a later one that is larger; 45 units are those of the fixed tolerance."""
-    limits = rounding_limits(dtype, {"loss": np.array([4.0, 2.0, 16.0]), "parameters/w": W})
+    limits = of_rounding(dtype, {"loss": np.array([4.0, 2.0, 16.0]), "parameters/w": W})
     np.testing.assert_allclose(limits["loss"], 45 * eps * np.array([4.0, 4.0, 16.0]), rtol=1e-12)
     np.testing.assert_allclose(limits["parameters/w"], 45 * eps * np.array([8.0, 8.0]), rtol=1e-12)

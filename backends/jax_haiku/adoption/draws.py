@@ -1,4 +1,4 @@
-"""The masks that JAX code draws, seen and given where its program calls `jax.random.bernoulli`: nothing of the code is changed.
+"""The masks that JAX code draws, observed and replaced where its program calls `jax.random.bernoulli`: nothing of the code is changed.
 
 Dropout of Haiku, of Flax, of Equinox and of plain JAX all come down to it. The code is traced, as `jax.jit` traces it, and the
 program is run with the masks in place of its draws. Those inside a loop (scan, while) or a branch are not reached.
@@ -24,32 +24,34 @@ Drawn = Callable[[Any, Any], Any]
 """(the equation, the probability of 1) -> the mask."""
 
 
-def seen(function: Callable[..., Any], *given: Any) -> tuple[Draw, ...]:
-    """The masks that ``function(*given)`` draws."""
-    traced = jax.make_jaxpr(function)(*given)
+def observed(function: Callable[..., Any], *arguments: Any) -> tuple[Draw, ...]:
+    """The masks that ``function(*arguments)`` draws."""
+    traced = jax.make_jaxpr(function)(*arguments)
     if not _draws(traced.jaxpr):
         return ()
-    found: list[tuple[str, tuple[int, ...]]] = []
+    places: list[tuple[str, tuple[int, ...]]] = []
 
     @jax.jit
-    def kept(arguments: Any) -> list[Any]:
-        """Their probabilities of 1, which the code may compute."""
+    def probabilities_of_one(arguments: Any) -> list[Any]:
+        """Of each mask; the code may compute them."""
         probabilities: list[Any] = []
 
         def drawn(equation: Any, probability: Any) -> Any:
             shape = equation.outvars[0].aval.shape
-            found.append((str(equation.source_info.name_stack) or f"draw {len(found)}", shape))
+            places.append((str(equation.source_info.name_stack) or f"draw {len(places)}", shape))
             probabilities.append(probability)
             return jnp.ones(shape, bool)
 
         _run(traced.jaxpr, traced.consts, jax.tree.leaves(arguments), drawn)
         return probabilities
 
-    told = [float(np.asarray(one)) for one in kept(given)]
-    return tuple(Draw(place, 1 - one, shape) for one, (place, shape) in zip(told, found, strict=True))
+    probabilities = [float(np.asarray(one)) for one in probabilities_of_one(arguments)]
+    return tuple(
+        Draw(place, 1 - one, shape) for one, (place, shape) in zip(probabilities, places, strict=True)
+    )
 
 
-def given(name: str, function: Callable[..., Any], masks: Arrays) -> Callable[..., Any]:
+def replaced(name: str, function: Callable[..., Any], masks: Arrays) -> Callable[..., Any]:
     """The function with these masks in place of those that it would draw.
 
     Raises:
@@ -73,12 +75,12 @@ def given(name: str, function: Callable[..., Any], masks: Arrays) -> Callable[..
     return masked
 
 
-def _run(jaxpr: Jaxpr, consts: Sequence[Any], given: Sequence[Any], drawn: Drawn) -> list[Any]:
+def _run(jaxpr: Jaxpr, consts: Sequence[Any], inputs: Sequence[Any], drawn: Drawn) -> list[Any]:
     """The results of a program, each draw of a mask made by `drawn`."""
-    held = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *given), strict=True))
+    environment = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *inputs), strict=True))
 
     def value(variable: Any) -> Any:
-        return variable.val if isinstance(variable, Literal) else held[variable]
+        return variable.val if isinstance(variable, Literal) else environment[variable]
 
     for equation in jaxpr.eqns:
         values = [value(one) for one in equation.invars]
@@ -90,7 +92,7 @@ def _run(jaxpr: Jaxpr, consts: Sequence[Any], given: Sequence[Any], drawn: Drawn
         else:
             result = _bound(equation, values)
             results = result if equation.primitive.multiple_results else [result]
-        held.update(zip(equation.outvars, results, strict=True))
+        environment.update(zip(equation.outvars, results, strict=True))
     return [value(one) for one in jaxpr.outvars]
 
 

@@ -55,9 +55,9 @@ class OptaxOptimizer:
             return State(params, optimizer, state.step, self._traced())
 
     def read(self, state: State) -> Snapshot:
-        found, _ = jax.tree_util.tree_flatten_with_path(state.optimizer)
-        kept = {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in found}
-        return Snapshot(_copies(state.params), kept, state.step)
+        entries, _ = jax.tree_util.tree_flatten_with_path(state.optimizer)
+        slots = {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in entries}
+        return Snapshot(_copies(state.params), slots, state.step)
 
     def write(self, state: State, parameters: Arrays) -> State:
         return state._replace(params=_copies(parameters))

@@ -26,8 +26,8 @@ def applying(model: Any, with_state: bool, with_key: bool) -> Apply:
         return haiku(model)
 
     def apply(params: Tree, buffers: Tree, key: Any, x: Any) -> tuple[Any, Tree]:
-        given = (params, *((buffers,) if with_state else ()), x, *((key,) if with_key else ()))
-        output = model(*given)
+        arguments = (params, *((buffers,) if with_state else ()), x, *((key,) if with_key else ()))
+        output = model(*arguments)
         return output if with_state else (output, buffers)
 
     return apply
@@ -39,31 +39,78 @@ def haiku(model: hk.Transformed | hk.TransformedWithState) -> Apply:
     has_state = isinstance(model, hk.TransformedWithState)
 
     def apply(params: Tree, buffers: Tree, key: Any, x: Any) -> tuple[Any, Tree]:
-        given = (params, *((buffers,) if has_state else ()), *((key,) if draws else ()))
-        output = called(partial(model.apply, *given), x)
+        arguments = (params, *((buffers,) if has_state else ()), *((key,) if draws else ()))
+        output = called(partial(model.apply, *arguments), x)
         return output if has_state else (output, buffers)
 
     return apply
 
 
-def keeping(seen: dict[str, Any]) -> Callable[..., Any]:
+def watching(outputs: dict[str, Any], inject: Arrays, perturb: dict[str, Any]) -> Callable[..., Any]:
     """An interceptor that keeps what each Haiku module gives; of one that is called again, under ``name#1``.
 
     What is given inside of a scan, a vmap or a remat exists there alone, and is not kept.
+
+    Args:
+        outputs: where they are kept, by module.
+        inject: ``forward/<module>`` and ``cotangent/<module>``: what follows is computed from these values.
+        perturb: what is added to an output: the derivative with respect to it is the output's cotangent.
     """
-    outside = level()
+    outside, active = level(), set[int]()
 
     def keep(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        output = method(*args, **kwargs)
+        module = id(context.module)
+        if context.method_name != "__call__" or module in active:  # as a subclass calls super().__call__
+            return method(*args, **kwargs)
+        active.add(module)
+        try:
+            output = method(*args, **kwargs)
+        finally:
+            active.discard(module)
         first = output[0] if isinstance(output, tuple) and output else output
         here = outside == level()
-        if here and context.method_name == "__call__" and isinstance(first, jax.Array):
-            name = context.module.module_name
-            calls = sum(one.partition("#")[0] == name for one in seen)
-            seen[f"{name}#{calls}" if calls else name] = first
-        return output
+        if not (here and isinstance(first, jax.Array)):
+            return output
+        name = context.module.module_name
+        calls = sum(one.partition("#")[0] == name for one in outputs)
+        passed = passing(f"{name}#{calls}" if calls else name, first, outputs, inject, perturb)
+        if not isinstance(output, tuple):
+            return passed
+        rest = (passed, *output[1:])
+        return type(output)(*rest) if hasattr(output, "_fields") else rest
 
     return keep
+
+
+def passing(name: str, output: Any, outputs: dict[str, Any], inject: Arrays, perturb: dict[str, Any]) -> Any:
+    """An output as what follows is computed from it; see `watching`."""
+    outputs[name] = output
+    value, cotangent = (inject.get(f"{kind}/{name}") for kind in ("forward", "cotangent"))
+    if cotangent is not None and cotangent.shape == output.shape:
+        output = _with_cotangent(output, jnp.asarray(cotangent))
+    if value is not None and value.shape == output.shape:
+        output = _with_value(output, jnp.asarray(value))
+    return output + perturb[name] if name in perturb else output
+
+
+@jax.custom_vjp
+def _with_value(output: Any, value: Any) -> Any:
+    """Another value, the cotangent as it comes."""
+    return value
+
+
+_with_value.defvjp(lambda output, value: (value, None), lambda saved, grad: (grad, jnp.zeros_like(grad)))
+
+
+@jax.custom_vjp
+def _with_cotangent(output: Any, cotangent: Any) -> Any:
+    """The value as it comes, another cotangent."""
+    return output
+
+
+_with_cotangent.defvjp(
+    lambda output, cotangent: (output, cotangent), lambda saved, grad: (saved, jnp.zeros_like(grad))
+)
 
 
 def level() -> object:
@@ -77,8 +124,8 @@ def level() -> object:
 
 def named(tree: Tree) -> dict[str, Any]:
     """The leaves of a tree by their path, sorted."""
-    found, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return dict(sorted((path(keys), leaf) for keys, leaf in found))
+    entries, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return dict(sorted((path(keys), leaf) for keys, leaf in entries))
 
 
 def written(tree: Tree, arrays: Arrays) -> Tree:

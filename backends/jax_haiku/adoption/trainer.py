@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import haiku as hk
@@ -23,9 +24,19 @@ from lockstep.backends.adoption import (
 )
 from lockstep.backends.jax_haiku import devices
 from lockstep.backends.jax_haiku.adoption import draws
-from lockstep.backends.jax_haiku.adoption.parts import Apply, applying, keeping, named, written
+from lockstep.backends.jax_haiku.adoption.parts import (
+    Apply,
+    applying,
+    named,
+    passing,
+    watching,
+    written,
+)
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, Scalar, Snapshot, select
+
+OUTPUT = "output"
+"""What a stage calls the output of the whole model."""
 
 
 class State(NamedTuple):
@@ -39,6 +50,8 @@ class State(NamedTuple):
 
 class JaxAdopted(AdoptedTrainer):
     """See `adopt`."""
+
+    capabilities = AdoptedTrainer.capabilities | {"inject"}
 
     def __init__(
         self,
@@ -60,6 +73,8 @@ class JaxAdopted(AdoptedTrainer):
         self._step = jax.jit(self._one_step)
         self._grads = jax.jit(self._loss_and_grads)
         self._apply = jax.jit(self._update)
+        self._observe = jax.jit(self._observed, static_argnums=0)
+        self._modules: list[str] = []
 
     @property
     def generator(self) -> str:
@@ -85,14 +100,14 @@ class JaxAdopted(AdoptedTrainer):
         with self._precision():
             key = self._drawn(0)
             x = jax.tree.map(jnp.asarray, self._taken(batch.x, batch.y))
-            return draws.seen(self._call, state.params, state.buffers, key, x)
+            return draws.observed(self._call, state.params, state.buffers, key, x)
 
     def environment(self) -> Mapping[str, str | int | bool]:
         return {
             "version": jax.__version__,
             "optax": optax.__version__,
             "x64": self._x64,
-            **devices.told(jax.devices()[0]),
+            **devices.describe(jax.devices()[0]),
         }
 
     def init(self) -> State:
@@ -128,18 +143,57 @@ class JaxAdopted(AdoptedTrainer):
     def observe(
         self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
     ) -> Arrays:
+        backward = not {"cotangent", "gradient"}.isdisjoint(wanted)
         with self._precision():
             x, y = jax.tree.map(jnp.asarray, (batch.x, batch.y))
-            call = draws.given(self.name, self._watched, batch.masks)
-            key = self._drawn(state.step)
-            (output, _), seen = call(state.params, state.buffers, key, self._taken(x, y))
-            loss = output if self._loss is None else self._loss(output, y)
-            if self._stages is not None:
-                seen |= self._stages(state.params, x)
+            key, masks = self._drawn(state.step), dict(batch.masks)
+            loss, outputs, cotangents, grads = self._observe(
+                backward, dict(inject), state.params, state.buffers, key, x, y, masks
+            )
+            # A tree is in the order of its keys; stages are in that of their computation.
+            shown = {name: outputs[name] for name in self._modules if name != OUTPUT}
+            shown |= {} if self._stages is None else self._stages(state.params, x)
+            shown |= {OUTPUT: outputs[OUTPUT]} if OUTPUT in outputs else {}
+            stages = {f"forward/{name}": np.array(value) for name, value in shown.items()}
+            stages["loss"] = np.array(loss)
+            order = [name for name in reversed(self._modules) if name in cotangents]
+            stages |= {f"cotangent/{name}": np.array(cotangents[name]) for name in order}
+            stages |= {f"gradient/{name}": np.array(value) for name, value in named(grads).items()}
+            return select(stages, wanted)
+
+    def _observed(
+        self,
+        backward: bool,
+        inject: Arrays,
+        params: Tree,
+        buffers: Tree,
+        key: Any,
+        x: Tree,
+        y: Tree,
+        masks: dict[str, Any],
+    ) -> tuple[Any, dict[str, Any], dict[str, Any], Tree]:
+        """Loss, outputs by module, and with `backward` their cotangents and the parameters' gradients."""
+        call = draws.replaced(self.name, partial(self._watched, inject), masks)
+
+        def run(perturb: dict[str, Any], params: Tree) -> tuple[Any, dict[str, Any]]:
+            (output, _), outputs = call(params, buffers, key, self._taken(x, y), perturb)
             if self._loss is not None and isinstance(output, jax.Array):
-                seen["output"] = output
-            found = {f"forward/{name}": np.array(value) for name, value in seen.items()}
-            return select({**found, "loss": np.array(loss)}, wanted)
+                output = passing(OUTPUT, output, outputs, inject, perturb)
+            loss = output if self._loss is None else self._loss(output, y)
+            return loss, outputs
+
+        loss, outputs = run({}, params)
+        self._modules = list(outputs)
+        if not backward:
+            return loss, outputs, {}, {}
+        floats = {
+            name: jnp.zeros_like(value)
+            for name, value in outputs.items()
+            if jnp.issubdtype(value.dtype, jnp.inexact)
+        }
+        # The derivative with respect to what is added to an output is its cotangent.
+        derivatives = jax.grad(lambda perturb, params: run(perturb, params)[0], argnums=(0, 1))
+        return loss, outputs, *derivatives(floats, params)
 
     def predict(self, state: State, x: Array) -> Array:
         with self._precision():
@@ -173,11 +227,13 @@ class JaxAdopted(AdoptedTrainer):
         with self._precision():
             return written(self._params, arrays)
 
-    def _watched(self, params: Tree, buffers: Tree, key: Any, x: Any) -> tuple[Any, dict[str, Any]]:
-        """What the model gives, and what each Haiku module gives."""
-        seen: dict[str, Any] = {}
-        with hk.intercept_methods(keeping(seen)):
-            return self._call(params, buffers, key, x), seen
+    def _watched(
+        self, inject: Arrays, params: Tree, buffers: Tree, key: Any, x: Any, perturb: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """What the model gives, and what each Haiku module gives; see `watching`."""
+        outputs: dict[str, Any] = {}
+        with hk.intercept_methods(watching(outputs, inject, perturb)):
+            return self._call(params, buffers, key, x), outputs
 
     def _taken(self, x: Tree, y: Tree) -> Any:
         """What the model takes of a batch."""
@@ -186,7 +242,7 @@ class JaxAdopted(AdoptedTrainer):
     def _loss_and_grads(
         self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: dict[str, Any]
     ) -> Any:
-        call = draws.given(self.name, self._call, masks)
+        call = draws.replaced(self.name, self._call, masks)
 
         def loss_of(params: Tree) -> tuple[Any, Tree]:
             # Made anew: Flax NNX lets its variables be changed only where they were made.
@@ -270,7 +326,7 @@ def adopt(
         raise AdoptionError(
             f"{name}: leaves of its parameters are not arrays",
             ", ".join(odd),
-            "give the arrays alone, as jax.grad takes them: eqx.partition or nnx.split part them from the rest",
+            "give the arrays alone, as jax.grad takes them: eqx.partition or nnx.split separate them from the rest",
         )
     apply = applying(model, state is not None, key is not None)
     return JaxAdopted(apply, loss, optimizer, params, state, key, stages, name)

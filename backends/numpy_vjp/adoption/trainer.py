@@ -56,9 +56,9 @@ class NumPyAdopted(AdoptedTrainer):
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, dict[str, Array]]:
         params = self._chain_params(state, batch.y)
         values = evaluate_chain(batch.x, self._funcs, params, return_all=True)
-        _, found = pull_back(values, self._funcs, params, one(values[-1]))
+        _, pulled = pull_back(values, self._funcs, params, one(values[-1]))
         grads: dict[str, Array] = {}
-        for (_, name), grad in zip(self._chain, found, strict=False):
+        for (_, name), grad in zip(self._chain, pulled, strict=False):
             if name is not None:  # a parameter that stands twice has the sum
                 grads[name] = grads[name] + grad if name in grads else grad
         return state, values[-1], dict(sorted(grads.items()))

@@ -1,4 +1,4 @@
-"""The masks that torch code draws, seen and given where the dispatcher calls a Bernoulli draw: nothing of the code is changed.
+"""The masks that torch code draws, observed and replaced where the dispatcher calls a Bernoulli draw: nothing of the code is changed.
 
 Dropout of every kind, that inside attention and LSTM too, comes down to one on the CPU, and to native_dropout elsewhere.
 """
@@ -33,15 +33,15 @@ class Drawing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func.overloadpacket in DRAWS:
-            kept = _kept(func, args, kwargs)
-            mask = None if kept is None else self._drawn(kept, tuple(args[0].shape))
+            probability = _probability(func, args, kwargs)
+            mask = None if probability is None else self._drawn(probability, tuple(args[0].shape))
             if mask is not None:
-                return _given(func, args, mask.to(args[0].device))
+                return _result(func, args, mask.to(args[0].device))
         return func(*args, **kwargs)
 
 
 @contextmanager
-def given(name: str, masks: Arrays) -> Iterator[None]:
+def replaced(name: str, masks: Arrays) -> Iterator[None]:
     """With these masks in place of those that would be drawn.
 
     Raises:
@@ -51,15 +51,15 @@ def given(name: str, masks: Arrays) -> Iterator[None]:
         yield
         return
     left = Given(name, masks)
-    with Drawing(lambda kept, shape: torch.tensor(left.next(shape))):
+    with Drawing(lambda probability, shape: torch.tensor(left.next(shape))):
         yield
     left.end()
 
 
 @contextmanager
-def seen(module: nn.Module) -> Iterator[list[Draw]]:
+def observed(module: nn.Module) -> Iterator[list[Draw]]:
     """The masks that are drawn meanwhile, with the names of the modules that draw them; `module` gets hooks."""
-    found: list[Draw] = []
+    drawings: list[Draw] = []
     within = [""]
 
     def enter(name: str) -> Callable[..., None]:
@@ -68,27 +68,27 @@ def seen(module: nn.Module) -> Iterator[list[Draw]]:
     def leave(*_: Any) -> None:
         within.pop()
 
-    for name, part in module.named_modules():
-        part.register_forward_pre_hook(enter(name))
-        part.register_forward_hook(leave)
+    for name, submodule in module.named_modules():
+        submodule.register_forward_pre_hook(enter(name))
+        submodule.register_forward_hook(leave)
 
-    def drawn(kept: float, shape: tuple[int, ...]) -> None:
-        found.append(Draw(within[-1] or f"draw {len(found)}", 1 - kept, shape))
+    def drawn(probability: float, shape: tuple[int, ...]) -> None:
+        drawings.append(Draw(within[-1] or f"draw {len(drawings)}", 1 - probability, shape))
 
     with Drawing(drawn):
-        yield found
+        yield drawings
 
 
-def _kept(func: Any, args: Any, kwargs: Any) -> float | None:
+def _probability(func: Any, args: Any, kwargs: Any) -> float | None:
     """The probability of 1; None where it is not one for all elements, or nothing is dropped."""
     if func.overloadpacket is aten.native_dropout:
         return None if args[2] is False else 1 - args[1]
-    given = args[:1] if func is aten.bernoulli.default else args[1:2] or [kwargs.get("p", 0.5)]
-    values = torch.as_tensor(given[0], dtype=torch.float64).unique().tolist()  # type: ignore[no-untyped-call]
+    arguments = args[:1] if func is aten.bernoulli.default else args[1:2] or [kwargs.get("p", 0.5)]
+    values = torch.as_tensor(arguments[0], dtype=torch.float64).unique().tolist()  # type: ignore[no-untyped-call]
     return values[0] if len(values) == 1 and values[0] < 1 else None
 
 
-def _given(func: Any, args: Any, mask: torch.Tensor) -> Any:
+def _result(func: Any, args: Any, mask: torch.Tensor) -> Any:
     """What the draw gives where `mask` was drawn."""
     if func.overloadpacket is aten.native_dropout:
         return args[0] * mask / (1 - args[1]), mask

@@ -40,12 +40,12 @@ class TorchOptimizer:
 
     def formula(self) -> Optimizer | None:
         """The catalogue's, where one of torch's own classes states it and nothing schedules it."""
-        made, scheduler = _both(self._make([nn.Parameter(torch.zeros(2, 2))]))
-        return formula_of(made) if scheduler is None else None
+        optimizer, scheduler = _both(self._make([nn.Parameter(torch.zeros(2, 2))]))
+        return formula_of(optimizer) if scheduler is None else None
 
     def begin(self, parameters: Arrays) -> State:
-        held = {name: nn.Parameter(torch.tensor(value)) for name, value in sorted(parameters.items())}
-        return State(held, *_both(self._make(list(held.values()))))
+        leaves = {name: nn.Parameter(torch.tensor(value)) for name, value in sorted(parameters.items())}
+        return State(leaves, *_both(self._make(list(leaves.values()))))
 
     def update(self, state: State, grads: Grads) -> State:
         for name, one in state.parameters.items():
@@ -65,14 +65,14 @@ class TorchOptimizer:
         return fresh
 
     def read(self, state: State) -> Snapshot:
-        kept = {
+        slots = {
             f"{slot}/{name}": as_array(value)
             for name, one in state.parameters.items()
             for slot, value in state.optimizer.state.get(one, {}).items()
             if isinstance(value, torch.Tensor)
         }
         parameters = {name: as_array(one) for name, one in state.parameters.items()}
-        return Snapshot(parameters, dict(sorted(kept.items())), state.step)
+        return Snapshot(parameters, dict(sorted(slots.items())), state.step)
 
     @torch.no_grad()
     def write(self, state: State, parameters: Arrays) -> State:
@@ -103,29 +103,29 @@ def optimizer_side(given: object) -> OptimizerSide | None:
         )
     if not callable(given) or isinstance(given, tuple):
         return None
-    made = given.func if isinstance(given, functools.partial) else given
-    if isinstance(made, type) and issubclass(made, torch.optim.Optimizer):
-        return TorchOptimizer(given, f"torch {made.__name__}")
+    factory = given.func if isinstance(given, functools.partial) else given
+    if isinstance(factory, type) and issubclass(factory, torch.optim.Optimizer):
+        return TorchOptimizer(given, f"torch {factory.__name__}")
     return TorchOptimizer(given, f"torch {_tried(given)}")
 
 
 def _tried(make: Make) -> str:
     """The class of what a function makes."""
     try:
-        found = make([nn.Parameter(torch.zeros(2, 2))])
+        result = make([nn.Parameter(torch.zeros(2, 2))])
     except Exception as error:
-        told = f"{type(error).__name__}: {error}"
+        got = f"{type(error).__name__}: {error}"
     else:
-        first = found[0] if isinstance(found, tuple) and len(found) == 2 else found
+        first = result[0] if isinstance(result, tuple) and len(result) == 2 else result
         if isinstance(first, torch.optim.Optimizer):
             return type(first).__name__
-        told = type(found).__name__
+        got = type(result).__name__
     raise AdoptionError(
         "a function of a list of parameters does not make a torch optimizer",
-        told,
+        got,
         "return the optimizer, or (optimizer, scheduler); of Optax, give the transform itself",
     )
 
 
-def _both(made: Any) -> tuple[torch.optim.Optimizer, Any]:
-    return made if isinstance(made, tuple) else (made, None)
+def _both(built: Any) -> tuple[torch.optim.Optimizer, Any]:
+    return built if isinstance(built, tuple) else (built, None)

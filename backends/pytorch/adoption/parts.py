@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,32 +13,18 @@ from lockstep.backends.pytorch.arrays import as_array
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that have gradients, by name; those that are frozen are buffers to us."""
+    """The parameters that have gradients, by name; frozen parameters are treated as buffers."""
     return {name: one for name, one in sorted(module.named_parameters()) if one.requires_grad}
 
 
 def untrained(module: nn.Module) -> dict[str, torch.Tensor]:
     """Frozen parameters and floating-point buffers, by name."""
     frozen = {name: one for name, one in module.named_parameters() if not one.requires_grad}
-    held = {name: one for name, one in module.named_buffers() if one.is_floating_point()}
-    return dict(sorted({**frozen, **held}.items()))
+    buffers = {name: one for name, one in module.named_buffers() if one.is_floating_point()}
+    return dict(sorted({**frozen, **buffers}.items()))
 
 
-def keeping(name: str, seen: dict[str, torch.Tensor]) -> Callable[[Any, Any, Any], None]:
-    """A hook that keeps a module's output; of a module that is called again, under ``name#1``."""
-    calls = 0
-
-    def hook(module: Any, args: Any, output: Any) -> None:
-        nonlocal calls
-        first = output[0] if isinstance(output, tuple) and output else output
-        if isinstance(first, torch.Tensor):
-            seen[f"{name}#{calls}" if calls else name] = first.detach().clone()
-        calls += 1
-
-    return hook
-
-
-def told(slot: str, name: str, value: Any) -> tuple[str, Array]:
+def serialise_slot(slot: str, name: str, value: Any) -> tuple[str, Array]:
     """A slot of an optimizer's state under the name that a snapshot gives it: a number of Python's own has its kind in it."""
     if isinstance(value, torch.Tensor):
         return f"{slot}/{name}", array(value)
@@ -47,7 +32,7 @@ def told(slot: str, name: str, value: Any) -> tuple[str, Array]:
 
 
 def array(tensor: torch.Tensor) -> Array:
-    """A copy; the gradient of a sparse embedding is told in full."""
+    """A copy; the gradient of a sparse embedding is expanded."""
     return as_array(tensor.to_dense())
 
 

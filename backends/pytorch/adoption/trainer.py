@@ -30,11 +30,11 @@ from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, Scalar, Snapshot, select
 from lockstep.backends.pytorch import devices
 from lockstep.backends.pytorch.adoption import draws
+from lockstep.backends.pytorch.adoption.observation import Observation
 from lockstep.backends.pytorch.adoption.parts import (
     array,
     dtype,
-    keeping,
-    told,
+    serialise_slot,
     trained,
     untrained,
 )
@@ -56,6 +56,8 @@ class State:
 class TorchAdopted(AdoptedTrainer):
     """See `adopt`."""
 
+    capabilities = AdoptedTrainer.capabilities | {"inject"}
+
     def __init__(
         self,
         start: State,
@@ -69,7 +71,7 @@ class TorchAdopted(AdoptedTrainer):
         self._start = start
         self._loss, self._forward, self._before_update = loss, forward, before_update
         self._seed = seed
-        # Whether a batch's own memory may be given, as a bare loop does; not before one was seen to be left alone.
+        # Whether a batch's own memory may be given, as a bare loop does; not before one was observed to stay unchanged.
         self._shares: bool | None = None
         # Of which the last gradients were sparse, and of which there were none.
         self._sparse, self._unused = set[str](), set[str]()
@@ -91,17 +93,17 @@ class TorchAdopted(AdoptedTrainer):
 
     def draws(self, batch: Batch) -> tuple[Draw, ...]:
         module = self.init().module
-        x, y = self._held(batch)
-        # Beside the run: what is drawn here leaves the user's generator as it was.
-        with torch.random.fork_rng(), torch.no_grad(), draws.seen(module) as found:
+        x, y = self._as_tensors(batch)
+        # Outside the run: what is drawn here leaves the user's generator as it was.
+        with torch.random.fork_rng(), torch.no_grad(), draws.observed(module) as drawings:
             self._loss(self._forward(module, x), y)
-        return tuple(found)
+        return tuple(drawings)
 
     def environment(self) -> Mapping[str, str | int | bool]:
         return {
             "version": str(torch.__version__),
             "threads": torch.get_num_threads(),
-            **devices.told(self._device),
+            **devices.describe(self._device),
         }
 
     def init(self) -> State:
@@ -153,18 +155,26 @@ class TorchAdopted(AdoptedTrainer):
         self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
     ) -> Arrays:
         module = copy.deepcopy(state.module)  # buffers move with a forward pass, and hooks are ours
-        seen: dict[str, torch.Tensor] = {}
-        for name, part in module.named_modules():
-            if name:
-                part.register_forward_hook(keeping(name, seen))
-        x, y = self._held(batch)
-        with self._seeded(state.step), draws.given(self.name, batch.masks):
+        observation = Observation(inject, self._tensor)
+        observation.watch(module)
+        x, y = self._as_tensors(batch)
+        with self._seeded(state.step), draws.replaced(self.name, batch.masks):
             output = self._forward(module, x)
+            if isinstance(output, torch.Tensor):
+                output = observation.passed("output", output)
             loss = self._loss(output, y)
-        if isinstance(output, torch.Tensor):
-            seen["output"] = output.detach()
-        stages = {f"forward/{name}": array(value) for name, value in seen.items()}
-        return select({**stages, "loss": array(loss)}, wanted)
+            stages = {f"forward/{name}": array(value) for name, value in observation.outputs.items()}
+            stages["loss"] = array(loss)
+            if loss.requires_grad and not {"cotangent", "gradient"}.isdisjoint(wanted):
+                loss.backward()  # type: ignore[no-untyped-call]
+                stages |= self._backward(module, observation)
+        return select(stages, wanted)
+
+    def _backward(self, module: nn.Module, observation: Observation) -> dict[str, Array]:
+        """The stages of the backward pass, in its order."""
+        cotangents = {f"cotangent/{name}": array(value) for name, value in observation.cotangents.items()}
+        grads = {name: one.grad for name, one in trained(module).items()}
+        return {**cotangents, **{f"gradient/{name}": value for name, value in self.read_grads(grads).items()}}
 
     def predict(self, state: State, x: Array) -> Array:
         module = copy.deepcopy(state.module).eval()
@@ -175,9 +185,9 @@ class TorchAdopted(AdoptedTrainer):
         return Snapshot(
             {name: array(one) for name, one in trained(state.module).items()},
             dict(
-                told(key, name, value)
-                for name, kept in self._kept(state).items()
-                for key, value in sorted(kept.items())
+                serialise_slot(key, name, value)
+                for name, slots in self._slots(state).items()
+                for key, value in sorted(slots.items())
                 if isinstance(value, (torch.Tensor, int, float))
             ),
             state.step,
@@ -215,16 +225,16 @@ class TorchAdopted(AdoptedTrainer):
         named = dict(state.module.named_parameters())
         for key, value in optimizer.items():
             slot, _, name = key.partition("/")
-            kept = state.optimizer.state[named[name]]
+            slots = state.optimizer.state[named[name]]
             slot, _, kind = slot.partition(":")
             if kind:
-                kept[slot] = value.item()
+                slots[slot] = value.item()
                 continue
             tensor = torch.tensor(value)
             # A count stands on the CPU, as torch keeps it, unless the optimizer is capturable.
-            kept[slot] = tensor if slot == "step" else tensor.to(self._device)
+            slots[slot] = tensor if slot == "step" else tensor.to(self._device)
 
-    def _kept(self, state: State) -> dict[str, dict[str, Any]]:
+    def _slots(self, state: State) -> dict[str, dict[str, Any]]:
         return {
             name: state.optimizer.state[one]
             for name, one in sorted(state.module.named_parameters())
@@ -251,8 +261,8 @@ class TorchAdopted(AdoptedTrainer):
         return tensor.to_sparse(1) if name in self._sparse else tensor
 
     def _loss_of(self, module: nn.Module, batch: Batch) -> torch.Tensor:
-        x, y = self._held(batch, copied=not self._shares)
-        with draws.given(self.name, batch.masks):
+        x, y = self._as_tensors(batch, copied=not self._shares)
+        with draws.replaced(self.name, batch.masks):
             loss = self._loss(self._forward(module, x), y)
         changed = any(one._version for tree in (x, y) for one in leaves(tree).values())
         if self._shares is None:
@@ -265,7 +275,7 @@ class TorchAdopted(AdoptedTrainer):
             )
         return loss
 
-    def _held(self, batch: Batch, copied: bool = True) -> tuple[Tree, Tree]:
+    def _as_tensors(self, batch: Batch, copied: bool = True) -> tuple[Tree, Tree]:
         take = self._tensor if copied else torch.from_numpy
         return mapped(take, batch.x), mapped(take, batch.y)
 
@@ -316,21 +326,21 @@ def adopt(
     is_module = isinstance(module, nn.Module)
     check_kind(name, "the module", module, is_module, "give a torch.nn.Module")
     check_kind(name, "the loss", loss, callable(loss), "give a function (output, y) -> a scalar tensor")
-    made: Any = optimizer
+    built: Any = optimizer
     if callable(optimizer):
         with failing(
             f"{name}: what makes its optimizer failed", "give a function of parameters, or the optimizer"
         ):
-            made = optimizer(module.parameters())
-    is_optimizer = isinstance(made, torch.optim.Optimizer)
+            built = optimizer(module.parameters())
+    is_optimizer = isinstance(built, torch.optim.Optimizer)
     check_kind(
         name,
         "the optimizer",
-        made,
+        built,
         is_optimizer,
         "give a torch.optim.Optimizer, or a function that makes one",
     )
-    return TorchAdopted(State(module, made, scheduler), loss, forward or called, before_update, seed, name)
+    return TorchAdopted(State(module, built, scheduler), loss, forward or called, before_update, seed, name)
 
 
 def _check_optimizer(name: str, start: State) -> None:

@@ -47,7 +47,7 @@ def test_a_fault_is_found_and_named(monkeypatch):
     )
     assert check_backend(AutogradBackend()).failed == ("agrees",)
     found = lockstep.diagnose("adam", AutogradBackend(), others=["numpy"])
-    assert found.explanation.does == "leaves both bias corrections out"
+    assert found.explanation.description == "leaves both bias corrections out"
 
 
 @pytest.mark.parametrize("avoided", [anp.mean, anp.var, anp.max, lambda x: anp.sum(anp.where(x > 0, x, 0.0))])

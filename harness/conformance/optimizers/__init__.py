@@ -4,8 +4,7 @@
 """
 
 from lockstep.harness.conformance.optimizers.case import OptimizerCase, optimizer_cases
-from lockstep.harness.conformance.optimizers.check import OptimizerCheck
-from lockstep.harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
+from lockstep.harness.conformance.optimizers.checks import OPTIMIZER_CHECKS, OptimizerCheck
 from lockstep.harness.conformance.optimizers.report import (
     OptimizerOutcome,
     OptimizerReport,

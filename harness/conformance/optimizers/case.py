@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lockstep.backends.problem import DTYPES
-from lockstep.harness.conformance.check import Nonconformity
-from lockstep.harness.conformance.optimizers.check import OptimizerCheck
-from lockstep.harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
+from lockstep.harness.conformance.optimizers.checks import OPTIMIZER_CHECKS, OptimizerCheck
 from lockstep.harness.conformance.optimizers.explain import explain
-from lockstep.harness.conformance.optimizers.pair import Found, Pair
+from lockstep.harness.conformance.optimizers.pair import Finding, Pair
 from lockstep.harness.conformance.optimizers.sequences import SHAPES, Shapes
+from lockstep.harness.core.nonconformity import Nonconformity
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose.explain import Confirmed
 
@@ -22,8 +21,8 @@ class OptimizerCase:
     """One check of one pair in one dtype.
 
     Attributes:
-        check: which question.
-        pair: who is asked, and against whom.
+        check: which rule.
+        pair: who is checked, and against whom.
         dtype: of parameters and gradients.
     """
 
@@ -36,7 +35,7 @@ class OptimizerCase:
         """What a test suite calls it."""
         return f"{self.check.name}-{self.dtype}"
 
-    def find(self) -> Found:
+    def find(self) -> Finding:
         """What the check finds."""
         return self.check.run(self.pair, self.dtype)
 
@@ -44,24 +43,21 @@ class OptimizerCase:
         """Check.
 
         Raises:
-            Nonconformity: they part, or ours breaks a rule; an AssertionError, so that a test fails.
-            unittest.SkipTest: nothing could be told in this dtype; a test is then skipped, with the reason.
+            Nonconformity: they differ, or ours breaks a rule; an AssertionError, so that a test fails.
+            unittest.SkipTest: nothing can be decided in this dtype; a test is then skipped, with the reason.
         """
         found = self.find()
         if found.verdict is Verdict.INCONCLUSIVE:
-            raise unittest.SkipTest(f"{self.pair.name}, {self.id}: {found.told}")
+            raise unittest.SkipTest(f"{self.pair.name}, {self.id}: {found.reason}")
         if found.verdict is not Verdict.AGREE:
-            raise self.failure(found, self.explained())
+            # A check of ours alone is explained by what it found.
+            raise self.failure(found, explain(self.pair, self.dtype) if self.check.pattern else None)
 
-    def explained(self) -> Confirmed | None:
-        """What one side does otherwise, where this check is of both and that is found out."""
-        return explain(self.pair, self.dtype) if self.check.course is not None else None
-
-    def failure(self, found: Found, explanation: Confirmed | None = None) -> Nonconformity:
-        """A finding, worded."""
+    def failure(self, found: Finding, explanation: Confirmed | None = None) -> Nonconformity:
+        """A finding in words."""
         what = f"{self.pair.name}, {self.dtype}: check {self.check.name!r}: expected {self.check.reason}"
-        told = found.told if explanation is None else f"{found.told}; {explanation.does}"
-        return Nonconformity(what, told, self.check.mend)
+        got = found.reason if explanation is None else f"{found.reason}; {explanation.description}"
+        return Nonconformity(what, got, self.check.mend)
 
 
 def optimizer_cases(

@@ -1,175 +1,156 @@
-"""Two optimizers and what they do on the courses, compared."""
+"""Two optimizers and what they do on the gradient sequences, compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from lockstep.backends.adoption import AdoptionError, OptimizerSide
-from lockstep.backends.problem import Array
-from lockstep.harness.conformance.optimizers.limits import Apart, apart, measured
-from lockstep.harness.conformance.optimizers.running import Alteration, Path, path
-from lockstep.harness.conformance.optimizers.sequences import SHAPES, Course, Make, Shapes
+from lockstep.backends.adoption import AdoptionError
+from lockstep.backends.problem import Array, Arrays
+from lockstep.harness.conformance.optimizers.distance import Distance, Limits, distance, measured_limits
+from lockstep.harness.conformance.optimizers.open_loop import RECORDED, OptimizerAlone
+from lockstep.harness.conformance.optimizers.sequences import SHAPES, GradientSequence, Pattern, Shapes
 from lockstep.harness.conformance.optimizers.sides import side_of
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose.explain import Confirmed
-from lockstep.harness.runs.free_run import RAISED, describe
+from lockstep.harness.runs.free_run import StepByStep, free_run
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a course showed.
+class Finding:
+    """What one check found.
 
     Attributes:
-        verdict: AGREE, DIFFER or INCONCLUSIVE; ERROR where what ours is held to does not run.
-        told: where they part and by how much, or why nothing can be told.
+        verdict: AGREE, DIFFER or INCONCLUSIVE; ERROR where what ours is compared with does not run.
+        reason: where they differ and by how much, or why nothing can be decided.
     """
 
     verdict: Verdict
-    told: str = ""
+    reason: str = ""
 
 
-class Raised(Exception):  # noqa: N818 - a finding, on its way to the check that reports it
-    """A side did not get through a course."""
+class DidNotRun(Exception):  # noqa: N818 - a finding, on its way to the check that reports it
+    """A side did not get through a sequence."""
 
-    def __init__(self, verdict: Verdict, told: str) -> None:
-        super().__init__(verdict, told)
-        self.found = Found(verdict, told)
+    def __init__(self, verdict: Verdict, reason: str) -> None:
+        super().__init__(verdict, reason)
+        self.finding = Finding(verdict, reason)
 
 
-@dataclass(frozen=True)
+class OnSequence:
+    """Two optimizers on one gradient sequence; every run and limit is computed once, and each raises `DidNotRun` if a side does.
+
+    Attributes:
+        sides: ours and the other.
+        sequence: what both are given.
+    """
+
+    def __init__(self, sides: tuple[OptimizerAlone, OptimizerAlone], sequence: GradientSequence) -> None:
+        self.sides, self.sequence = sides, sequence
+        self._limits: dict[str, Limits] = {}
+
+    @cached_property
+    def ours(self) -> Arrays:
+        """Our parameters, (updates + 1, ...) each."""
+        return self._run(self.sides[0], Verdict.DIFFER)
+
+    @cached_property
+    def theirs(self) -> Arrays:
+        """The other one's."""
+        return self._run(self.sides[1], Verdict.ERROR)
+
+    @cached_property
+    def distance(self) -> Distance:
+        """How far the two are apart."""
+        return distance(self.ours, self.theirs, self.sequence.dtype)
+
+    def limits(self, precision: str = "") -> Limits:
+        """How far apart the rounding of a precision, by default the sequence's, may bring the two."""
+        if precision not in self._limits:
+            eps = float(np.finfo(precision or self.sequence.dtype).eps)
+            runs = list(zip(self.sides, (self.ours, self.theirs), strict=True))
+            self._limits[precision] = measured_limits(runs, self.sequence, eps)
+        return self._limits[precision]
+
+    def compare(self) -> Finding:
+        """Whether the two agree; of sides that both do not run, the other one's error."""
+        for name, value in self.theirs.items():
+            if form_of(self.ours[name]) != form_of(value):
+                return Finding(Verdict.DIFFER, f"{name}: {form_of(self.ours[name])} for {form_of(value)}")
+        found = self.distance
+        moved = any(one.any() for one in found.moved.values())
+        if found.same and not moved and self.sequence.moves:
+            return Finding(Verdict.INCONCLUSIVE, "neither moves a parameter to a finite number")
+        if found.within_floor:
+            return Finding(Verdict.AGREE)
+        if not found.within(self.limits()):
+            return Finding(Verdict.DIFFER, self._first())
+        if not found.informative(self.limits()):
+            reason = "rounding alone may move these parameters as far as the updates do"
+            return Finding(Verdict.INCONCLUSIVE, reason)
+        return Finding(Verdict.AGREE)
+
+    def _run(self, side: OptimizerAlone, verdict: Verdict) -> Arrays:
+        run = free_run(side, self.sequence, RECORDED, lambda one: StepByStep(one).fit)
+        if run.trace is None or run.trace.parameters is None:
+            raise DidNotRun(verdict, f"{side.name} raises {run.reason}")
+        return run.trace.parameters
+
+    def _first(self) -> str:
+        """The first update beyond its limit, and there the element that is furthest beyond."""
+        update, name, place, count = self.distance.beyond(self.limits())
+        where = f"{name}[{', '.join(map(str, place))}]" if place else name
+        ours, theirs, size = (
+            one[name][update][place] for one in (self.ours, self.theirs, self.distance.elements)
+        )
+        return (
+            f"update {update}, {where}: {ours:.9g} for {theirs:.9g}, {size:.2g} apart where rounding does at most "
+            f"{self.limits()[name][update]:.2g} ({count} of {len(self.ours)} parameters differ)"
+        )
+
+
 class Pair:
     """The optimizer that is checked, and the one that it should equal.
 
-    Attributes:
+    Args:
         given: what the user calls ours, and the other.
         shapes: of the parameters that are updated.
-        updates: of the long courses.
-        sides: ours and the other, as the backends know them.
+        updates: of the long sequences.
+
+    Attributes:
+        sides: ours and the other.
         explanations: by dtype, of those that were looked for.
     """
 
-    given: tuple[object, object]
-    shapes: Shapes = field(default_factory=lambda: SHAPES)
-    updates: int = 50
-    sides: tuple[OptimizerSide, OptimizerSide] = field(init=False)
-    explanations: dict[str, Confirmed | None] = field(default_factory=dict, init=False, repr=False)
-    _paths: dict[object, Path] = field(default_factory=dict, init=False, repr=False)
-    _limits: dict[object, dict[str, Array]] = field(default_factory=dict, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.updates < 1 or not self.shapes:
+    def __init__(self, given: tuple[object, object], shapes: Shapes = SHAPES, updates: int = 50) -> None:
+        if updates < 1 or not shapes:
             raise AdoptionError(
                 "there is nothing to update",
-                f"updates={self.updates}, shapes={dict(self.shapes)}",
+                f"updates={updates}, shapes={dict(shapes)}",
                 'ask for one update or more of one parameter or more: shapes={"w": (4, 3)}',
             )
-        object.__setattr__(self, "sides", tuple(side_of(one) for one in self.given))
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """What reports call the two."""
-        ours, against = (side.name for side in self.sides)
-        return ours, f"the other {against}" if against == ours else against
+        self.given, self.shapes, self.updates = given, shapes, updates
+        ours, other = (side_of(one) for one in given)
+        name = f"the other {other.name}" if other.name == ours.name else other.name
+        self.sides = (OptimizerAlone(ours.name, ours), OptimizerAlone(name, other))
+        self.explanations: dict[str, Confirmed | None] = {}
+        self._compared: dict[tuple[Pattern, str], OnSequence] = {}
 
     @property
     def name(self) -> str:
         """Who is checked against whom."""
-        return " against ".join(self.names)
+        return " against ".join(side.name for side in self.sides)
 
-    def course(self, make: Make, dtype: str) -> Course:
-        """A course of these parameters."""
-        return make(self.shapes, self.updates).astype(dtype)
-
-    def path(self, index: int, make: Make, dtype: str) -> Path:
-        """What a side does on a course.
-
-        Raises:
-            Raised: what the side raised.
-        """
-        key = (index, make, dtype)
-        if key not in self._paths:
-            try:
-                self._paths[key] = path(self.sides[index], self.course(make, dtype))
-            except RAISED as error:  # whatever an optimizer raises
-                verdict = Verdict.ERROR if index else Verdict.DIFFER
-                raise Raised(verdict, f"{self.names[index]} raises {describe(error)}") from error
-        return self._paths[key]
-
-    def limits(self, make: Make, dtype: str) -> dict[str, Array]:
-        """How far apart rounding may bring the two on a course."""
-        key = (make, dtype)
-        if key not in self._limits:
-            eps = float(np.finfo(dtype).eps)
-            self._limits[key] = measured(self.sides, self.course(make, dtype), eps)
-        return self._limits[key]
-
-    def compare(self, make: Make, dtype: str) -> Found:
-        """Both sides on one course.
-
-        Raises:
-            Raised: what a side raised; of both, the other one's.
-        """
-        theirs, ours = (self.path(index, make, dtype) for index in (1, 0))
-        for name, value in theirs.items():
-            if (ours[name].dtype, ours[name].shape) != (value.dtype, value.shape):
-                told = (
-                    f"{name}: {ours[name].dtype} {ours[name].shape[1:]} for {value.dtype} {value.shape[1:]}"
-                )
-                return Found(Verdict.DIFFER, told)
-        return self._judged(apart(ours, theirs, dtype), make, dtype)
-
-    def _judged(self, found: Apart, make: Make, dtype: str) -> Found:
-        moved = any(one.any() for one in found.moved.values())
-        if found.same and not moved and self.course(make, dtype).moves:
-            return Found(Verdict.INCONCLUSIVE, "neither moves a parameter to a finite number")
-        if found.spared:
-            return Found(Verdict.AGREE)
-        limits = self.limits(make, dtype)
-        if not found.within(limits):
-            return Found(Verdict.DIFFER, self._first(found, limits, make, dtype))
-        if not found.sees(limits):
-            return Found(
-                Verdict.INCONCLUSIVE, "rounding alone may move these parameters as far as the updates do"
-            )
-        return Found(Verdict.AGREE)
-
-    def _first(self, found: Apart, limits: Mapping[str, Array], make: Make, dtype: str) -> str:
-        """The first update beyond its limit, and there the element that is furthest beyond."""
-        over = {name: one / _at_least(limits[name], one) for name, one in found.distance.items()}
-        firsts = {name: _first_above(one) for name, one in over.items()}
-        update = min(firsts.values())
-        name = max(over, key=lambda one: float(over[one][update].max(initial=0.0)))
-        place = np.unravel_index(int(np.argmax(over[name][update])), over[name][update].shape)
-        where = f"{name}[{', '.join(map(str, place))}]" if place else name
-        ours, theirs = (self.path(index, make, dtype)[name][update][place] for index in (0, 1))
-        size, limit = found.distance[name][update][place], limits[name][update]
-        count = sum(int((one > 1).any()) for one in over.values())
-        return (
-            f"update {update}, {where}: {ours:.9g} for {theirs:.9g}, {size:.2g} apart where rounding does at most {limit:.2g}"
-            f" ({count} of {len(over)} parameters differ)"
-        )
-
-    def explained(
-        self, index: int, side: OptimizerSide, one: Alteration, dtype: str, makes: Iterable[Make]
-    ) -> bool:
-        """Whether `side`, altered, does on all these courses what the side `index` does."""
-        for make in makes:
-            altered = path(side, self.course(make, dtype), one)
-            seen = apart(altered, self.path(index, make, dtype), dtype)
-            if not seen.spared and not seen.within(self.limits(make, dtype)):
-                return False
-        return True
+    def on(self, pattern: Pattern, dtype: str) -> OnSequence:
+        """The two on a sequence."""
+        if (pattern, dtype) not in self._compared:
+            sequence = pattern.sequence(self.shapes, self.updates, dtype)
+            self._compared[pattern, dtype] = OnSequence(self.sides, sequence)
+        return self._compared[pattern, dtype]
 
 
-def _at_least(limits: Array, like: Array) -> Array:
-    """Limits, (updates + 1,), beside distances; a limit of nothing lets nothing pass."""
-    positive: Array = np.maximum(limits, np.finfo(np.float64).tiny).reshape(-1, *[1] * (like.ndim - 1))
-    return positive
-
-
-def _first_above(over: Array) -> int:
-    beyond = (over > 1).reshape(len(over), -1).any(axis=1)
-    return int(beyond.argmax()) if beyond.any() else len(over)
+def form_of(run: Array) -> str:
+    """The dtype and shape of a parameter, of its run."""
+    return f"{run.dtype} {run.shape[1:]}"

@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lockstep.backends.problem import DTYPES
-from lockstep.harness.conformance.check import Nonconformity
-from lockstep.harness.conformance.optimizers.case import OptimizerCase, optimizer_cases
-from lockstep.harness.conformance.optimizers.check import OptimizerCheck
-from lockstep.harness.conformance.optimizers.checks import OPTIMIZER_CHECKS
+from lockstep.harness.conformance.optimizers.case import OptimizerCase
+from lockstep.harness.conformance.optimizers.checks import OPTIMIZER_CHECKS, OptimizerCheck
 from lockstep.harness.conformance.optimizers.explain import explain
+from lockstep.harness.conformance.optimizers.pair import Pair
 from lockstep.harness.conformance.optimizers.sequences import SHAPES, Shapes
+from lockstep.harness.core.nonconformity import Nonconformity
 from lockstep.harness.core.verdict import Verdict, combine
 from lockstep.harness.diagnose.explain import Confirmed
 
 FAILED = (Verdict.DIFFER, Verdict.ERROR)
-"""What a check that was made can end with and not be kept."""
+"""The verdicts of a check that failed."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class OptimizerOutcome:
 
     Attributes:
         check: which.
-        verdict: DIFFER where a dtype shows a difference; ERROR where what ours is held to does not run; INCONCLUSIVE
+        verdict: DIFFER where a dtype shows a difference; ERROR where what ours is compared with does not run; INCONCLUSIVE
             where no dtype could have shown one; else AGREE.
-        failures: (dtype, what was found) where they part, or one does not run.
-        undecided: (dtype, why) where nothing could be told.
+        failures: (dtype, what was found) where they differ, or one does not run.
+        undecided: (dtype, why) where nothing can be decided.
     """
 
     check: OptimizerCheck
@@ -64,17 +64,17 @@ class OptimizerReport:
         return tuple(one.check.name for one in self.outcomes if one.failures)
 
     def census(self) -> str:
-        """Every failure with its update, parameter and element, the explanation, and what could not be told."""
+        """Every failure with its update, parameter and element, the explanation, and what cannot be decided."""
         head = f"{self.ours} against {self.against}: {self.verdict}"
         lines = [f"{head}: {len(self.failed)} of {len(self.outcomes)} checks failed"]
         if self.explanation is not None:
-            lines.append(f"explanation: {self.explanation.does}")
+            lines.append(f"explanation: {self.explanation.description}")
         for one in self.outcomes:
             lines += [
                 f"{one.check.name}, {dtype}: {error.got}\n  fix: {error.fix}" for dtype, error in one.failures
             ]
             lines += [
-                f"{one.check.name}, {dtype}: nothing can be told: {why}" for dtype, why in one.undecided
+                f"{one.check.name}, {dtype}: nothing can be decided: {why}" for dtype, why in one.undecided
             ]
         return "\n".join(lines)
 
@@ -88,7 +88,7 @@ def check_optimizer(
     updates: int = 50,
     checks: Iterable[OptimizerCheck] = OPTIMIZER_CHECKS,
 ) -> OptimizerReport:
-    """Hold an optimizer to another one: the same gradients to both, the parameters compared after every update.
+    """Compare an optimizer with another one: the same gradients to both, the parameters compared after every update.
 
     Both are any of: an Optax transform; what makes a torch optimizer, or (optimizer, scheduler), of parameters; an
     `Optimizer` of the catalogue, or (Optimizer, Schedule); an object with the methods of `lockstep.backends.adoption.OptimizerSide`.
@@ -98,32 +98,26 @@ def check_optimizer(
         against: what it should equal.
         dtypes: of parameters and gradients.
         shapes: of the parameters by name, for an optimizer that takes only some.
-        updates: of the long courses; of a schedule more than its last turn.
+        updates: of the long gradient sequences; of a schedule more than its last change.
         checks: all by default.
 
     Raises:
         AdoptionError: a side is nothing that a backend knows as an optimizer.
     """
-    dtypes = tuple(dtypes)
-    made = optimizer_cases(
-        ours, against=against, dtypes=dtypes, shapes=shapes, updates=updates, checks=checks
-    )
-    outcomes = tuple(
-        _outcome(made[first : first + len(dtypes)]) for first in range(0, len(made), len(dtypes))
-    )
-    if not made:
-        return OptimizerReport(str(ours), str(against), ())
-    pair = made[0].pair
-    parted = [dtype for one in outcomes if one.check.course for dtype, _ in one.failures]
-    return OptimizerReport(*pair.names, outcomes, explain(pair, parted[0]) if parted else None)
+    pair, dtypes = Pair((ours, against), shapes, updates), tuple(dtypes)
+    outcomes = tuple(_outcome(check, pair, dtypes) for check in checks)
+    differing = [dtype for one in outcomes if one.check.pattern for dtype, _ in one.failures]
+    explanation = explain(pair, differing[0]) if differing else None
+    return OptimizerReport(pair.sides[0].name, pair.sides[1].name, outcomes, explanation)
 
 
-def _outcome(cases: tuple[OptimizerCase, ...]) -> OptimizerOutcome:
+def _outcome(check: OptimizerCheck, pair: Pair, dtypes: Iterable[str]) -> OptimizerOutcome:
     """One check in all dtypes."""
+    cases = [OptimizerCase(check, pair, dtype) for dtype in dtypes]
     found = [(case, case.find()) for case in cases]
     verdicts = {one.verdict for _, one in found}
     failures = tuple((case.dtype, case.failure(one)) for case, one in found if one.verdict in FAILED)
-    undecided = tuple((case.dtype, one.told) for case, one in found if one.verdict is Verdict.INCONCLUSIVE)
-    # What float32 cannot tell float64 can: it is enough that one of them could.
+    undecided = tuple((case.dtype, one.reason) for case, one in found if one.verdict is Verdict.INCONCLUSIVE)
+    # What float32 cannot decide float64 can: one of them is enough.
     decided = verdicts - {Verdict.INCONCLUSIVE} if Verdict.AGREE in verdicts else verdicts
-    return OptimizerOutcome(cases[0].check, combine(decided), failures, undecided)
+    return OptimizerOutcome(check, combine(decided), failures, undecided)

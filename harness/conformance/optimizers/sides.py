@@ -1,4 +1,4 @@
-"""Whose an optimizer is: each backend is asked whether it knows what was given."""
+"""Which backend an optimizer belongs to: each says whether it knows what the user gave."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def side_of(given: object) -> OptimizerSide:
     if isinstance(given, OptimizerSide):
         return given
     refusals: list[LockstepError] = []
-    for name in _asked():
+    for name in _candidates():
         try:
             ask = getattr(backends.load(name), "optimizer_side", _knows_none)
             side: OptimizerSide | None = ask(given)
@@ -39,7 +39,7 @@ def side_of(given: object) -> OptimizerSide:
     )
 
 
-def _asked() -> Iterator[str]:
+def _candidates() -> Iterator[str]:
     """The backends that may know it: what nobody has imported, nobody can have made."""
     for entry in backends.entries().values():
         if not entry.imports or any(module in sys.modules for module in entry.imports):

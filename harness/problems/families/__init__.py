@@ -1,1 +1,1 @@
-"""The problems of the catalogue, one family a file."""
+"""The problems of the catalogue, one file a family."""

@@ -90,8 +90,8 @@ def convolution_2d() -> Problem:
 def attention() -> Problem:
     """The frequency of a series by causal attention over its embedded values.
 
-    A key's bias shifts all logits of a row alike, which softmax does not see: its gradient is rounding, so it
-    starts at 0.1, beside which rounding is small.
+    A key's bias shifts all logits of a row alike, which softmax ignores: its gradient is rounding, so it
+    starts at 0.1, compared with which rounding is small.
     """
     x, y = _series(12)
     model = (

@@ -6,8 +6,8 @@ coefficient to all 15 digits.
 
 Gradient descent on the columns as they come would need a number of epochs that grows with the square of the
 condition number, so each problem trains on Q = X T, T upper triangular, with nearly orthonormal columns. T is
-float64, the product is formed exactly and rounded once, and β = T θ is formed exactly again: what is lost is lost in
-training.
+float64, the product is formed exactly and rounded once, and β = T θ is formed exactly again: only training loses
+digits.
 """
 
 from __future__ import annotations
@@ -186,15 +186,15 @@ def triangle(name: str) -> Array:
     """
     columns = [list(column) for column in zip(*design(DATASETS[name]), strict=True)]
     size = len(columns)
-    made: list[tuple[list[Fraction], list[Fraction]]] = []
+    orthogonal: list[tuple[list[Fraction], list[Fraction]]] = []
     rounded = np.zeros((size, size))
     for k, column in enumerate(columns):
         q, t = column, [Fraction(int(row == k)) for row in range(size)]
-        for before, earlier in made:
+        for before, earlier in orthogonal:
             share = _dot(before, column) / _dot(before, before)
             q = [a - share * b for a, b in zip(q, before, strict=True)]
             t = [a - share * b for a, b in zip(t, earlier, strict=True)]
-        made.append((q, t))
+        orthogonal.append((q, t))
         rounded[:, k] = [float(entry) / math.sqrt(_dot(q, q)) for entry in t]
     return rounded
 
@@ -214,7 +214,7 @@ def coefficients(name: str, parameters: Arrays) -> list[Fraction]:
 def digits(name: str, parameters: Arrays) -> float:
     """Correct digits of the worst coefficient: −log₁₀ |β − certified|/|certified|, at most 15."""
     pairs = zip(coefficients(name, parameters), map(Fraction, DATASETS[name].certified), strict=True)
-    worst = max(abs(found - true) / abs(true) for found, true in pairs)
+    worst = max(abs(computed - true) / abs(true) for computed, true in pairs)
     return min(15.0, -math.log10(worst)) if worst else 15.0
 
 

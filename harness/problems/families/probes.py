@@ -62,7 +62,7 @@ def dead() -> Problem:
 
 
 def double() -> Problem:
-    """Data that float32 cannot hold, beside some that it can: whoever rounds them is seen in the first batch."""
+    """Data that float32 cannot represent, next to some that it can: rounding them shows in the first batch."""
     problem = _network("probe-double", Layer("tanh"))
     x = np.array(problem.x)
     x[:, 0] = np.round(x[:, 0] * 8) / 8
@@ -88,7 +88,7 @@ def small_rmsprop() -> Problem:
 
 
 def _spike(name: str, optimizer: Optimizer) -> Problem:
-    """One batch whose rows and targets are far larger, the second: what is remembered of it decides all later steps."""
+    """One batch whose rows and targets are far larger, the second: the optimizer's memory of it decides all later steps."""
     problem = network(name, optimizer)
     rows = len(problem.x) // 4
     x, y = np.array(problem.x), np.array(problem.y)
@@ -103,12 +103,12 @@ def spike() -> Problem:
 
 
 def spike_amsgrad() -> Problem:
-    """AMSGrad never forgets: the maximum is what it is for."""
+    """AMSGrad never forgets: it keeps the maximum."""
     return _spike("probe-spike-amsgrad", Optimizer("adam", learning_rate=0.01, amsgrad=True))
 
 
 def boundary() -> Problem:
-    """Boundaries one step apart, at the first step, and at a batch that is short."""
+    """Boundaries at a distance of one step, at the first step, and at a batch that is short."""
     problem = _network("probe-boundary", Layer("tanh"))
     return problem.replace(
         batching=Batching(size=7, shuffle=3, keep_last=True),
@@ -123,7 +123,7 @@ PROBLEMS = {
     "probe-leaky": Entry(leaky, "a slope that shows only left of 0"),
     "probe-relu": Entry(relu, "exact zeros: every unit starts at its kink on half of the rows"),
     "probe-dead": Entry(dead, "parameters that never get a gradient"),
-    "probe-double": Entry(double, "data that float32 cannot hold beside data that it can"),
+    "probe-double": Entry(double, "data that float32 cannot represent next to data that it can"),
     "probe-small": Entry(small, "a loss scaled by 1e-8: Adam's epsilon decides"),
     "probe-small-rmsprop": Entry(small_rmsprop, "a loss scaled by 1e-8: the place of epsilon decides"),
     "probe-spike": Entry(spike, "a gradient spike at step 2: how fast squares are forgotten"),

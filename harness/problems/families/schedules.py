@@ -9,7 +9,7 @@ from lockstep.backends.problem import Optimizer, Problem, Schedule
 from lockstep.harness.problems import Entry
 from lockstep.harness.problems.families.optimizers import network
 
-COURSES: dict[str, tuple[dict[str, Any], str]] = {
+SCHEDULES: dict[str, tuple[dict[str, Any], str]] = {
     "step": (
         {"steps": 30, "factor": 0.5},
         "the rate drops at updates 30, 60 and 90, not one earlier or later",
@@ -28,13 +28,13 @@ COURSES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def _make(course: str) -> Problem:
-    args, _ = COURSES[course]
-    problem = network(f"schedule-{course}", Optimizer("sgd", learning_rate=0.05, momentum=0.9))
-    return problem.replace(schedule=Schedule(course, **args))
+def _make(name: str) -> Problem:
+    args, _ = SCHEDULES[name]
+    problem = network(f"schedule-{name}", Optimizer("sgd", learning_rate=0.05, momentum=0.9))
+    return problem.replace(schedule=Schedule(name, **args))
 
 
 PROBLEMS = {
-    f"schedule-{course}": Entry(functools.partial(_make, course), reason)
-    for course, (_, reason) in COURSES.items()
+    f"schedule-{name}": Entry(functools.partial(_make, name), reason)
+    for name, (_, reason) in SCHEDULES.items()
 }

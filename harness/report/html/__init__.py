@@ -1,4 +1,4 @@
-"""The document as one HTML file that asks for nothing else."""
+"""The document as one HTML file that loads nothing else."""
 
 from lockstep.harness.report.html.page import render
 

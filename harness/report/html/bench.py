@@ -8,8 +8,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lockstep.harness.benchmark.tables import Table, groups, outcome, tables, where
 from lockstep.harness.report import benchmark
+from lockstep.harness.report.bench_tables import (
+    Table,
+    groups,
+    outcome,
+    tables,
+    where,
+)
 from lockstep.harness.report.html.bench_plots import Plots
 from lockstep.harness.report.html.writing import template
 
@@ -18,14 +24,14 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """A benchmark as the templates take it.
+    """A benchmark, in the form that the templates need.
 
     Attributes:
-        outcome: what must be heard first, one sentence each.
+        outcome: the most important results, one sentence each.
         where: the machine in a sentence.
-        command: what measures it again; empty where it was called from Python.
-        parts: every table with the plots of what it holds.
-        install: how to get what draws the plots; empty where it is there.
+        command: the command that measures it again; empty for a call from Python.
+        parts: every table with its plots.
+        install: the command that installs matplotlib; empty where it is installed.
     """
 
     outcome: Sequence[str]
@@ -37,62 +43,68 @@ class Measured:
 
 @dataclass(frozen=True)
 class Within:
-    """A benchmark in a report: what was measured, what must be known of it there, and its environment beside the report's."""
+    """A benchmark in a report: what was measured, what a reader must know about it, and its environment next to the report's."""
 
     measured: Measured
     sentences: Sequence[str]
     environment: Sequence[benchmark.Fact]
 
 
-def render(told: Document) -> str:
+def render(document: Document) -> str:
     """The page of its own as one text; the same document gives the same bytes."""
-    return template("bench.html").render(version=told["environment"]["lockstep"], found=measured(told))
+    return template("bench.html").render(
+        version=document["environment"]["lockstep"], benchmark=measured(document)
+    )
 
 
 def within(report: Mapping[str, Any]) -> Within | None:
     """The benchmark in a report; None where there is none."""
-    told = benchmark.of(report)
-    if told is None:
+    document = benchmark.in_report(report)
+    if document is None:
         return None
-    return Within(measured(told), benchmark.sentences(told, report), benchmark.environment(told, report))
+    return Within(
+        measured(document), benchmark.sentences(document, report), benchmark.environment(document, report)
+    )
 
 
-def measured(told: Document) -> Measured:
-    """What both pages show of a benchmark."""
+def measured(document: Document) -> Measured:
+    """The content of both pages about a benchmark."""
     plots = Plots()
     with plots.style():
-        drawn = [*_plots(told, plots)]
-    shown = [*tables(told)]
+        drawn = [*_plots(document, plots)]
+    shown = [*tables(document)]
     drawn += [[]] * (len(shown) - len(drawn))  # the baseline's table has none
     install = "" if plots.available else plots.install
-    return Measured(outcome(told), where(told), told["command"], [*zip(shown, drawn, strict=True)], install)
+    return Measured(
+        outcome(document), where(document), document["command"], [*zip(shown, drawn, strict=True)], install
+    )
 
 
-def _plots(told: Document, plots: Plots) -> Iterator[list[Markup]]:
-    """Those of every problem at every size, then of all sweeps together: in the order of the tables."""
-    for group in groups(told):
-        found = plots.split(group), plots.distribution(group), plots.accuracy(group)
-        yield [one for one in found if one]
-    if told["growth"]:
-        grown = (plots.scaling(sweep, _limits(told, sweep[0])) for sweep in _sweeps(told))
+def _plots(document: Document, plots: Plots) -> Iterator[list[Markup]]:
+    """The plots of every problem at every size, then of all sweeps: in the order of the tables."""
+    for group in groups(document):
+        drawn = plots.split(group), plots.distribution(group), plots.accuracy(group)
+        yield [one for one in drawn if one]
+    if document["growth"]:
+        grown = (plots.scaling(sweep, _limits(document, sweep[0])) for sweep in _sweeps(document))
         yield [one for one in grown if one]
 
 
-def _sweeps(told: Document) -> list[list[Document]]:
+def _sweeps(document: Document) -> list[list[Document]]:
     """The rows of the growth, by problem, dtype and size."""
-    found: dict[tuple[str, str, str], list[Document]] = {}
-    for one in told["growth"]:
-        found.setdefault((one["problem"], one["dtype"], one["axis"]), []).append(one)
-    return [*found.values()]
+    sweeps: dict[tuple[str, str, str], list[Document]] = {}
+    for one in document["growth"]:
+        sweeps.setdefault((one["problem"], one["dtype"], one["axis"]), []).append(one)
+    return [*sweeps.values()]
 
 
-def _limits(told: Document, row: Document) -> list[tuple[float, float]]:
+def _limits(document: Document, row: Document) -> list[tuple[float, float]]:
     """(size, seconds) that nothing can be faster than, over the sweep of one row of the growth."""
     sweep = row["problem"], row["dtype"], row["axis"]
     return sorted(
         {
             (one["size"][row["axis"]], one["need"]["seconds"])
-            for one in told["entries"]
+            for one in document["entries"]
             if (one["problem"], one["dtype"], one["sweep"]) == sweep and one["need"]["seconds"]
         }
     )

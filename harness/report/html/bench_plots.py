@@ -27,7 +27,7 @@ WIDTH, HEIGHT = 4.6, 2.6
 SERIES = 4
 """Colours that the style sheet has; further backends begin again with other dashes."""
 NEAR = 4
-"""Times of which the largest is so many times the least are drawn on a linear scale."""
+"""Up to this ratio of the largest to the least, times are drawn on a linear scale."""
 DECADES = 3
 """An axis of logarithms over fewer has ticks between the powers of ten."""
 PARTS = ("import", "compile", "run")
@@ -43,7 +43,7 @@ class Plots:
         self._drawn = 0
 
     def style(self) -> AbstractContextManager[None]:
-        """Everything is drawn within this, whatever the user's own settings are."""
+        """The context in which everything is drawn, independent of the user's own settings."""
         if not self.available:
             return nullcontext()
         from matplotlib import style
@@ -73,12 +73,12 @@ class Plots:
                 *zip(*sorted(limits), strict=True), color=svg.COLOURS["axis"], linestyle="dashed", linewidth=1
             )
         axes.set(xscale="log", yscale="log")
-        told = f"Seconds against {axis}, both in logarithms; exponents: " + ", ".join(
+        words = f"Seconds against {axis}, both in logarithms; exponents: " + ", ".join(
             f"{one['backend']} {one['exponent']:.2f}" for one in sweep
         )
-        told += ". Dashed: the machine's limit" if limits else ""
+        words += ". Dashed: the machine's limit" if limits else ""
         title = f"{text.name(sweep[0]['problem'])} {sweep[0]['dtype']}: growth with {axis}"
-        return self._figure(axes, title, told + ".", [one["backend"] for one in sweep])
+        return self._figure(axes, title, words + ".", [one["backend"] for one in sweep])
 
     def split(self, entries: Sequence[Document]) -> Markup | None:
         """Where the time to the first result goes: import, compilation, one run."""
@@ -91,8 +91,8 @@ class Plots:
             axes.barh(range(len(timed)), widths, left=left, color=_colour(order), height=0.6)
             left = [total + width for total, width in zip(left, widths, strict=True)]
         _named(axes, timed)
-        told = "; ".join(f"{one['backend']}: {_parts(one['figures'])}" for one in timed)
-        return self._figure(axes, "Where the time goes", f"{told}.", PARTS)
+        words = "; ".join(f"{one['backend']}: {_parts(one['figures'])}" for one in timed)
+        return self._figure(axes, "Where the time goes", f"{words}.", PARTS)
 
     def distribution(self, entries: Sequence[Document]) -> Markup | None:
         """Every repetition's time, a row a backend, with the interval for the median."""
@@ -110,17 +110,17 @@ class Plots:
             )
         _named(axes, timed)
         axes.set_xscale(_scale([value for own in times for value in own]))
-        told = "; ".join(
+        words = "; ".join(
             f"{one['backend']} {units.span(one['figures']['interval'])} ({one['figures']['coverage']:.0%})"
             for one in timed
             if one["figures"]["coverage"]
         )
         return self._figure(
-            axes, "Repetitions", f"A mark is a process; the bar is the interval for the median: {told}.", []
+            axes, "Repetitions", f"A mark is a process; the bar is the interval for the median: {words}.", []
         )
 
     def accuracy(self, entries: Sequence[Document]) -> Markup | None:
-        """Each backend's own error against its time; only where the true trajectory is known."""
+        """Each backend's own error against its time; only where a reference trajectory is proven."""
         known = [
             one for one in entries if one["figures"] and isinstance(one["verified"]["losses"], (int, float))
         ]
@@ -134,13 +134,13 @@ class Plots:
             )  # fmt: skip
         axes.set_xscale(_scale([one["figures"]["median"] for one in known]))
         axes.set_ylim(0, 1.15 * max(one["verified"]["losses"] for one in known) or 1)
-        told = "; ".join(
+        words = "; ".join(
             f"{one['backend']} {one['verified']['losses']:.3g} ULP in {units.seconds(one['figures']['median'])}"
             for one in known
         )
-        return self._figure(axes, "Accuracy and time", f"{told}.", [one["backend"] for one in known])
+        return self._figure(axes, "Accuracy and time", f"{words}.", [one["backend"] for one in known])
 
-    def _figure(self, axes: Axes, title: str, told: str, names: Iterable[str]) -> Markup:
+    def _figure(self, axes: Axes, title: str, words: str, names: Iterable[str]) -> Markup:
         self._drawn += 1
         drawn = svg.tidy(_written(axes), f"b{self._drawn}", axes)
         keys = "".join(
@@ -148,19 +148,19 @@ class Plots:
             for order, name in enumerate(names)
         )
         legend = f'<ul class="legend">{keys}</ul>' if keys else ""
-        caption = f"<figcaption>{escape(text.shown(told))}</figcaption>"
+        caption = f"<figcaption>{escape(text.shown(words))}</figcaption>"
         return Markup(
             f'<figure class="plot"><p class="title">{escape(text.shown(title))}</p>{drawn}{legend}{caption}</figure>'
         )
 
 
-def _parts(found: Document) -> str:
-    parts = zip(PARTS, (found["imported"], found["compiled"], found["median"]), strict=True)
+def _parts(figures: Document) -> str:
+    parts = zip(PARTS, (figures["imported"], figures["compiled"], figures["median"]), strict=True)
     return ", ".join(f"{name} {units.seconds(value)}" for name, value in parts)
 
 
 def _scale(values: Sequence[float]) -> str:
-    """Logarithms where the values are far apart: near ones would have no tick between them."""
+    """Logarithms where the values differ by a large factor: near ones would have no tick between them."""
     return "log" if max(values) > NEAR * min(values) else "linear"
 
 
@@ -195,9 +195,9 @@ def _written(axes: Axes) -> str:
         (axes.yaxis, axes.get_yscale(), axes.get_ylabel()),
     ):
         _ticks(axis, scale, units.seconds if title.startswith("seconds") else units.count)
-    told = StringIO()
-    axes.figure.savefig(told, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
-    return told.getvalue()
+    words = StringIO()
+    axes.figure.savefig(words, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
+    return words.getvalue()
 
 
 def _ticks(axis: Axis, scale: str, word: Callable[[float], str]) -> None:

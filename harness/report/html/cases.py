@@ -1,21 +1,18 @@
-"""What the page shows of one case: a problem in one dtype."""
+"""The content of the page for one case: a problem in one dtype."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
-
-from markupsafe import Markup
 
 from lockstep.harness.core.verdict import Verdict
-from lockstep.harness.report import figures
+from lockstep.harness.documents import (
+    figures,
+)
 from lockstep.harness.report.html import ledgers, values
 from lockstep.harness.report.html.plots import Plots
+from lockstep.harness.report.html.view import Row, View
 from lockstep.harness.report.thin import shown_epochs
-
-Row = dict[str, Any]
 
 CENSUS, PLACES = 40, 40
 """Comparisons, and single elements of them, that a case shows."""
@@ -24,93 +21,25 @@ OPEN = 3
 """Cases that do not agree and are not folded up."""
 
 DETAILED = 250
-"""Cases that are shown in full, those that do not agree first; of any further one the verdict and what is nearest to its limit."""
+"""Cases that are shown in full, those that do not agree first; for any other only the verdict and the comparison nearest to its limit."""
 
 
-@dataclass
-class View:
-    """One case as the template takes it.
-
-    Attributes:
-        anchor: its id on the page.
-        case, runs, comparisons: its rows of the document.
-        trained: the runs that have losses.
-        plots: the figures.
-        losses, parameters, census, passing, places, diagnoses: the rows of its tables.
-        own: each backend's largest own errors, of losses and of parameters.
-        brief: whether only its verdict is shown, and nothing of the above is filled in.
-        open: whether it is shown without being asked for.
-    """
-
-    anchor: str
-    case: Row
-    runs: list[Row]
-    comparisons: list[Row]
-    trained: list[Row]
-    plots: list[Markup] = field(default_factory=list)
-    losses: list[list[str]] = field(default_factory=list)
-    parameters: values.Parameters = values.NONE
-    census: list[Row] = field(default_factory=list)
-    passing: list[Row] = field(default_factory=list)
-    places: list[tuple[Row, Row]] = field(default_factory=list)
-    diagnoses: list[Row] = field(default_factory=list)
-    own: dict[str, tuple[str, str]] = field(default_factory=dict)
-    brief: bool = False
-    open: bool = False
-
-    @property
-    def problem(self) -> str:
-        return str(self.case["problem"])
-
-    @property
-    def dtype(self) -> str:
-        return str(self.case["dtype"])
-
-    @property
-    def verdict(self) -> str:
-        return str(self.case["verdict"])
-
-    @property
-    def columns(self) -> list[str]:
-        """Titles of the columns of those that trained, which hold numbers."""
-        return [f"#{run['backend']}" for run in self.trained]
-
-    @property
-    def reasons(self) -> bool:
-        """Whether a row of the census says why."""
-        return any(one["reason"] for one in self.census)
-
-    @property
-    def nearest(self) -> Row | None:
-        """The comparison that used most of its limit; None where none has one that is finite."""
-        return max(
-            (one for one in self.comparisons if isinstance(one["used"], (int, float))),
-            key=lambda one: float(one["used"]),
-            default=None,
-        )
-
-    @property
-    def step(self) -> str:
-        """What an index of the losses counts."""
-        return figures.step(self.case)
-
-
-def views(told: Row, plots: Plots) -> list[View]:
+def views(report: Row, plots: Plots) -> list[View]:
     """Every case, numbered, for names may repeat and may hold anything."""
-    runs, comparisons = (_by_case(told[key]) for key in ("runs", "comparisons"))
-    found = []
-    for number, case in enumerate(told["cases"], 1):
+    runs, comparisons = (_by_case(report[key]) for key in ("runs", "comparisons"))
+    views_of_cases = []
+    for number, case in enumerate(report["cases"], 1):
         key = (case["problem"], case["dtype"])
         own, compared = runs.get(key, []), comparisons.get(key, [])
         trained = [run for run in own if run["losses"]]
-        found.append(View(f"case-{number}", case, own, compared, trained))
-    ranked = sorted(found, key=lambda view: view.verdict == Verdict.AGREE)
+        views_of_cases.append(View(f"case-{number}", case, own, compared, trained))
+    ranked = sorted(views_of_cases, key=lambda view: view.verdict == Verdict.AGREE)
     for view in ranked[DETAILED:]:
         view.brief = True
     for view in ranked[:DETAILED]:
         _detail(view, plots)
     _open(ranked)
-    return found
+    return views_of_cases
 
 
 def _open(ranked: list[View]) -> None:
@@ -143,7 +72,7 @@ def _detail(view: View, plots: Plots) -> None:
 
 
 def _rank(one: Row) -> tuple[int, float]:
-    """What does not agree first, then what is nearest to its limit."""
+    """Comparisons that do not agree first, then those nearest to their limit."""
     used = one["used"]
     share = float("inf") if isinstance(used, str) else 0.0 if used is None else used
     return tuple(Verdict).index(Verdict(one["verdict"])), -share
@@ -161,7 +90,7 @@ def _losses(case: Row, trained: list[Row]) -> Iterator[list[str]]:
 
 
 def _passing(comparisons: list[Row]) -> Iterator[Row]:
-    """For each pair, the least tolerances at which everything that has one passes, and what needs them."""
+    """For each pair of backends, the smallest tolerances at which everything passes, and the quantities that need them."""
     pairs: dict[tuple[str, str], list[Row]] = {}
     for one in comparisons:
         if one["smallest_rtol"] is not None:

@@ -13,30 +13,30 @@ SHOWN = 40
 """Rows of one diagnosis."""
 
 
-def rows(found: Row) -> list[Row]:
-    """What does not agree, and of what agrees the furthest of each kind of stage; each with the ledger it is of."""
-    all_of_it = [{**row, "ledger": ledger} for ledger, row in _ledgers(found)]
+def rows(diagnosis: Row) -> list[Row]:
+    """Rows that do not agree, then the row with the largest distance of each kind of stage that agrees; each with the name of its ledger."""
+    all_of_it = [{**row, "ledger": ledger} for ledger, row in _ledgers(diagnosis)]
     differing = [row for row in all_of_it if row["verdict"] != Verdict.AGREE]
     return [*differing, *_one_of_each_kind(all_of_it)][:SHOWN]
 
 
-def _ledgers(found: Row) -> Iterator[tuple[str, Row]]:
-    yield from (("lockstep", row) for row in found["ledger"])
-    yield from (("exchanged", row) for row in found["exchanged"])
-    yield from (("free run", row) for row in found["free"])
-    for name, ledger in found["carried"].items():
+def _ledgers(diagnosis: Row) -> Iterator[tuple[str, Row]]:
+    yield from (("lockstep", row) for row in diagnosis["ledger"])
+    yield from (("exchanged", row) for row in diagnosis["exchanged"])
+    yield from (("free run", row) for row in diagnosis["free"])
+    for name, ledger in diagnosis["carried"].items():
         yield from ((f"carried {name}", row) for row in ledger)
 
 
 def _one_of_each_kind(all_of_it: list[Row]) -> Iterator[Row]:
-    """Of the kinds of stage that agree throughout, with how many rows stand behind the one."""
+    """One row of each kind of stage that agrees throughout, with the number of rows that it represents."""
     kinds: dict[tuple[str, str], list[Row]] = {}
     for row in all_of_it:
         kinds.setdefault((row["ledger"], row["stage"].partition("/")[0]), []).append(row)
     for group in kinds.values():
         if all(row["verdict"] == Verdict.AGREE for row in group):
-            furthest = max(group, key=lambda row: _size(row["distance"]))
-            yield {**furthest, "reason": f"the furthest of {len(group)}"}
+            largest = max(group, key=lambda row: _size(row["distance"]))
+            yield {**largest, "reason": f"the largest distance of {len(group)}"}
 
 
 def _size(value: float | str) -> float:

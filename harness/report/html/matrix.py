@@ -8,41 +8,41 @@ from typing import Any
 
 from lockstep.harness.core.verdict import Verdict, combine
 from lockstep.harness.report import attribution
-from lockstep.harness.report.html.cases import View
+from lockstep.harness.report.html.view import View
 
 Row = dict[str, Any]
 
 
-def backends(told: Row) -> list[str]:
-    """Every backend that was asked for, in the order of the runs."""
-    return list(dict.fromkeys(run["backend"] for run in told["runs"]))
+def backends(report: Row) -> list[str]:
+    """Every requested backend, in the order of the runs."""
+    return list(dict.fromkeys(run["backend"] for run in report["runs"]))
 
 
-def counts(told: Row) -> list[tuple[str, int]]:
-    """How many cases had each verdict, what must be heard first in front."""
-    found = Counter(case["verdict"] for case in told["cases"])
-    return [(verdict.value, found[verdict]) for verdict in Verdict if found[verdict]]
+def counts(report: Row) -> list[tuple[str, int]]:
+    """How many cases had each verdict, the most severe first."""
+    cases = Counter(case["verdict"] for case in report["cases"])
+    return [(verdict.value, cases[verdict]) for verdict in Verdict if cases[verdict]]
 
 
-def rows(told: Row, views: list[View]) -> Iterator[Row]:
-    """One for each case, with a cell for each backend; None where that was not asked for."""
+def rows(report: Row, views: list[View]) -> Iterator[Row]:
+    """One for each case, with a cell for each backend; None where that was not requested."""
     for view in views:
         runs = {run["backend"]: run for run in view.runs}
         own = attribution.verdicts({"runs": view.runs, "comparisons": view.comparisons}, view.case)
         yield {
             "view": view,
             "cells": [
-                _cell(view, runs[name], own[name]) if name in runs else None for name in backends(told)
+                _cell(view, runs[name], own[name]) if name in runs else None for name in backends(report)
             ],
         }
 
 
 def nearest(views: list[View]) -> Row | None:
     """The comparison that used most of its limit in all cases, and where its evidence is."""
-    found = [(one, view.anchor) for view in views if (one := view.nearest) is not None]
-    if not found:
+    candidates = [(one, view.anchor) for view in views if (one := view.nearest) is not None]
+    if not candidates:
         return None
-    one, anchor = max(found, key=lambda pair: float(pair[0]["used"]))
+    one, anchor = max(candidates, key=lambda pair: float(pair[0]["used"]))
     return {"one": one, "anchor": anchor}
 
 
@@ -57,9 +57,9 @@ def _evidence(view: View, run: Row) -> str:
         return view.anchor
     if not run["losses"]:
         return f"{view.anchor}-runs"
-    for found in view.diagnoses:
-        if found["backend"] == run["backend"] and found["verdict"] != Verdict.AGREE:
-            return str(found["anchor"])
+    for diagnosis in view.diagnoses:
+        if diagnosis["backend"] == run["backend"] and diagnosis["verdict"] != Verdict.AGREE:
+            return str(diagnosis["anchor"])
     return f"{view.anchor}-census" if view.census else view.anchor
 
 
@@ -70,7 +70,7 @@ def _words(view: View, backend: str) -> str:
         if backend in sides:
             sides.remove(backend)
             against.setdefault(sides[0], []).append(Verdict(one["verdict"]))
-    agreeing = sum(combine(found) is Verdict.AGREE for found in against.values())
-    blamed = any(found["culprit"] and found["culprit"]["name"] == backend for found in view.case["diagnoses"])
+    agreeing = sum(combine(verdicts) is Verdict.AGREE for verdicts in against.values())
+    blamed = any(one["culprit"] and one["culprit"]["name"] == backend for one in view.case["diagnoses"])
     others = f"with {agreeing} of {len(against)}" if against else "alone"
     return f"{others}; blamed" if blamed else others

@@ -1,4 +1,4 @@
-"""The whole page: what stands in it, from the document; how it is written, in the templates beside this file."""
+"""The whole page: this module takes its contents from the document; the templates in `templates/` write them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lockstep.harness.report.facts import facts
-from lockstep.harness.report.html import bench, cases, matrix
+from lockstep.harness.report.html import bench, cases, matrix, view
 from lockstep.harness.report.html.plots import Plots, plotting
 from lockstep.harness.report.html.writing import template
 
@@ -22,48 +22,54 @@ PARTS = {
     "environment": "Environment",
     "again": "Run it again",
 }
-"""Id of each section, which a template of that name writes -> its heading, in the order in which a reader asks."""
+"""Id of each section, which a template of that name writes -> its heading, in the order of the page."""
 
 
-def parts(told: Mapping[str, Any]) -> dict[str, str]:
+def parts(report: Mapping[str, Any]) -> dict[str, str]:
     """The sections of the page of a report."""
-    return {key: title for key, title in PARTS.items() if key != "benchmark" or told.get("benchmark")}
+    return {key: title for key, title in PARTS.items() if key != "benchmark" or report.get("benchmark")}
 
 
 def render(document: Mapping[str, Any]) -> str:
     """The page as one text; the same document gives the same bytes."""
-    told, plots = dict(document), Plots()
+    report, plots = dict(document), Plots()
     with plotting():
-        views = cases.views(told, plots)
-        detection = plots.detection(told["alarm"]["detection"]) if told["alarm"] else None
+        views = cases.views(report, plots)
+        detection = plots.detection(report["alarm"]["detection"]) if report["alarm"] else None
     return template("page.html").render(
-        told=told,
-        parts=parts(told),
-        backends=matrix.backends(told),
-        titles=[f" {name}" for name in matrix.backends(told)],
-        rows=matrix.rows(told, views),
+        report=report,
+        parts=parts(report),
+        backends=matrix.backends(report),
+        titles=[f" {name}" for name in matrix.backends(report)],
+        rows=matrix.rows(report, views),
         nearest=matrix.nearest(views),
-        counts=matrix.counts(told),
+        counts=matrix.counts(report),
+        differing=_first_differing(report),
         cases=views,
         detailed=cases.DETAILED,
         detection=detection,
-        benchmark=bench.within(told),
-        unjudged=_unjudged(told, views),
-        environment=facts(told["environment"]),
+        benchmark=bench.within(report),
+        unjudged=_unjudged(report, views),
+        environment=facts(report["environment"]),
     )
 
 
-def _unjudged(told: Document, views: list[cases.View]) -> list[Document]:
+def _first_differing(report: Document) -> Document | None:
+    """The first comparison that differs, in the order of the cases; None where only a diagnosis found a difference."""
+    return next((one for one in report["comparisons"] if one["verdict"] == "DIFFER"), None)
+
+
+def _unjudged(report: Document, views: list[view.View]) -> list[Document]:
     """Runs that did not train, and comparisons and whole cases without a verdict on the backends."""
     undecided = ("INCONCLUSIVE", "ERROR", "SKIPPED")
     anchors = {(view.problem, view.dtype): view.anchor for view in views}
-    found = []
+    unjudged = []
     for kind in ("runs", "comparisons", "cases"):
-        for one in told[kind]:
+        for one in report[kind]:
             if one["verdict"] in undecided:
                 case = (one["problem"], one["dtype"])
-                found.append({**one, "what": _what(one), "anchor": anchors.get(case, "evidence")})
-    return found
+                unjudged.append({**one, "what": _what(one), "anchor": anchors.get(case, "evidence")})
+    return unjudged
 
 
 def _what(one: Document) -> str:

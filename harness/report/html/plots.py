@@ -12,30 +12,32 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from lockstep.backends.problem import Array
-from lockstep.harness.report import figures
+from lockstep.harness.documents import (
+    figures,
+)
 from lockstep.harness.report.html import svg, text
 from lockstep.harness.report.thin import STRETCHES, extremes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from lockstep.harness.report.html.cases import View
+    from lockstep.harness.report.html.view import View
 
 WIDTH, HEIGHT = 4.6, 2.3
 """Inches, at 72 units each."""
 DRAWABLE = 1e300
-"""What is larger is drawn here: an axis has to be able to hold its own margins."""
+"""Larger values are drawn here: an axis has to be able to hold its own margins."""
 LOG = 20
 """Positive values of which the largest is so many times the least are drawn on a log scale."""
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
 MARKS = 12
 """Crosses on a curve that is beyond its limit."""
 WIDTHS = (3.2, 2.0, 1.4, 1.2)
-"""Of the first, second, ... backend: a wide line shows under the narrow ones that cover it."""
+"""Line widths of the first, second, ... backend: a wide line shows under the narrow ones that cover it."""
 
 
 def plotting() -> AbstractContextManager[None]:
-    """Everything is drawn within this, whatever the user's own settings are."""
+    """The context in which everything is drawn, independent of the user's own settings."""
     from matplotlib import style
 
     return style.context(["default", svg.SETTINGS])
@@ -57,36 +59,36 @@ class Plots:
         for order, (_, curve) in enumerate(curves):
             _line(axes, curve, order, log)
         last = (f"{name} ends at {figures.loss(value, view.dtype)}" for name, value in _last(view))
-        told = (
+        words = (
             f"Losses of {_names(curves)} per {view.step}{', log scale' if log else ''}. {'; '.join(last)}."
             f"{_left_out([curve for _, curve in curves])}"
         )
-        return self._figure(axes, "Losses", told, [name for name, _ in curves])
+        return self._figure(axes, "Losses", words, [name for name, _ in curves])
 
     def distances(self, view: View) -> Markup | None:
-        """The distance between the backends, over the band that it may lie in."""
+        """The distance between the backends, over the band of allowed distances."""
         distance, limit = numbers(view.case["distances"]), numbers(view.case["limits"])
         if not _drawable([("", distance)]):
             return None
         axes = _axes(view.step, "distance / scale")
         least = _floor(distance, limit)
         _band(axes, limit, least)
-        kept = extremes(distance)
+        drawn = extremes(distance)
         axes.plot(
-            kept, _held(distance[kept], least), color=svg.COLOURS["series-1"], linewidth=1.6, gid=svg.SERIES
+            drawn, _held(distance[drawn], least), color=svg.COLOURS["series-1"], linewidth=1.6, gid=svg.SERIES
         )
         over = _over(distance, limit)
         axes.plot(over, _held(distance[over], least), "x", color=svg.COLOURS["bad"], markersize=5, mew=1.6)
         axes.set_yscale("log")
         axes.set_ylim(bottom=least)
-        told = (
+        words = (
             f"Largest distance of two losses per {view.step}, log scale, against the band that passes: "
-            f"{_beyond(distance, limit)}. What is 0 lies on the lower edge.{_left_out([distance])}"
+            f"{_beyond(distance, limit)}. Zeros are drawn on the lower edge.{_left_out([distance])}"
         )
-        return self._figure(axes, "Distance and budget", told, ["distance"], "band that passes")
+        return self._figure(axes, "Distance and budget", words, ["distance"], "band that passes")
 
     def errors(self, view: View) -> Markup | None:
-        """Each backend's own error against the certified trajectory."""
+        """Each backend's error against the certified trajectory."""
         curves = [(run["backend"], numbers(run["errors"]["losses"])) for run in view.trained if run["errors"]]
         if not _drawable(curves):
             return None
@@ -96,11 +98,11 @@ class Plots:
         for order, (_, curve) in enumerate(curves):
             _line(axes, _held(curve, least) if log else curve, order, log)
         largest = (f"{name} {figures.own_error(run['errors'])[0]}" for name, run in _with_errors(view))
-        told = (
+        words = (
             f"Error of each loss against the certified trajectory in ULPs; the largest: {'; '.join(largest)}."
             f"{_left_out([curve for _, curve in curves])}"
         )
-        return self._figure(axes, "Own errors", told, [name for name, _ in curves])
+        return self._figure(axes, "Own errors", words, [name for name, _ in curves])
 
     def detection(self, points: list[dict[str, Any]]) -> Markup | None:
         """Which relative changes of the learning rate were found."""
@@ -114,12 +116,12 @@ class Plots:
         axes.set_xscale("log")
         axes.set_yticks([one[1] for one in _VERDICTS], _WORDS)
         axes.set_ylim(-0.5, len(_VERDICTS) - 0.5)
-        found = [one["change"] for one in shown if one["verdict"] == "DIFFER"]
-        least = f"the smallest that is found is {min(found):.0e}" if found else "none is found"
+        detected = [one["change"] for one in shown if one["verdict"] == "DIFFER"]
+        least = f"the smallest that is found is {min(detected):.0e}" if detected else "none is found"
         return self._figure(axes, "Detection", f"Relative changes of the learning rate: {least}.", [])
 
     def _figure(
-        self, axes: Axes, title: str, told: str, names: Sequence[str], band: str | None = None
+        self, axes: Axes, title: str, words: str, names: Sequence[str], band: str | None = None
     ) -> Markup:
         self._drawn += 1
         drawn = svg.tidy(_written(axes), f"p{self._drawn}", axes)
@@ -129,7 +131,7 @@ class Plots:
         )
         keys += f'<li class="band">{escape(band)}</li>' if band else ""
         legend = f'<ul class="legend">{keys}</ul>' if keys else ""
-        caption = f"<figcaption>{escape(text.shown(told))}</figcaption>"
+        caption = f"<figcaption>{escape(text.shown(words))}</figcaption>"
         return Markup(
             f'<figure class="plot"><p class="title">{escape(title)}</p>{drawn}{legend}{caption}</figure>'
         )
@@ -145,7 +147,7 @@ def _drawable(curves: Sequence[tuple[str, Array]]) -> bool:
 
 
 def numbers(values: Sequence[float | str]) -> Array:
-    """Floats, with what cannot be drawn as NaN: words for what is not finite."""
+    """Floats; words for values that are not finite become NaN, which is not drawn."""
     return np.array([np.nan if isinstance(one, str) else one for one in values], dtype=np.float64).clip(
         -DRAWABLE, DRAWABLE
     )
@@ -178,20 +180,24 @@ def _axes(across: str, up: str) -> Axes:
 
 
 def _line(axes: Axes, curve: Array, order: int, log: bool) -> None:
-    kept = extremes(curve)
+    drawn = extremes(curve)
     style = order % len(DASHES)
     colour = svg.COLOURS[f"series-{style + 1}"]
     mark = "o" if len(curve) == 1 else None
     dashes, width = DASHES[style], WIDTHS[style]
-    axes.plot(kept, curve[kept], color=colour, linestyle=dashes, linewidth=width, marker=mark, gid=svg.SERIES)
+    axes.plot(
+        drawn, curve[drawn], color=colour, linestyle=dashes, linewidth=width, marker=mark, gid=svg.SERIES
+    )
     axes.set_yscale("log" if log else "linear")
 
 
 def _band(axes: Axes, limit: Array, least: float) -> None:
-    kept = extremes(limit)
-    if len(kept):
-        axes.fill_between(kept, least, _held(limit[kept], least), color=svg.COLOURS["band"], linewidth=0)
-        axes.plot(kept, _held(limit[kept], least), color=svg.COLOURS["axis"], linewidth=1, linestyle="dashed")
+    drawn = extremes(limit)
+    if len(drawn):
+        axes.fill_between(drawn, least, _held(limit[drawn], least), color=svg.COLOURS["band"], linewidth=0)
+        axes.plot(
+            drawn, _held(limit[drawn], least), color=svg.COLOURS["axis"], linewidth=1, linestyle="dashed"
+        )
 
 
 def _floor(*curves: Array) -> float:
@@ -205,7 +211,7 @@ def _held(curve: Array, least: float) -> Array:
 
 
 def _over(distance: Array, limit: Array) -> Array:
-    """Where marks say that the limit is passed: everywhere, or spread evenly."""
+    """The points that are marked as beyond the limit: all of them, or evenly spread ones."""
     length = min(len(distance), len(limit))
     over = np.flatnonzero(distance[:length] > limit[:length])
     return over if len(over) <= MARKS else over[np.linspace(0, len(over) - 1, MARKS).astype(int)]
@@ -216,17 +222,17 @@ def _beyond(distance: Array, limit: Array) -> str:
         return "no band is known"
     length = min(len(distance), len(limit))
     over = int((distance[:length] > limit[:length]).sum())
-    return f"{over} of {length} lie beyond it"
+    return f"{over} of {length} are beyond it"
 
 
 def _left_out(curves: Sequence[Array]) -> str:
-    """What a curve does not show: points that were thinned out, and what is not finite."""
-    told = ""
+    """The points that a curve leaves out: those that were thinned out, and those that are not finite."""
+    words = ""
     if (most := max(map(len, curves))) > 2 * STRETCHES:
-        told += f" Of each {STRETCHES}th part of the {most} points the least and the largest are drawn."
+        words += f" Of each {STRETCHES}th part of the {most} points the least and the largest are drawn."
     if lost := sum(int(np.isnan(curve).sum()) for curve in curves):
-        told += f" {lost} that are not finite are left out."
-    return told
+        words += f" {lost} that are not finite are left out."
+    return words
 
 
 def _wants_log(curves: Sequence[Array]) -> bool:
@@ -258,6 +264,6 @@ def _written(axes: Axes) -> str:
         elif not isinstance(axis.get_major_locator(), FixedLocator):  # which has words
             axis.set_major_locator(MaxNLocator(5, integer=axis is axes.xaxis))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
-    told = StringIO()
-    _canvas().print_svg(told, metadata={"Date": None})
-    return told.getvalue()
+    words = StringIO()
+    _canvas().print_svg(words, metadata={"Date": None})
+    return words.getvalue()

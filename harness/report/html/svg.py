@@ -1,4 +1,4 @@
-"""An SVG of matplotlib made fit for a page: colours by CSS, no names of others' ids, few bytes."""
+"""An SVG of matplotlib, prepared for a page: colours by CSS, no clashing ids, few bytes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _USELESS = {
 
 
 def tidy(drawn: str, prefix: str, axes: Axes) -> Markup:
-    """The drawing without what a page does not need, its ids begun with `prefix`; what it shows, its caption must tell."""
+    """The drawing without what a page does not need, its ids begun with `prefix`; the caption must state what it shows."""
     root = ElementTree.fromstring(drawn)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]*)', drawn))
     view = root.attrib["viewBox"]
@@ -93,19 +93,19 @@ def _shorten(element: Element, used: set[str], prefix: str) -> None:
 
 
 def _unwrap(parent: Element) -> None:
-    """Takes away groups that say nothing, and what draws nothing; the rest stays in its order."""
-    kept: list[Element] = []
+    """Removes groups without attributes, and elements that draw nothing; the rest stays in its order."""
+    children: list[Element] = []
     for child in parent:
         _unwrap(child)
         if child.tag == "g" and not child.attrib:
-            kept += list(child)
+            children += list(child)
         elif (
             child.tag not in _DRAWN_BY_NONE
             and (child.tag != "defs" or len(child))
             and child.attrib.get("style") != "fill:none"
         ):
-            kept.append(child)
-    parent[:] = kept
+            children.append(child)
+    parent[:] = children
 
 
 def _attribute(name: str, value: str, prefix: str) -> str:
@@ -125,12 +125,12 @@ def _attribute(name: str, value: str, prefix: str) -> str:
 
 def _style(value: str) -> str:
     pairs = [[part.strip() for part in one.split(":", 1)] for one in value.split(";") if one.strip()]
-    kept = ";".join(f"{name}:{what}" for name, what in pairs if name not in _USELESS)
-    return _COLOUR.sub(lambda found: f"var(--{_NAMES[found[0]]})", kept)
+    useful = ";".join(f"{name}:{what}" for name, what in pairs if name not in _USELESS)
+    return _COLOUR.sub(lambda found: f"var(--{_NAMES[found[0]]})", useful)
 
 
 def _where(axes: Axes) -> str:
-    """Where the axes lie in the drawing and what they span, for the values that a pointer shows."""
+    """The position of the axes in the drawing and their ranges, for the values that a pointer shows."""
     box = axes.get_window_extent()
     height = axes.figure.bbox.height
     corners = (box.x0, height - box.y1, box.x1, height - box.y0)

@@ -1,4 +1,4 @@
-"""Foreign text as a page may show it."""
+"""Text from users, made safe for a page."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lockstep.harness.report import figures
+from lockstep.harness.documents import (
+    figures,
+)
 
 NAME, TEXT = 80, 2000
 """Characters of a name and of any other text that are shown."""
 
 
 def shown(value: Any) -> Any:
-    """What a template writes: text without control characters, none of it too long; our own markup as it is."""
+    """A value for a template: text without control characters and shortened; our own markup unchanged."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return figures.printable(_cut(value, TEXT))

@@ -40,14 +40,14 @@ NONE = Parameters([], 0)
 
 
 def parameters(dtype: str, trained: list[Row]) -> Parameters:
-    """All elements of all parameters; where those are too many, the ones furthest apart."""
+    """All elements of all parameters; where those are too many, the ones with the largest distance."""
     names = list(dict.fromkeys(name for run in trained for name in run["parameters"]))
-    found, total = [], 0
+    elements, total = [], 0
     for name in names:
         arrays = _arrays(name, trained)
         total += arrays[0].size
-        found += [_element(name, index, arrays, dtype) for index in _furthest(arrays, dtype)]
-    return Parameters(found if total <= SHOWN else sorted(found, key=_nearness)[:SHOWN], total)
+        elements += [_element(name, index, arrays, dtype) for index in _most_distant(arrays, dtype)]
+    return Parameters(elements if total <= SHOWN else sorted(elements, key=_nearness)[:SHOWN], total)
 
 
 def _nearness(one: Element) -> float:
@@ -55,23 +55,23 @@ def _nearness(one: Element) -> float:
 
 
 def _arrays(name: str, trained: list[Row]) -> list[Array]:
-    """One of each backend, of objects and one shape: None where a backend has no such parameter or of another shape."""
-    given = [np.asarray(run["parameters"].get(name, []), dtype=object) for run in trained]
-    shape = max(given, key=lambda one: one.size).shape
-    return [one if one.shape == shape else np.full(shape, None) for one in given]
+    """One array for each backend, of objects and of one shape: None where a backend has no such parameter, or another shape."""
+    arrays = [np.asarray(run["parameters"].get(name, []), dtype=object) for run in trained]
+    shape = max(arrays, key=lambda one: one.size).shape
+    return [one if one.shape == shape else np.full(shape, None) for one in arrays]
 
 
-def _furthest(arrays: list[Array], dtype: str) -> list[tuple[int, ...]]:
-    """Indices of as many elements as are shown at most, the ones furthest apart, in their own order."""
+def _most_distant(arrays: list[Array], dtype: str) -> list[tuple[int, ...]]:
+    """Indices of at most SHOWN elements, those with the largest distance, in their own order."""
     shape = arrays[0].shape
     if arrays[0].size <= SHOWN:
         return list(np.ndindex(shape))
     with np.errstate(over="ignore"):
         table = np.array([one.astype(np.float64) for one in arrays]).astype(dtype)
     finite = np.isfinite(table).all(axis=0)
-    apart = np.where(finite, rank(table.max(axis=0)) - rank(table.min(axis=0)), np.inf)
-    kept = np.sort(np.argsort(-apart, axis=None, kind="stable")[:SHOWN])
-    return [tuple(map(int, np.unravel_index(one, shape))) for one in kept]
+    distance = np.where(finite, rank(table.max(axis=0)) - rank(table.min(axis=0)), np.inf)
+    chosen = np.sort(np.argsort(-distance, axis=None, kind="stable")[:SHOWN])
+    return [tuple(map(int, np.unravel_index(one, shape))) for one in chosen]
 
 
 def _element(name: str, index: tuple[int, ...], arrays: list[Array], dtype: str) -> Element:

@@ -1,4 +1,4 @@
-"""The templates, and what each of them may use."""
+"""The templates, with the filters and values that each may use."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from functools import cache
 import jinja2
 from markupsafe import Markup
 
-from lockstep.harness.report import figures
+from lockstep.harness.documents import (
+    figures,
+)
 from lockstep.harness.report.html import text
 
 
 def template(name: str) -> jinja2.Template:
-    """A template beside this file, in `templates/`."""
+    """A template of the folder `templates/` here."""
     return _templates().get_template(name)
 
 
 @cache
 def _templates() -> jinja2.Environment:
-    found = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("lockstep.harness.report.html", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -26,19 +28,19 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
+    templates.filters |= {
         "name": text.name,
         "distance": figures.distance,
         "share": figures.share,
         "ulps": figures.ulps,
         "tolerance": figures.tolerance,
     }
-    found.globals |= {
+    templates.globals |= {
         "place": figures.place,
-        "style": _trusted(found, "style.css"),
-        "script": _trusted(found, "script.js"),
+        "style": _trusted(templates, "style.css"),
+        "script": _trusted(templates, "script.js"),
     }
-    return found
+    return templates
 
 
 def _trusted(templates: jinja2.Environment, name: str) -> Markup:

@@ -10,9 +10,9 @@ import pytest
 
 from lockstep.backends.adoption import AdoptionError
 from lockstep.cli import main
-from lockstep.harness import adopt as adopted
 from lockstep.harness.adopt.remote import isolated
 from lockstep.harness.mapping.file import read
+from lockstep.harness.verification import adopted
 
 SIDES = """
 from tests.harness.adopted import models
@@ -134,7 +134,10 @@ def test_a_process_of_its_own_gives_the_same_bits(mine):
         (["--trainer", "mine:right", "--trainer", "mine:right"], "there are no batches"),
         (["--trainer", "mine:left", "--trainer", "mine:right", "--batches", "mine:none"], "0 batches"),
         (["--trainer", "mine:left", "--trainer", "mine:right", "--batches", "mine:other"], "are no batches"),
-        (["seed", "--trainer", "mine:left", "--trainer", "mine:right"], "no problem of the catalogue"),
+        (
+            ["seed", "--trainer", "mine:left", "--trainer", "mine:right"],
+            "options of problems are given with adopted",
+        ),
         (["--trainer", "mine:left", "--trainer", "mine:right", "--epochs", "3"], "epochs"),
         (["seed", "--steps", "3"], "but no trainer"),
         (["--trainer", "mine:left", "--trainer", "mine:fails", "--isolated"], "no data here"),

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep.backends.errors import LockstepError
-from lockstep.harness.adopt import Link, Mapping, MappingError
 from lockstep.harness.mapping.file import dumps, read, save
 from lockstep.harness.mapping.layouts import layouts, orbits
+from lockstep.harness.mapping.link import Link, MappingError
+from lockstep.harness.mapping.mapping import Mapping
 
 FUSED = Mapping.of(
     {

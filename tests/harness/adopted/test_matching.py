@@ -11,7 +11,8 @@ from torch import nn
 
 from lockstep import Verdict
 from lockstep.backends import jax_haiku, pytorch
-from lockstep.harness import adopt as adopted
+from lockstep.harness.mapping.link import MappingError
+from lockstep.harness.verification import adopted
 from tests.harness.adopted import models
 
 BATCHES = models.batches(3)
@@ -74,7 +75,7 @@ def test_what_is_alike_is_left_over_with_candidates():
     found = adopted.find_mapping(left, right, BATCHES)
     assert not found.links
     assert {"u", "v"} <= set(found.left_over["left:a.weight"])
-    with pytest.raises(adopted.MappingError, match="candidates"):
+    with pytest.raises(MappingError, match="candidates"):
         adopted.verify([left, right], BATCHES)
 
 

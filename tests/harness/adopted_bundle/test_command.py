@@ -34,10 +34,10 @@ def wrong():
 
 
 def test_it_is_recorded_and_replayed(mine, capsys):
-    moments = ["--parameters-at", "0,last", "--stages-at", "2"]
-    assert main(["record", "it.npz", "--trainer", "mine:left", *moments]) == 0
-    kept = "6 losses, the last state, parameters after 0, 6 steps, stages of step 2"
-    assert capsys.readouterr().out == f"the user prints\nadopted float64 torch: {kept}\n"
+    steps = ["--parameters-at", "0,last", "--stages-at", "2"]
+    assert main(["record", "it.npz", "--trainer", "mine:left", *steps]) == 0
+    recorded = "6 losses, the last state, parameters after 0, 6 steps, stages of step 2"
+    assert capsys.readouterr().out == f"the user prints\nadopted float64 torch: {recorded}\n"
     assert main(["replay", "it.npz", "--trainer", "mine:left", "--json", "it.json"]) == 0
     out = capsys.readouterr().out
     assert "torch (recorded) / torch  0.bias after 6 steps" in out
@@ -62,7 +62,7 @@ def test_a_difference_has_its_exit_status_and_its_sentence(mine, capsys):
     main(["record", "it.npz", "--trainer", "mine:alone", "--batches", "mine:batches", "--stages-at", "0"])
     assert main(["replay", "it.npz", "--trainer", "mine:wrong"]) == 1
     out = capsys.readouterr().out
-    assert "torch first parts from what was recorded at step 1, in the whole run's loss" in out
+    assert "torch first diverges from the recording at step 1, in the whole run's loss" in out
     assert "computed from the recorded state of step 0, the update of" in out
 
 
@@ -85,7 +85,10 @@ def test_nothing_is_imported_for_a_bundle_that_is_none(mine, capsys):
     ("arguments", "words"),
     [
         (["record", "x.npz"], "there is nothing to record"),
-        (["record", "x.npz", "seed", "--trainer", "mine:left"], "is of problems is given, too"),
+        (
+            ["record", "x.npz", "seed", "--trainer", "mine:left"],
+            "options of problems are given with a trainer",
+        ),
         (["record", "x.npz", "--trainer", "mine:left", "--epochs", "3"], "got: epochs"),
         (["record", "x.npz", "seed", "--steps", "3"], "problems have their own steps"),
         (["record", "x.npz", "--trainer", "mine:left", "--trainer", "mine:left"], "one trainer is needed"),
@@ -93,7 +96,10 @@ def test_nothing_is_imported_for_a_bundle_that_is_none(mine, capsys):
         (["record", "x.npz", "--trainer", "mine:left", "--max-size", "1kB"], "larger than was allowed"),
         (["record", "x.npz", "--trainer", "mine:left", "--stages-at", "6"], "give 0 to 5"),
         (["replay", "it.npz"], "give that trainer with --trainer"),
-        (["replay", "it.npz", "--trainer", "mine:left", "--backend", "numpy"], "a backend or a problem, too"),
+        (
+            ["replay", "it.npz", "--trainer", "mine:left", "--backend", "numpy"],
+            "a backend or a problem is given with a trainer",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(mine, capsys, arguments, words):

@@ -14,20 +14,19 @@ from lockstep.backends import jax_haiku, pytorch
 from lockstep.backends.adoption import AdoptionError
 from lockstep.backends.errors import LockstepError
 from lockstep.harness import bundle
-from lockstep.harness.bundle import BundleError
-from lockstep.harness.bundle.adopted import recording
+from lockstep.harness.bundle import BundleError, record_run
 from lockstep.harness.bundle.recording import MACHINE
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.mapping.mapping import MappingError
 from lockstep.harness.problems import find
 from tests.harness.adopted import models
 
-MOMENTS = {"parameters_at": [0, 3, "last"], "stages_at": [0, 2, "last"]}
+STEPS_RECORDED = {"parameters_at": [0, 3, "last"], "stages_at": [0, 2, "last"]}
 STEPS = 6
 
 
 def recorded(path, trainer, **options):
-    return lockstep.record_adopted(path, trainer, models.batches(), **{**MOMENTS, **options})
+    return lockstep.record_adopted(path, trainer, models.batches(), **{**STEPS_RECORDED, **options})
 
 
 def verdicts(result):
@@ -78,13 +77,44 @@ def test_another_framework_replays_under_a_mapping(path, optimizer):
     assert updates[2].reason == ("" if optimizer == "sgd" else lacking)
 
 
+HAIKU = {
+    f"{layer}.{torch_name}": {"to": f"linear{suffix}/{name}", **layout}
+    for layer, suffix in ((0, ""), (2, "_1"), (4, "_2"))
+    for torch_name, name, layout in (("weight", "w", {"transpose": [1, 0]}), ("bias", "b", {}))
+}
+
+
+def test_modules_of_another_framework_are_judged_under_the_recorded_names(path):
+    recorded(path, models.torch_side())
+    result = lockstep.replay_adopted(path, models.haiku_side(), models.batches(), mapping=HAIKU)
+    assert result.verdict is Verdict.AGREE, result.census()
+    rows = {row.name: row.verdict for row in told(result).ledger.rows if row.step == 2}
+    assert {rows[f"forward/{layer}"] for layer in (0, 2, 4)} == {Verdict.AGREE}
+    assert rows["forward/1"] is Verdict.SKIPPED, "a module without parameters is paired with nothing"
+
+
+def test_a_module_of_another_framework_that_differs_is_found(path):
+    wrong = models.perceptron()
+    wrong[1] = nn.Hardtanh()
+    recorded(path, models.torch_side(module=wrong))
+    found = told(lockstep.replay_adopted(path, models.haiku_side(), models.batches(), mapping=HAIKU))
+    assert (found.first.step, found.first.name) == (0, "forward/2")
+
+
+def test_a_run_that_moves_nothing_is_not_agreement(path):
+    recorded(path, models.torch_side(rate=0.0))
+    result = lockstep.replay_adopted(path, models.torch_side(rate=0.0), models.batches())
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "no step of either side moves any parameter" in result.cases[0].reason
+
+
 def test_another_learning_rate_is_found_at_its_step_and_stage(path):
     recorded(path, models.torch_side("adam"))
     result = lockstep.replay_adopted(path, models.torch_side("adam", rate=0.1 * (1 + 1e-6)), models.batches())
     assert result.verdict is Verdict.DIFFER
     assert verdicts(result)["inputs"] is verdicts(result)["0.weight after 0 steps"] is Verdict.AGREE
     sentence = told(result).sentence
-    assert "torch first parts from what was recorded at step 1, in the whole run's loss: " in sentence
+    assert "torch first diverges from the recording at step 1, in the whole run's loss: " in sentence
     assert "computed from the recorded state of step 0, the update of 0.bias at [" in sentence
     assert {row.kind for row in told(result).ledger.blamed} == {"update"}
 
@@ -116,7 +146,7 @@ def test_another_batch_is_found_at_its_step(path):
     assert inputs.verdict is Verdict.DIFFER
     assert inputs.reason == "batches: others than were recorded, first at step 4"
     assert told(result).sentence.startswith(
-        "torch first parts from what was recorded at step 4, in the whole run's inputs: batches: others"
+        "torch first diverges from the recording at step 4, in the whole run's inputs: batches: others"
     )
 
 
@@ -181,6 +211,15 @@ def test_an_optimizer_that_keeps_bfloat16_and_counts_survives(path):
     assert told(result).ledger.rows[-1].verdict is Verdict.AGREE, "the optimizer's state was written"
 
 
+def test_a_loss_may_have_another_dtype_than_the_parameters(path):
+    side = lambda: models.torch_side(loss=lambda output, y: nn.functional.mse_loss(output, y).float())  # noqa: E731
+    held = recorded(path, side())
+    assert held.runs[0].run.trace.losses.dtype == np.float64
+    result = lockstep.replay_adopted(path, side(), models.batches())
+    assert result.verdict is Verdict.AGREE, result.census()
+    assert max(one.differing for one in result.comparisons) == 0
+
+
 def test_a_parameter_may_have_any_name(path):
     params = {"count": np.ones((4, 1)), "a b/ä": np.zeros(1)}
     model = lambda p, x: x @ p["count"] + p["a b/ä"]  # noqa: E731
@@ -223,8 +262,8 @@ class Fails(nn.Module):
 
 def test_what_cannot_be_recorded_is_refused_and_nothing_is_written(path):
     for options, words in (
-        ({"stages_at": [STEPS]}, "stages-at: not a moment"),
-        ({"parameters_at": ["soon"]}, "not a moment"),
+        ({"stages_at": [STEPS]}, "stages-at: not a step"),
+        ({"parameters_at": ["soon"]}, "not a step"),
         ({"max_size": 2_000}, "the bundle would be larger than was allowed"),
         ({"parameters_at": range(STEPS), "steps": 5_000, "stages_at": range(800)}, "too many arrays"),
         ({"trainer": models.torch_side(module=Fails(5))}, "RuntimeError: out of luck"),
@@ -236,10 +275,10 @@ def test_what_cannot_be_recorded_is_refused_and_nothing_is_written(path):
 
 
 def test_the_size_is_refused_before_the_run(path, monkeypatch):
-    def train(*arguments):
+    def train(*arguments, **options):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr(recording, "trained", train)
+    monkeypatch.setattr(record_run, "free_run", train)
     with pytest.raises(BundleError, match="about 3,480 of 3,000 bytes"):
         recorded(path, models.torch_side(), max_size=3_000, parameters_at=range(7), stages_at=())
 
@@ -315,6 +354,6 @@ def test_one_altered_number_is_found_where_it_is(path, kind, name, words):
 
 def test_looking_at_a_run_does_not_move_it(path):
     plain = recorded(path, models.torch_side("adam"), parameters_at=(), stages_at=())
-    watched = recorded(path, models.torch_side("adam"), parameters_at=range(6), stages_at=range(6))
-    left, right = (one.runs[0].run.trace.losses.tobytes() for one in (plain, watched))
+    observed = recorded(path, models.torch_side("adam"), parameters_at=range(6), stages_at=range(6))
+    left, right = (one.runs[0].run.trace.losses.tobytes() for one in (plain, observed))
     assert left == right

@@ -6,9 +6,16 @@ import json
 
 import pytest
 
-from lockstep.harness.benchmark import against, document, stored, tables
+from lockstep.harness.benchmark import (
+    against,
+    document,
+    stored,
+)
 from lockstep.harness.documents.files import FileError
 from lockstep.harness.environment.manifest import manifest
+from lockstep.harness.report import (
+    bench_tables as tables,
+)
 from tests.harness.benchmark.made import Fake, bench
 
 HERE = manifest()

@@ -12,7 +12,10 @@ import lockstep
 from lockstep import backends
 from lockstep.backends.errors import LockstepError
 from lockstep.harness.benchmark import bench as module
-from lockstep.harness.benchmark import document, markdown, render, tables, units
+from lockstep.harness.benchmark import (
+    document,
+    units,
+)
 from lockstep.harness.benchmark.launch import launched, measure
 from lockstep.harness.benchmark.machine import pin
 from lockstep.harness.benchmark.proof import Proof, proofs, verified_epochs
@@ -21,8 +24,17 @@ from lockstep.harness.benchmark.worker import repeated
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.documents.schema import load
 from lockstep.harness.environment.manifest import manifest
-from lockstep.harness.numerics.budget import silent
+from lockstep.harness.numerics.budget import no_op
 from lockstep.harness.problems import find
+from lockstep.harness.report import (
+    bench_markdown as markdown,
+)
+from lockstep.harness.report import (
+    bench_tables as tables,
+)
+from lockstep.harness.report import (
+    bench_terminal as render,
+)
 from lockstep.harness.report.html import bench as bench_page
 from lockstep.harness.report.html.bench_plots import Plots
 from lockstep.harness.runs.workers import in_process
@@ -44,7 +56,7 @@ def words(found):
 
 @pytest.fixture
 def wrong(monkeypatch):
-    """torch parts from the reference."""
+    """torch diverges from the reference."""
 
     def judged(problem, names, *rest):
         verdict = {"torch": Verdict.DIFFER}
@@ -108,13 +120,13 @@ def test_the_reference_stands_where_anybody_confirms_it(monkeypatch):
     monkeypatch.setattr(
         type(inner), "trainer", lambda self, problem: trainer(self, problem.replace(x=problem.x * 1.001))
     )
-    found = proofs(find("seed"), ["numpy", "jax", "torch"], in_process, silent)
+    found = proofs(find("seed"), ["numpy", "jax", "torch"], in_process, no_op)
     assert [one.verdict for one in found.values()] == [Verdict.AGREE, Verdict.AGREE, Verdict.DIFFER]
     assert "against numpy" in found["torch"].reason
 
 
 def test_the_reference_alone_is_held_against_the_others():
-    assert proofs(find("seed"), ["numpy"], in_process, silent)["numpy"].verdict is Verdict.AGREE
+    assert proofs(find("seed"), ["numpy"], in_process, no_op)["numpy"].verdict is Verdict.AGREE
 
 
 def test_what_cannot_run_is_skipped_with_what_to_do(monkeypatch):
@@ -230,8 +242,8 @@ def test_names_are_escaped():
         ({"width": float("nan")}, "width is not a share"),
         ({"time_limit": -1.0}, "time_limit is not a time"),
         ({"time_limit": float("inf")}, "time_limit is not a time"),
-        ({"threads": 0}, "threads are not what this machine has"),
-        ({"threads": 10**6}, "threads are not what this machine has"),
+        ({"threads": 0}, "this machine does not have that many threads"),
+        ({"threads": 10**6}, "this machine does not have that many threads"),
         ({"sizes": {"row": (1,)}}, "unknown size"),
     ],
 )

@@ -12,10 +12,15 @@ import pytest
 
 from lockstep import cli
 from lockstep.harness.benchmark import bench as module
-from lockstep.harness.benchmark import folder, stored
+from lockstep.harness.benchmark import (
+    stored,
+)
 from lockstep.harness.benchmark.proof import Proof
 from lockstep.harness.core.verdict import Verdict
-from lockstep.harness.runs import workers
+from lockstep.harness.publish import (
+    bench_folder as folder,
+)
+from lockstep.harness.runs import processes, workers
 from tests.harness.benchmark.made import Fake, probe
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +30,7 @@ PAIR = ("--backend", "numpy", "--backend", "torch")
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Runs the command with processes that are made."""
-    monkeypatch.setattr(workers, "side_by_side", workers.in_process)
+    monkeypatch.setattr(processes, "side_by_side", workers.in_process)
     made = {"measure": Fake(), "probe": probe}
     real = module.bench
     monkeypatch.setattr(module, "bench", lambda *given, **options: real(*given, **{**options, **made}))
@@ -120,7 +125,7 @@ def test_without_the_extra_there_is_no_page_and_a_line_says_how_to_get_it(run, t
 
 
 def test_figures_alone_import_nothing_of_the_page():
-    code = "import sys, lockstep.harness.benchmark.folder, lockstep.harness.benchmark.markdown; print({'jinja2', 'matplotlib'} & {*sys.modules})"
+    code = "import sys, lockstep.harness.publish.bench_folder, lockstep.harness.report.bench_markdown; print({'jinja2', 'matplotlib'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "set()"
 
@@ -174,7 +179,7 @@ def test_bad_input_exits_with_two(run, arguments, words):
 
 def test_the_real_thing(tmp_path, monkeypatch):
     """Two backends, two processes each, and the machine itself."""
-    monkeypatch.setattr(workers, "side_by_side", workers.in_process)
+    monkeypatch.setattr(processes, "side_by_side", workers.in_process)
     status = cli.main(
         ["bench", "--backend", "numpy", "--backend", "jax", "--quick", "--output", str(tmp_path)]
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lockstep.backends.problem import Average, Batching, Layer, Optimizer
-from lockstep.harness.benchmark.cost import kept, need_of, products
+from lockstep.harness.benchmark.cost import need_of, numbers_updated, products
 from lockstep.harness.benchmark.growth import fitted
 from lockstep.harness.benchmark.limits import Limits, Prober
 from lockstep.harness.benchmark.sample import Failure
@@ -53,9 +53,9 @@ def placed(layers, x):
 
 def test_an_update_moves_what_the_optimizer_keeps():
     count = 9 + 3 + 6 + 2
-    assert kept(square_problem()) == count
-    assert kept(square_problem(optimizer=Optimizer("adam", learning_rate=0.1))) == 3 * count
-    assert kept(square_problem(average=Average("ema", decay=0.9))) == 2 * count
+    assert numbers_updated(square_problem()) == count
+    assert numbers_updated(square_problem(optimizer=Optimizer("adam", learning_rate=0.1))) == 3 * count
+    assert numbers_updated(square_problem(average=Average("ema", decay=0.9))) == 2 * count
 
 
 def test_rows_that_are_dropped_are_not_needed():

@@ -112,7 +112,7 @@ def test_no_time_stands_beside_what_differs_in_the_report(told):
     assert [row["ratio"] for row in report["benchmark"]["against"]["rows"]] == [2.5, None] * 2
     for text in (words(one), markdown.render(report)):
         assert "no time for 2 runs: a verdict is not AGREE" in text
-        assert "in this report: ported first parts from numpy" in text
+        assert "in this report: ported first diverges from numpy" in text
         assert "ported 30" not in text
         assert "DIFFER in this report" in text
     assert best_match(validator("report").iter_errors(report)) is None
@@ -163,7 +163,7 @@ def test_its_environment_stands_beside_the_reports_own(told):
     del same["environment"]["backends"]
     for one in same["entries"]:
         one["environment"] = {}
-    assert "in the environment of this report, as far as both tell it" in " ".join(
+    assert "in the environment of this report, as far as both state it" in " ".join(
         benchmark.sentences(same, small())
     )
 
@@ -171,7 +171,7 @@ def test_its_environment_stands_beside_the_reports_own(told):
 def test_what_the_report_has_not_is_counted(told):
     for one in told["entries"]:
         one["problem"] = "other"
-    assert "Of its 4 runs 4 are of a problem, dtype or backend that this report has not" in " ".join(
+    assert "4 of its 4 runs are of a problem, dtype or backend that this report does not have" in " ".join(
         benchmark.sentences(told, small())
     )
     assert all(one["figures"] for one in benchmark.judged(told, small())["entries"])
@@ -258,7 +258,7 @@ def test_what_is_no_benchmark_is_refused(text, words, files, capsys):
 def test_it_goes_with_one_report_only(files, capsys):
     report, stored = map(str, files)
     assert main(["report", report, report, "--bench", stored]) == 2
-    assert "a benchmark is given beside two reports" in capsys.readouterr().err
+    assert "a benchmark is given with two reports" in capsys.readouterr().err
 
 
 def test_the_section_as_markdown(told, snapshot):

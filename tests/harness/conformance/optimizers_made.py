@@ -68,6 +68,27 @@ class Passing(HeavyBall):
                     p.sub_(group["lr"] * kept["b"])
 
 
+class Partial(HeavyBall):
+    """Leaves scalars as they are."""
+
+    def gradient(self, p):
+        return p.grad if p.dim() else torch.zeros_like(p)
+
+
+class Guarded(HeavyBall):
+    """Updates twice as far, and refuses parameters that are not as it left them: no twin of it runs."""
+
+    def gradient(self, p):
+        left = self.state[p].get("left", p)
+        if not torch.equal(left, p):
+            raise RuntimeError("somebody else moved a parameter")
+        return 2 * p.grad
+
+    def after(self):
+        for p, kept in self.state.items():
+            kept["left"] = p.detach().clone()
+
+
 def uncorrected(rate, b1=0.9, b2=0.999, eps=1e-8):
     """Adam without bias correction."""
 

@@ -124,10 +124,10 @@ def test_the_checks_are_listed(run):
         ([f"{FAULTY}:lend"], "no such function"),
         ([f"{FAULTY}:raising"], "OSError: no device"),
         ([f"{FAULTY}:json"], "it is no function"),
-        ([f"{FAULTY}:test_the_checks_are_listed"], "cannot be made"),
+        ([f"{FAULTY}:test_the_checks_are_listed"], "cannot be built"),
         (["builtins:dict"], "no object with a method 'supports'"),
-        (["numpy", "--limit", "0"], "no time that a check may take"),
-        (["numpy", "--limit", "inf"], "no time that a check may take"),
+        (["numpy", "--limit", "0"], "not a valid time limit"),
+        (["numpy", "--limit", "inf"], "not a valid time limit"),
         (["numpy", "--json", "README.md/below.json"], "cannot be written"),
     ],
 )

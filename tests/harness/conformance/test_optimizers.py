@@ -1,4 +1,4 @@
-"""Optimizers held to one another: those that are the same agree, and each planted fault is caught by the check that should."""
+"""Optimizers compared with one another: those that are the same agree, and each planted fault is caught by the check that should."""
 
 import unittest
 from functools import partial
@@ -10,12 +10,18 @@ import torch
 
 from lockstep.backends.adoption import AdoptionError, OptimizerSide
 from lockstep.backends.ops import OPTIMIZERS
-from lockstep.backends.problem import Optimizer, Schedule
+from lockstep.backends.problem import Batch, Optimizer, Schedule
 from lockstep.backends.pytorch import optimizers as in_torch
 from lockstep.harness.conformance import Nonconformity, check_optimizer, optimizer_cases
 from lockstep.harness.conformance.optimizers import OPTIMIZER_CHECKS
+from lockstep.harness.conformance.optimizers.open_loop import RECORDED, OptimizerAlone, parameters_of
+from lockstep.harness.conformance.optimizers.sequences import MANY, ZERO
 from lockstep.harness.conformance.optimizers.sides import side_of
 from lockstep.harness.core.verdict import Verdict
+from lockstep.harness.numerics.twins import disturbance, disturbed_batch
+from lockstep.harness.runs.altered import Altered
+from lockstep.harness.runs.free_run import free_run
+from lockstep.harness.runs.intervention import Intervention
 from tests.harness.conformance import optimizers_made as made
 
 T = torch.optim
@@ -76,10 +82,10 @@ def test_all_that_torch_has_is_asked():
     assert set(OPTIMIZERS) - set(TORCH) == {"lion", "nadam"}
 
 
-COURSES = {check.name for check in OPTIMIZER_CHECKS if check.course is not None}
+COMPARED = {check.name for check in OPTIMIZER_CHECKS if check.pattern is not None}
 
 
-def test_a_schedule_is_compared_over_its_course():
+def test_a_schedule_is_compared_over_many_updates():
     def scheduled(params):
         adam = T.Adam(params, lr=1e-2)
         return adam, T.lr_scheduler.MultiStepLR(adam, [5], 0.1)
@@ -107,7 +113,7 @@ FAULTS = {
         partial(T.AdamW, lr=1e-2, weight_decay=0.1),
         {"zero gradients"},
         {"form", "continues"},
-        "decays the parameters by 0.001 of themselves less",
+        "decays the weights by 0.001 of themselves less",
     ),
     "coupled decay": (
         partial(T.Adam, lr=1e-2, weight_decay=0.1),
@@ -150,6 +156,20 @@ FAULTS = {
         {"first update", "tiny gradients"},
         {"zero gradients"},
         "torch Adam updates 2 times as far",
+    ),
+    "one parameter is never updated": (
+        made.Partial,
+        partial(T.SGD, lr=0.1, momentum=0.9),
+        {"first update"},
+        {"zero gradients", "form", "continues"},
+        "torch Partial never updates scalar",
+    ),
+    "refuses to be disturbed": (
+        made.Guarded,
+        partial(T.SGD, lr=0.1, momentum=0.9),
+        {"first update", "many updates"},
+        {"form", "continues"},
+        None,
     ),
     "ascent": (
         partial(T.Adam, lr=1e-2, maximize=True),
@@ -200,7 +220,7 @@ FAULTS = {
         {"first update", "many updates", "zero gradients"},
         None,
     ),
-    "changes gradients": (made.Rescaling, BALL, {"arguments kept"}, COURSES, None),
+    "changes gradients": (made.Rescaling, BALL, {"arguments kept"}, COMPARED, None),
     "draws": (made.Dithering, BALL, {"repeats", "continues"}, {"form"}, None),
     "forgets": (
         made.Forgetful,
@@ -228,7 +248,7 @@ def test_a_planted_fault_is_caught_by_the_check_that_should(name):
     assert caught <= failed(report), report.census()
     assert not spared & failed(report), report.census()
     assert (report.explanation is None) == (does is None), report.explanation
-    assert does is None or does in report.explanation.does
+    assert does is None or does in report.explanation.description
 
 
 def test_a_finding_names_update_parameter_and_element():
@@ -274,12 +294,12 @@ def test_a_number_that_is_formed_in_single_precision_is_named():
 
 
 def test_what_rounding_alone_decides_is_not_agreed_on():
-    """Decay so small that float32 loses it: nothing can be told there, and enough in float64."""
+    """Decay so small that float32 loses it: nothing can be decided there, and enough in float64."""
     ours, against = (partial(T.AdamW, lr=1e-4, weight_decay=1e-3) for _ in range(2))
     slow = Optimizer("adamw", learning_rate=1e-4, weight_decay=1e-3)
     report = check_optimizer(ours, against=slow, dtypes=["float32"], shapes=SMALL, updates=10)
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert "nothing can be told: rounding alone" in report.census()
+    assert "nothing can be decided: rounding alone" in report.census()
     assert check_optimizer(ours, against=slow, shapes=SMALL, updates=10).verdict is Verdict.AGREE
     assert (
         check_optimizer(ours, against=against, dtypes=["float32"]).verdict is Verdict.AGREE
@@ -293,6 +313,39 @@ def test_optimizers_that_move_nothing_agree_on_nothing():
     assert "neither moves a parameter" in report.census()
 
 
+def test_an_optimizer_alone_is_a_trainer_of_a_linear_loss(dtype):
+    """The gradient of Σ gₜ · w is gₜ; an intervention changes it as it changes any other trainer."""
+    sequence = MANY.sequence({"scalar": (), "w": (3, 2)}, 4, dtype)
+    side = OptimizerAlone("descent", side_of(Optimizer("sgd", learning_rate=0.5)))
+    run = free_run(side, sequence, RECORDED)
+    start, first = sequence.start, sequence.gradients[0]
+    loss = sum(float((first[name] * start[name]).sum()) for name in start)
+    assert run.trace.losses.shape == (4,)
+    np.testing.assert_allclose(run.trace.losses[0], loss, rtol=1e-6)
+    twice = Intervention(on_gradients=lambda grads, moment: {name: 2 * one for name, one in grads.items()})
+    altered = parameters_of(sequence, Altered(side.trainer(sequence), twice))
+    for name, value in run.trace.parameters.items():
+        np.testing.assert_array_equal(value[1], start[name] - first[name] / 2, strict=True)
+        np.testing.assert_array_equal(altered[name][1], start[name] - first[name], strict=True)
+
+
+def test_a_sequence_begins_like_a_longer_one_and_can_be_cut():
+    long, short = (MANY.sequence({"w": (3,)}, updates, "float64") for updates in (5, 2))
+    assert [one["w"].tolist() for one in long.until(2).gradients] == [
+        one["w"].tolist() for one in short.gradients
+    ]
+    assert long.steps == 5
+    assert not ZERO.sequence({"w": (3,)}, 5, "float64").moves
+
+
+@pytest.mark.parametrize(("size", "moves"), [(2.0**24, False), (2.0**25, True)])
+def test_whole_numbers_are_disturbed_only_where_every_float32_is_one(size, moves):
+    """Smaller ones may be ids; gradients near overflow are rounded like any others."""
+    batch = Batch({"w": np.full(9, size, "float32")}, {})
+    near = disturbed_batch(batch, disturbance(0, 2.0**-20))
+    assert np.any(near.x["w"] != batch.x["w"]) == moves
+
+
 def test_what_raises_is_a_finding():
     class Matrices(made.HeavyBall):
         def gradient(self, p):
@@ -304,7 +357,7 @@ def test_what_raises_is_a_finding():
     assert report.explanation is None
     held = check_optimizer(BALL, against=Matrices, dtypes=["float64"])
     assert held.verdict is Verdict.ERROR
-    assert failed(held) == COURSES
+    assert failed(held) == COMPARED
     assert check_optimizer(Matrices, against=BALL, shapes={"w": (3, 2)}).verdict is Verdict.AGREE
 
 

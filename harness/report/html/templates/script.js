@@ -93,9 +93,9 @@
       const box = drawing.getBoundingClientRect();
       const x = (event.clientX - box.left) / box.width * drawing.viewBox.baseVal.width;
       const points = curves.map((curve) => near(x, curve));
-      const told = points.map(([, y], number) =>
+      const values = points.map(([, y], number) =>
         `${names[number]} ≈ ${at((bottom - y) / (bottom - top), y0, y1, up).toPrecision(3)}`);
-      tip.textContent = `${Math.round(at((near(x, points)[0] - left) / (right - left), x0, x1, across))}: ${told.join(", ")}`;
+      tip.textContent = `${Math.round(at((near(x, points)[0] - left) / (right - left), x0, x1, across))}: ${values.join(", ")}`;
     });
     drawing.addEventListener("pointerleave", () => { tip.textContent = ""; });
   }

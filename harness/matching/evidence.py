@@ -1,0 +1,237 @@
+"""Evidence for links: each function returns the links that it is sure of, between open slices of the two sides."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from lockstep.harness.mapping import names
+from lockstep.harness.mapping.link import Link
+from lockstep.harness.matching.probes import Probe
+from lockstep.harness.matching.search import NEAR, Search
+from lockstep.harness.matching.slices import ParameterSlice, pair_of
+
+MOST_LAYOUTS = 24
+"""Layouts of one pair that are tried out."""
+
+MOST_TRIED = 400
+"""Links of buffers that are tried out."""
+
+Pair = tuple[ParameterSlice, ParameterSlice]
+
+
+def match_by_name(search: Search, by_name: bool) -> list[Link]:
+    """Pairs whose names match, or whose lengths occur once on each side, in the one layout whose gradients are near."""
+    pairs = _named(search) if by_name else {}
+    taken = [one for pair in pairs for one in pair]
+    pairs |= {pair: "shape" for pair in _alone(search) if pair[0] not in taken and pair[1] not in taken}
+    return [link for pair, by in pairs.items() if (link := _near(search, *pair, by))]
+
+
+def _named(search: Search) -> dict[Pair, str]:
+    named = names.matched(*([one.name for one in side if not one.slices] for side in search.open))
+    return {(ParameterSlice(left), ParameterSlice(right)): by for (left, right), by in named.items()}
+
+
+def _alone(search: Search) -> list[Pair]:
+    """Pairs of which there is only one with these lengths."""
+    kinds: dict[tuple[int, ...], tuple[list[ParameterSlice], list[ParameterSlice]]] = {}
+    for side in (0, 1):
+        for array_slice in search.open[side]:
+            kinds.setdefault(tuple(sorted(search.shape(array_slice, side))), ([], []))[side].append(
+                array_slice
+            )
+    return [(one[0][0], one[1][0]) for one in kinds.values() if len(one[0]) == len(one[1]) == 1]
+
+
+def _near(
+    search: Search, left: ParameterSlice, right: ParameterSlice, by: str, unknown: bool = False
+) -> Link | None:
+    """The one layout in which the gradients are near, or, if `unknown`, are not there; None if there are several, or none."""
+    distances = [(search.last.distance(one), one) for one in search.layouts(left, right, by)]
+    near = [one for distance, one in distances if (unknown if distance is None else distance <= NEAR)]
+    return near[0] if len(near) == 1 else None
+
+
+def by_function(search: Search) -> list[Link]:
+    """Pairs that are each other's nearest by far, in a layout that is the nearest by far."""
+    ranked = _ranked(search)
+    links = []
+    for distance, link in sorted(ranked, key=lambda one: one[0]):
+        if distance > NEAR:
+            break
+        pair = pair_of(link)
+        rivals = (other for other, one in ranked if one != link and _share_a_slice(pair_of(one), pair))
+        if search.far(rivals, distance):
+            links.append(link)
+    return links
+
+
+def _share_a_slice(one: Pair, other: Pair) -> bool:
+    return one[0] == other[0] or one[1] == other[1]
+
+
+def _ranked(search: Search) -> list[tuple[float, Link]]:
+    """Every layout of every pair that could be, with its distance; a pair that no layout makes near is there once."""
+    ranked = []
+    for left, right in itertools.product(*search.open):
+        coarse = search.last.invariant_distance(left, right)
+        if coarse is None:
+            continue
+        if coarse > NEAR:
+            ranked.append((coarse, Link(left.name, right.name, left.slices, right.slices)))
+            continue
+        distances = [(search.last.distance(link), link) for link in search.layouts(left, right, "function")]
+        ranked += [(one, link) for one, link in distances if one is not None]
+    return ranked
+
+
+def by_module(search: Search) -> list[Link]:
+    """Where gradients cannot decide, the names of linked parameters do: of two biases, which one belongs to a weight."""
+    pairs = of_linked_names(search)
+    return [link for pair in pairs if (link := _near(search, *pair, "module", unknown=True))]
+
+
+def of_linked_names(search: Search) -> list[Pair]:
+    """Open pairs of one kind whose names are otherwise those of linked ones, where that leaves no choice."""
+    linked = {(names.parted(one.left)[0], names.parted(one.right)[0]) for one in search.links}
+    pairs = []
+    for one, two in itertools.product(*search.open):
+        (ours, kind), (theirs, other) = names.parted(one.name), names.parted(two.name)
+        if kind == other and (ours, theirs) in linked:
+            pairs.append((one, two))
+    firsts, seconds = [one for one, _ in pairs], [two for _, two in pairs]
+    return [(one, two) for one, two in pairs if firsts.count(one) == seconds.count(two) == 1]
+
+
+def ambiguous(search: Search) -> list[list[Link]]:
+    """Pairs that are near and have no rival, in several layouts that are as near; those, nearest first."""
+    best: dict[Pair, list[Link]] = {}
+    for distance, link in sorted(_ranked(search), key=lambda one: one[0]):
+        if distance <= NEAR:
+            best.setdefault(pair_of(link), []).append(link)
+    return [
+        links
+        for pair, links in best.items()
+        if len(links) > 1 and not any(one != pair and _share_a_slice(one, pair) for one in best)
+    ]
+
+
+def by_trial(search: Search, probe: Probe) -> list[Link]:
+    """A pair that has no rival, but several layouts that are as near: the one under which all else stays near."""
+    for links in ambiguous(search):
+        if len(links) <= MOST_LAYOUTS and (link := _tried(search, links, probe)):
+            return [link]
+    return []
+
+
+def _tried(search: Search, links: Sequence[Link], probe: Probe) -> Link | None:
+    """The one of these under which both losses, and all gradients that are linked, are nearest by far."""
+    ranked = sorted(((_strain(search, link, probe), link) for link in links), key=lambda one: one[0])
+    (best, link), (second, _) = ranked[0], ranked[1]
+    return link if best <= NEAR and search.far([second], best) else None
+
+
+def _strain(search: Search, link: Link, probe: Probe) -> float:
+    """The largest distance of losses and of linked gradients if this link is taken."""
+    tried = search.look(probe, [link])
+    trained = [one for one in (*search.links, link) if one.left in tried.left and one.right in tried.right]
+    return max([tried.loss_distance, *(tried.distance(one) or 0.0 for one in trained)])
+
+
+def by_loss(search: Search, by_name: bool, probe: Probe) -> list[Link]:
+    """Pairs that names or modules suggest though their gradients differ: taken if the losses agree once they are linked."""
+    pairs = dict.fromkeys(of_linked_names(search), "module") | (_named(search) if by_name else {})
+    taken: list[Link] = []
+    plain = search.look(probe, seed=0).loss_distance
+    for pair, by in pairs.items():
+        links = [
+            link
+            for link in search.layouts(*pair, by)
+            if search.same_loss(search.look(probe, [*taken, link], seed=0).loss_distance, plain)
+        ]
+        if len(links) == 1:
+            taken += links
+    return taken
+
+
+def by_elimination(search: Search) -> list[Link]:
+    """Two slices without a gradient, the only ones of their size; if need be in the layout of others cut from the same array."""
+    for left, right in _uninformative_and_alone(search):
+        links = list(search.layouts(left, right, "elimination"))
+        known = {
+            (one.reshape, one.transpose)
+            for one in search.links
+            if left.name == one.left or right.name == one.right
+        }
+        alike = [one for one in links if (one.reshape, one.transpose) in known]
+        for candidates in (links, alike):
+            if len(candidates) == 1:
+                return candidates
+    return []
+
+
+def _uninformative_and_alone(search: Search) -> Iterator[Pair]:
+    sizes = [[search.size(one, side) for one in search.open[side]] for side in (0, 1)]
+    for left, right in itertools.product(*search.open):
+        size = search.size(left, 0)
+        alone = size == search.size(right, 1) and all(one.count(size) == 1 for one in sizes)
+        if alone and search.last.uninformative(left, 0) and search.last.uninformative(right, 1):
+            yield left, right
+
+
+def buffers(search: Search) -> list[Link]:
+    """Buffers of one shape that change by the same amount, where no other buffer does."""
+    ours, theirs = (
+        {name: one for name, one in side.items() if one.any()}
+        for side in (search.last.left_buffers, search.last.right_buffers)
+    )
+    distances = {
+        (one, two): float(np.abs(a - b).max() / max(np.abs(a).max(), np.abs(b).max(), 1e-300))
+        for one, a in ours.items()
+        for two, b in theirs.items()
+        if a.shape == b.shape and a.size
+    }
+    links = []
+    for pair, distance in distances.items():
+        rivals = (
+            other
+            for one, other in distances.items()
+            if one != pair and (one[0] == pair[0] or one[1] == pair[1])
+        )
+        if distance <= NEAR and search.far(rivals, distance):
+            links.append(Link(*pair, by="function", distance=distance))
+    return links
+
+
+def frozen(search: Search, probe: Probe) -> list[Link]:
+    """Buffers that no step changes, where exactly one pair in one layout lets both sides compute the same."""
+    links: list[Link] = []
+    while True:
+        good = [
+            one
+            for one in _still_open(search, links)[:MOST_TRIED]
+            if search.same_loss(_strain(search, one, probe), 0.0)
+        ]
+        alone = [
+            one for one in good if sum(_share_a_slice(pair_of(one), pair_of(other)) for other in good) == 1
+        ]
+        if not alone:
+            return links
+        links += alone
+        search.links += alone
+
+
+def _still_open(search: Search, linked: Sequence[Link]) -> list[Link]:
+    """Every layout of every possible pair; only of pairs matched by name, where there are any."""
+    taken = [name for one in linked for name in (one.left, one.right)]
+    left, right = ([one for one in side if one not in taken] for side in search.still)
+    pairs = names.matched(left, right) or dict.fromkeys(itertools.product(left, right), "function")
+    return [
+        link
+        for (one, two), by in pairs.items()
+        if search.size(ParameterSlice(one), 0) == search.size(ParameterSlice(two), 1)
+        for link in search.layouts(ParameterSlice(one), ParameterSlice(two), by)
+    ]

@@ -1,0 +1,139 @@
+"""Signals that identify parameters by function: their gradients, when both sides hold the same numbers as far as known.
+
+The two sides then compute the same function (`lockstep.harness.matching.probes`), and the gradients of counterparts are the same
+numbers in two layouts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lockstep.backends.adoption import Adopted
+from lockstep.backends.problem import Array, Batch
+from lockstep.harness.adopt.side import step_of
+from lockstep.harness.mapping.link import Link
+from lockstep.harness.matching.probes import Probe, probe_parameters
+from lockstep.harness.matching.slices import ParameterSlice, pair_of
+
+TRIALS = 2
+"""Probes with other random numbers that are evaluated together."""
+
+
+@dataclass(frozen=True)
+class Signals:
+    """The gradients of both sides under TRIALS probes, (trials, ...) by name; the right side's are scaled to the left's loss.
+
+    Attributes:
+        left, right: gradients.
+        left_buffers, right_buffers: by how much the buffers move.
+        losses: (trials, 2).
+    """
+
+    left: dict[str, Array]
+    right: dict[str, Array]
+    left_buffers: dict[str, Array]
+    right_buffers: dict[str, Array]
+    losses: Array
+
+    @property
+    def loss_distance(self) -> float:
+        """The distance of the losses' ratio from one, or from another number that is the same under every probe."""
+        ratios = self.losses[:, 0] / self.losses[:, 1]
+        if not np.isfinite(ratios).all():
+            return np.inf
+        return float(min(np.abs(ratios - 1).max(), np.abs(ratios / ratios[0] - 1).max()))
+
+    def pair(self, left: ParameterSlice, right: ParameterSlice) -> tuple[Array, Array]:
+        """Both slices' gradients, (trials, ...)."""
+        ours = np.stack([left.of(one) for one in self.left[left.name]])
+        theirs = np.stack([right.of(one) for one in self.right[right.name]])
+        return ours, theirs
+
+    def distance(self, link: Link) -> float | None:
+        """The relative distance of the gradients through a link; None where both gradients are negligible."""
+        ours, theirs = self.pair(*pair_of(link))
+        converted = np.stack([link.to_left(one, ours.shape[1:]) for one in theirs])
+        return _relative_distance(ours, converted, self._least())
+
+    def invariant_distance(self, left: ParameterSlice, right: ParameterSlice) -> float | None:
+        """The same regardless of the layout: of the sorted numbers."""
+        ours, theirs = (np.sort(one.reshape(len(one), -1), axis=1) for one in self.pair(left, right))
+        return _relative_distance(ours, theirs, self._least()) if ours.shape == theirs.shape else None
+
+    def uninformative(self, array_slice: ParameterSlice, side: int) -> bool:
+        """Whether the gradient of a slice of the left (0) or right (1) side is negligible: a probe shows nothing of it."""
+        gradients = (self.left, self.right)[side][array_slice.name]
+        return all(np.abs(array_slice.of(one)).max(initial=0.0) <= self._least() for one in gradients)
+
+    def _least(self) -> float:
+        """A gradient below this is negligible: rounding, next to the largest."""
+        return 1e-6 * max(float(np.abs(one).max(initial=0.0)) for one in self.left.values())
+
+
+def signals(
+    left: Adopted,
+    right: Adopted,
+    known: Sequence[Sequence[Link]],
+    batches: tuple[Batch, Batch],
+    still: tuple[Collection[str], Collection[str]],
+    seed: int,
+    probe: Probe,
+) -> Signals:
+    """Both sides' gradients.
+
+    Args:
+        left, right: the two sides.
+        known: the possible layouts of each pair.
+        batches: the batch of each side.
+        still: buffers of both sides that are set as parameters are.
+        seed: of the random numbers.
+        probe: the values of everything else.
+    """
+    observed: list[tuple[dict[str, Array], ...]] = []
+    losses = []
+    for trial in range(TRIALS):
+        probed = probe_parameters(left, right, known, still, [seed, trial], probe)
+        (loss, ours, moved), (other, theirs, their_moved) = (
+            one_step(*one) for one in zip((left, right), probed, batches, strict=True)
+        )
+        # A loss that is summed where the other is averaged is a finding for `verify`, not for the mapping.
+        ratio = loss / other if other and abs(loss / other - 1) > 0.05 else 1.0
+        observed.append((ours, {name: ratio * one for name, one in theirs.items()}, moved, their_moved))
+        losses.append((loss, other))
+    gradients, theirs, buffers, other_buffers = (
+        _stacked([one[part] for one in observed]) for part in range(4)
+    )
+    return Signals(gradients, theirs, buffers, other_buffers, np.array(losses))
+
+
+def _stacked(trials: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.stack([one[name] for one in trials]).astype(np.float64) for name in trials[0]}
+
+
+def one_step(
+    trainer: Adopted, probe: Mapping[str, Array], batch: Batch
+) -> tuple[float, dict[str, Array], dict[str, Array]]:
+    """Loss, gradients, and by how much the buffers move."""
+    with step_of(trainer):
+        start = trainer.read(trainer.init())
+        parameters, buffers = (
+            {name: probe.get(name, value) for name, value in one.items()}
+            for one in (start.parameters, start.buffers)
+        )
+        state = trainer.write(
+            trainer.init(), dataclasses.replace(start, parameters=parameters, buffers=buffers)
+        )
+        state, loss, grads = trainer.gradients(state, batch)
+        moved = {name: value - buffers[name] for name, value in trainer.read(state).buffers.items()}
+        return float(np.asarray(loss)), dict(trainer.read_grads(grads)), moved
+
+
+def _relative_distance(left: Array, right: Array, least: float) -> float | None:
+    if not (np.isfinite(left).all() and np.isfinite(right).all()):
+        return None
+    size = max(float(np.abs(left).max(initial=0.0)), float(np.abs(right).max(initial=0.0)))
+    return None if size <= least else float(np.abs(left - right).max(initial=0.0)) / size
