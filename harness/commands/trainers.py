@@ -121,7 +121,7 @@ def _refuse_beside(options: argparse.Namespace, *names: str) -> None:
     given = [name for name in names if getattr(options, name)]
     if given:
         raise LockstepError(
-            "adopted trainers have no problem of the catalogue, and what goes with one",
+            "options of problems are given with adopted trainers",
             ", ".join(given),
             "leave it out, or leave out --trainer",
         )
