@@ -8,7 +8,7 @@ from benchmarks.paired import interleaved, ratio
 from benchmarks.problems import least, seed, tall
 from lockstep import backends
 from lockstep.backends.exact.backend import ExactBackend
-from lockstep.harness.core.compare import compare_runs
+from lockstep.harness.core.compare import compare_runs, expected_of
 from lockstep.harness.core.tolerance import choose
 from lockstep.harness.core.verdict import combine
 from lockstep.harness.environment.manifest import manifest
@@ -27,11 +27,15 @@ def bench_compare(benchmark, stated, quick):
     problem = seed(10 if quick else 1_000)
     left, right = (free_run(backends.load(name), problem) for name in ("numpy", "torch"))
     tolerance = choose("float64", kind="fixed")
-    found = compare_runs(problem, left, right, tolerance)
+
+    def compared():
+        return compare_runs(problem, left, right, tolerance, expected_of(problem))
+
+    found = compared()
     numbers = sum(one.elements for one in found)
     benchmark.group = "harness"
     stated(verdict=combine(one.verdict for one in found).value, bytes=2 * 8 * numbers, flops=numbers)
-    benchmark(compare_runs, problem, left, right, tolerance)
+    benchmark(compared)
 
 
 @pytest.mark.parametrize("epochs", [10, 1_000])
