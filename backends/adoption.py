@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
 from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import DTYPES, Array, Arrays, Batch, Batches
 from lockstep.backends.protocol import Backend, Grads, Recording, Snapshot, State, Trace, Trainer
@@ -252,8 +250,3 @@ def check_names(name: str, given: Collection[str], own: Collection[str]) -> None
             ", ".join(odd),
             "write a snapshot that it gave, or map the names",
         )
-
-
-def owned(value: Any) -> Array:
-    """A copy as a NumPy array."""
-    return np.array(value)

@@ -59,11 +59,11 @@ def bench_exact(benchmark, agreed, stated, quick, epochs):
 
 def bench_report(benchmark, stated, tmp_path):
     """All files of the seed's report; bytes are those that are written."""
-    told = to_document(lockstep.verify("seed"), manifest())
+    content = to_document(lockstep.verify("seed"), manifest())
     benchmark.group = "harness"
-    written = sum(path.stat().st_size for path in write_report(tmp_path, told))
-    stated(verdict=told["verdict"], bytes=written, flops=0)
-    benchmark.pedantic(lambda: write_report(tmp_path, told), rounds=5, warmup_rounds=1)
+    written = sum(path.stat().st_size for path in write_report(tmp_path, content))
+    stated(verdict=content["verdict"], bytes=written, flops=0)
+    benchmark.pedantic(lambda: write_report(tmp_path, content), rounds=5, warmup_rounds=1)
 
 
 def bench_verify(benchmark, stated, quick, rounds):

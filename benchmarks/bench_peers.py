@@ -31,9 +31,9 @@ def bench_keras(benchmark, agreed, stated, quick, rounds, name):
         return json.loads(done.stdout.splitlines()[-1])
 
     benchmark.group = "against Keras 3"
-    told = benchmark.pedantic(run, rounds=1)
-    print(f"\n{name} / Keras 3 on {name}, seed, {epochs} epochs: {told['ratio']:.4f}")
-    stated(verdict=agreed(name, problem), **least(problem), **told)
+    content = benchmark.pedantic(run, rounds=1)
+    print(f"\n{name} / Keras 3 on {name}, seed, {epochs} epochs: {content['ratio']:.4f}")
+    stated(verdict=agreed(name, problem), **least(problem), **content)
 
 
 def bench_scikit_learn(benchmark, agreed, stated, quick, rounds):

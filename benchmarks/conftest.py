@@ -89,9 +89,9 @@ def agreed():
 @pytest.fixture(scope="session")
 def here():
     """Where all of this is measured."""
-    told = manifest()
+    content = manifest()
     kept = ("lockstep", "git_commit", "python", "cpu", "cores", "blas", "thread_variables")
-    return {key: told[key] for key in kept} | {"versions": dict(_versions())}
+    return {key: content[key] for key in kept} | {"versions": dict(_versions())}
 
 
 @pytest.fixture

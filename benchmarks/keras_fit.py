@@ -32,10 +32,10 @@ def keras_of(problem):
 
     def train():
         model.set_weights(start)
-        told = model.fit(
+        content = model.fit(
             batches.x, batches.y, batch_size=rows, epochs=problem.epochs, shuffle=False, verbose=0
         )
-        return (np.array(told.history["loss"]), *model.get_weights())
+        return (np.array(content.history["loss"]), *model.get_weights())
 
     return train
 

@@ -4,14 +4,14 @@ import gc
 import os
 from contextlib import nullcontext
 
-import numpy as np
 import pytest
 from hypothesis import settings
 
 from lockstep import backends
 from lockstep.backends.errors import DeviceUnavailableError
-from lockstep.backends.problem import DTYPES, Layer, Loss, Optimizer, Problem
+from lockstep.backends.problem import DTYPES
 from lockstep.harness.problems import find
+from lockstep.harness.problems.square import square as square_problem
 from lockstep.harness.runs import processes, workers
 from tests import programs, sample
 from tests.sample import pytest_addoption, pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401
@@ -88,26 +88,6 @@ def seed():
 def square():
     """Two layers, the first with a square weight, which a transposed copy would fit without complaint."""
     return square_problem()
-
-
-def square_problem(**changes):
-    rng = np.random.default_rng(7)
-    fields = {
-        "name": "square",
-        "x": rng.standard_normal((12, 3)),
-        "y": rng.standard_normal((12, 2)),
-        "model": (Layer("linear", size=3), Layer("dot", size=2), Layer("add")),
-        "loss": Loss("squared_error", reduction="mean"),
-        "optimizer": Optimizer("sgd", learning_rate=0.05),
-        "epochs": 6,
-        "initial": {
-            "0.linear/w": rng.standard_normal((3, 3)),
-            "0.linear/b": rng.standard_normal(3),
-            "1.dot/w": rng.standard_normal((3, 2)),
-            "2.add/b": rng.standard_normal(2),
-        },
-    }
-    return Problem(**{**fields, **changes})
 
 
 def advance(trainer, state, batch, steps):

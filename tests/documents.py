@@ -27,29 +27,29 @@ def example():
 
 def small():
     """A report of three cases: one that differs, one that agrees, one where a backend did not train. Fixed in every figure."""
-    told = example()
-    (case,) = told["cases"]
+    content = example()
+    (case,) = content["cases"]
     for found in case["diagnoses"]:
         found["ledger"] = [row for row in found["ledger"] if row["step"] == 0][-12:]
-    told["command"] = "lockstep verify adam --dtype=float64 --certify"
+    content["command"] = "lockstep verify adam --dtype=float64 --certify"
     for name in ("agrees", "skipped"):
-        add(told, name, verdict="AGREE" if name == "agrees" else "SKIPPED")
-    skipped = [run for run in told["runs"] if run["problem"] == "skipped"][1]
+        add(content, name, verdict="AGREE" if name == "agrees" else "SKIPPED")
+    skipped = [run for run in content["runs"] if run["problem"] == "skipped"][1]
     skipped.update(verdict="SKIPPED", reason="no module named torch", fix='pip install "torch>=2.6"')
     skipped.update(losses=[], parameters={}, errors=None)
-    told["cases"][-1]["reason"] = "torch: no module named torch"
-    told["comparisons"] = [
-        one for one in told["comparisons"] if (one["problem"], one["right"]) != ("skipped", "torch")
+    content["cases"][-1]["reason"] = "torch: no module named torch"
+    content["comparisons"] = [
+        one for one in content["comparisons"] if (one["problem"], one["right"]) != ("skipped", "torch")
     ]
-    return told
+    return content
 
 
-def add(told, name, verdict="AGREE"):
+def add(content, name, verdict="AGREE"):
     """A case of the two backends of the example that agree, under a name of its own."""
-    case = copy.deepcopy(told["cases"][0])
+    case = copy.deepcopy(content["cases"][0])
     case.update(problem=name, verdict=verdict, reason="", diagnoses=[], distances=[1e-16, 0.0, 2e-16, 1e-17])
-    told["cases"].append(case)
-    for rows in (told["runs"], told["comparisons"]):
+    content["cases"].append(case)
+    for rows in (content["runs"], content["comparisons"]):
         rows += [
             {**copy.deepcopy(row), "problem": name}
             for row in rows
@@ -57,20 +57,23 @@ def add(told, name, verdict="AGREE"):
         ]
 
 
-def renamed(told, old, new):
+def renamed(content, old, new):
     """The report with one text in the place of another wherever that is a whole value or a key."""
-    if isinstance(told, dict):
-        return {new if key == old else key: renamed(value, old, new) for key, value in told.items()}
-    if isinstance(told, list):
-        return [renamed(one, old, new) for one in told]
-    return new if told == old else told
+    if isinstance(content, dict):
+        return {new if key == old else key: renamed(value, old, new) for key, value in content.items()}
+    if isinstance(content, list):
+        return [renamed(one, old, new) for one in content]
+    return new if content == old else content
 
 
-def not_finite(told, word):
+def not_finite(content, word):
     """The report with a word for what is not finite in every figure that may be one."""
     words = {"losses", "distances", "limits", "parameters", "left", "right", "absolute", "relative", "scaled"}
     words |= {"smallest_rtol", "smallest_atol", "used", "detectable", "distance", "limit", "allowed"}
-    return {**told, **{key: _worded(told[key], word, words) for key in ("cases", "runs", "comparisons")}}
+    return {
+        **content,
+        **{key: _worded(content[key], word, words) for key in ("cases", "runs", "comparisons")},
+    }
 
 
 def _worded(value, word, keys, inside=False):

@@ -141,8 +141,8 @@ def repo(tmp_path):
 def test_a_users_folders_of_our_names_are_the_users(repo):
     """The whole of it runs against the wheel, in tests/test_wheel.py."""
     pair = ["--trainer", "harness.sides:left", "--trainer", "harness.sides:right", "--quiet"]
-    status, told = repo.lockstep("verify", *pair, "--isolated")
-    assert status == 0, told
+    status, content = repo.lockstep("verify", *pair, "--isolated")
+    assert status == 0, content
 
 
 def test_the_plugin_leaves_a_users_folders_alone(repo):

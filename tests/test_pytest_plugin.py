@@ -89,7 +89,7 @@ def pytest_run(pytester, inprocess):
     return run
 
 
-def told(pytester, folder="out"):
+def content(pytester, folder="out"):
     """The report, once it is what the schema says."""
     document = json.loads((pytester.path / folder / "parity.json").read_text(encoding="utf-8"))
     jsonschema.validate(document, load("report"))
@@ -532,7 +532,7 @@ def test_the_report_holds_every_comparison_under_a_name_of_its_own(pytester, inp
     pytester.makepyfile(test_reports=PRELUDE + REPORTED)
     done = inprocess("--lockstep-report", "out")
     done.assert_outcomes(passed=10)
-    document = told(pytester)
+    document = content(pytester)
     assert sorted(named(document)) == EXPECTED
     assert document["verdict"] == "AGREE"
     assert document["command"].endswith("--lockstep-report out")
@@ -548,10 +548,10 @@ def test_the_report_is_the_same_whatever_the_order(pytester, inprocess):
     pytester.makepyfile(test_reports=PRELUDE + REPORTED)
     pytester.makeconftest("def pytest_collection_modifyitems(items): items.reverse()")
     inprocess("--lockstep-report", "out").assert_outcomes(passed=10)
-    turned = named(told(pytester))
+    turned = named(content(pytester))
     (pytester.path / "conftest.py").unlink()
     inprocess("--lockstep-report", "out").assert_outcomes(passed=10)
-    assert named(told(pytester)) == turned
+    assert named(content(pytester)) == turned
 
 
 @pytest.mark.slow
@@ -560,7 +560,7 @@ def test_processes_of_xdist_write_one_report(pytester):
     pytester.makepyfile(test_reports=PRELUDE + REPORTED)
     done = pytester.runpytest_subprocess(*QUIET, "-n", "2", "--dist", "load", "--lockstep-report", "out")
     done.assert_outcomes(passed=10)
-    document = told(pytester)
+    document = content(pytester)
     assert sorted(named(document)) == EXPECTED
     assert document["verdict"] == "AGREE"
     done.stdout.fnmatch_lines(["* cases agree", "report: *"])
@@ -594,18 +594,18 @@ def test_skipped(lockstep):
 """
     )
     done.assert_outcomes(failed=1, skipped=1)
-    document = told(pytester, "reports/tests")
+    document = content(pytester, "reports/tests")
     assert sorted(named(document)) == [("seed", "float32", "SKIPPED"), ("seed", "float64", "DIFFER")]
     assert document["verdict"] == "DIFFER"
 
 
 def test_a_run_without_a_comparison_leaves_no_older_report(pytester, pytest_run):
     pytest_run("def test_one(lockstep): lockstep.verify(SEED, backends=PAIR)", "--lockstep-report=out")
-    assert len(told(pytester)["cases"]) == 2
+    assert len(content(pytester)["cases"]) == 2
     pytest_run("def test_none(): pass", "--lockstep-report=out", "--collect-only")
-    assert len(told(pytester)["cases"]) == 2
+    assert len(content(pytester)["cases"]) == 2
     pytest_run("def test_none(): pass", "--lockstep-report=out")
-    document = told(pytester)
+    document = content(pytester)
     assert (document["cases"], document["verdict"]) == ([], "INCONCLUSIVE")
 
 
@@ -640,7 +640,7 @@ def test_the_manuals_examples_do_what_it_says(pytester):
     done.assert_outcomes(passed=6, failed=1)
     assert len(shown.text.splitlines()) >= 4
     assert blocks.missing(shown.text.splitlines(), done.stdout.lines) == []
-    assert told(pytester, "reports")["verdict"] == "DIFFER"
+    assert content(pytester, "reports")["verdict"] == "DIFFER"
 
 
 def test_the_manual_names_every_option_and_ini_value():

@@ -216,8 +216,8 @@ assert importlib.util.find_spec("rich") is None  # the first interpreter has it
 def test_another_interpreter_has_its_own_packages_and_the_users_folders(repo, other):
     (repo.folder / "foreign.py").write_text(FOREIGN)
     pair = ["--trainer", "foreign:left", "--trainer", "foreign:right"]
-    status, told = repo.lockstep("verify", *pair, "--quiet", "--python", other, "--python", other)
-    assert status == 0, told
+    status, content = repo.lockstep("verify", *pair, "--quiet", "--python", other, "--python", other)
+    assert status == 0, content
     mixed = ["--python", repo.python, "--python", other]
-    status, told = repo.lockstep("verify", *PAIR, "--quiet", *mixed)
-    assert status == 0, told
+    status, content = repo.lockstep("verify", *PAIR, "--quiet", *mixed)
+    assert status == 0, content

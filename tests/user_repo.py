@@ -111,22 +111,22 @@ class UserRepo:
 
 def check_trainers(repo, *options):
     """Verify, record and replay the user's trainers: what agrees, what differs, and what was recorded."""
-    status, told = repo.lockstep("verify", *PAIR, "--quiet", *options)
-    assert status == 0, told
-    assert told.startswith("AGREE  1 cases"), told
-    status, told = repo.lockstep("verify", *WRONG, *options)
-    assert status == 1, told
-    assert "its learning rate is 2 times the reference's" in told
-    status, told = repo.lockstep("record", "left.npz", *ALONE, *options)
-    assert status == 0, told
+    status, content = repo.lockstep("verify", *PAIR, "--quiet", *options)
+    assert status == 0, content
+    assert content.startswith("AGREE  1 cases"), content
+    status, content = repo.lockstep("verify", *WRONG, *options)
+    assert status == 1, content
+    assert "its learning rate is 2 times the reference's" in content
+    status, content = repo.lockstep("record", "left.npz", *ALONE, *options)
+    assert status == 0, content
     assert (repo.folder / "left.npz").is_file()
-    status, told = repo.lockstep("replay", "left.npz", *ALONE, "--quiet", *options)
-    assert status == 0, told
+    status, content = repo.lockstep("replay", "left.npz", *ALONE, "--quiet", *options)
+    assert status == 0, content
 
 
 def check_plugin(repo, path=()):
     """The user's tests run, and the plugin counts what they verified."""
-    status, told = repo.pytest(path)
-    assert status == 0, told
-    assert "2 passed" in told
-    assert "2 of 2 cases agree" in told
+    status, content = repo.pytest(path)
+    assert status == 0, content
+    assert "2 passed" in content
+    assert "2 of 2 cases agree" in content

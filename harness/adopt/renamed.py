@@ -87,7 +87,8 @@ class Renamed(AdoptedTrainer):
     def read(self, state: RenamedState) -> Snapshot:
         own = self._trainer.read(state.own)
         arrays = self._side.canonical(held(own))
-        unlinked = {name: value for name, value in own.buffers.items() if name not in self._linked()}
+        linked = self._linked()
+        unlinked = {name: value for name, value in own.buffers.items() if name not in linked}
         return Snapshot(
             {name: value for name, value in arrays.items() if name in self._parameters},
             {**own.optimizer, **{f"{UNLINKED}/{name}": value for name, value in unlinked.items()}},
@@ -129,11 +130,8 @@ class Renamed(AdoptedTrainer):
 
     def align(self, left: Arrays, right: Arrays) -> tuple[Arrays, Arrays, Mapping[str, str]]:
         """The reference's stages and this side's, paired; why some cannot be compared."""
-        paired = {
-            name: pair
-            for kind in MODULES
-            for name, pair in self._modules.paired(_kind(kind, left), _kind(kind, right)).items()
-        }
+        shown_here = {name: value for name, value in left.items() if name.startswith(MODULES)}
+        paired = self._modules.paired(shown_here, right)
         ours: dict[str, Array] = {}
         theirs: dict[str, Array] = {}
         reasons: dict[str, str] = {}
@@ -196,10 +194,6 @@ class Renamed(AdoptedTrainer):
         shared = state.keys() & form.keys()
         fits = shared and all(_forms(state)[name] == form[name] for name in shared)
         return (state if fits else own.optimizer), unlinked
-
-
-def _kind(kind: str, stages: Arrays) -> dict[str, Array]:
-    return {name: value for name, value in stages.items() if name.startswith(kind)}
 
 
 def _is_optimizer(name: str) -> bool:

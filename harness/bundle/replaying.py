@@ -190,7 +190,7 @@ def _check_known(backend: str, named: Sequence[Chosen] | None) -> None:
 
 
 def _check_length(one: Recorded, problem: Problem) -> None:
-    """A problem that was given beside the bundle may have other data, and so another number of batches."""
+    """A problem that was given together with the bundle may have other data, and so another number of batches."""
     assert one.run.trace is not None
     if len(one.run.trace.losses) != problem.steps:
         raise BundleError(

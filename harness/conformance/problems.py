@@ -105,9 +105,6 @@ CLIPPED = tuple(name for name in PROBLEMS if name.startswith("clipped"))
 SQUARED = ("square",)
 """The one whose formulas are simple enough to be written out."""
 
-MODAL = ("modes",)
-"""The one that does something else in evaluation than in training."""
-
 ONCE: tuple[str, ...] = ()
 """A rule that is not about a problem."""
 

@@ -66,8 +66,11 @@ def explain(
     updates = evidence.step // evidence.spec.accumulation + 1 + UPDATES_AFTER
     spec = evidence.spec.until(updates * evidence.spec.accumulation)
     with np.errstate(all="ignore"):  # a diverging run is judged by its numbers
-        spec = _finite(spec, train(spec, suspect.trainer(spec)))
-        trial = _Trial(witness, suspect, spec)
+        observed = train(spec, suspect.trainer(spec))
+        shorter = _finite(spec, observed)
+        if shorter != spec:
+            spec, observed = shorter, train(shorter, suspect.trainer(shorter))
+        trial = _Trial(witness, spec, trajectory(observed))
         if trial.confirms(Intervention()):
             return None  # nothing to explain within these steps
         known = dataclasses.replace(evidence, spec=spec)
@@ -93,9 +96,8 @@ def _finite(spec: RunSpec, trace: Trace) -> RunSpec:
 class _Trial:
     """The suspect's trajectory, and whether an altered witness has the same."""
 
-    def __init__(self, witness: Implementation, suspect: Implementation, spec: RunSpec) -> None:
-        self._witness, self._spec = witness, spec
-        self._observed = _trajectory(suspect, spec)
+    def __init__(self, witness: Implementation, spec: RunSpec, observed: Trajectory) -> None:
+        self._witness, self._spec, self._observed = witness, spec, observed
         # The growth of rounding in the unaltered run.
         limits = rounding.of_run_inputs(spec, witness)
         self._widest = {name: limit.max(initial=0.0) for name, limit in limits.items()}
@@ -117,7 +119,7 @@ class _Trial:
             if self._same(ours, theirs, narrow):
                 return True
             # A change that makes steps longer magnifies rounding: its own twins measure by how much, up to COARSE.
-            most = _scales(ours, COARSE[self._spec.dtype])
+            most = rounding.shares(ours, COARSE[self._spec.dtype])
             if compare_trajectories(ours, theirs, most).first is not None:
                 return False
             own = rounding.of_run_inputs(spec, _AlteredImplementation(self._witness, intervention))
@@ -155,16 +157,6 @@ class _AlteredImplementation:
 
     def environment(self) -> Mapping[str, str | int | bool]:
         return self.witness.environment()
-
-
-def _scales(exact: Trajectory, share: float) -> Trajectory:
-    """A share of each quantity's scale, of its shape."""
-    return {
-        name: np.full(
-            value.shape, share * float(np.nan_to_num(np.abs(value.astype(np.float64))).max(initial=0.0))
-        )
-        for name, value in exact.items()
-    }
 
 
 def _trajectory(

@@ -136,8 +136,12 @@ def _stepwise(spec: RunSpec, trainer: Trainer) -> Trajectory:
 
 def of_rounding(dtype: str, exact: Trajectory) -> dict[str, Array]:
     """UNITS times eps of each quantity's scale, of its shape."""
-    eps = float(np.finfo(dtype).eps)
-    return {name: UNITS * eps * _run_scale(name, value) for name, value in exact.items()}
+    return shares(exact, UNITS * float(np.finfo(dtype).eps))
+
+
+def shares(exact: Trajectory, share: float) -> dict[str, Array]:
+    """A share of each quantity's scale, of its shape."""
+    return {name: share * _run_scale(name, value) for name, value in exact.items()}
 
 
 def of_judge(judge: Judge, exact: Trajectory) -> dict[str, Array]:

@@ -180,8 +180,8 @@ def test_a_pointer_shows_the_values_of_a_plot(opened):
     drawing = page.locator("#case-1 figure svg").first
     box = drawing.bounding_box()
     drawing.hover(position={"x": box["width"] * 0.2, "y": box["height"] / 2})
-    told = page.locator("#case-1 figure .tip").first.inner_text()
-    assert told == "0: numpy ≈ 0.398, torch ≈ 0.398, ported ≈ 0.398"
+    content = page.locator("#case-1 figure .tip").first.inner_text()
+    assert content == "0: numpy ≈ 0.398, torch ≈ 0.398, ported ≈ 0.398"
 
 
 def test_all_of_it_is_printed(opened):

@@ -89,15 +89,15 @@ def test_large_problems_get_fewer_twins():
 
 
 def test_what_takes_long_is_said_beforehand(seed, monkeypatch, capsys):
-    told = []
-    measure(seed, notify=told.append)
-    assert told == []
+    content = []
+    measure(seed, notify=content.append)
+    assert content == []
     monkeypatch.setattr("lockstep.harness.numerics.budget.LONG", 1e-4)
-    measure(seed, notify=told.append)
-    assert len(told) == 1
-    assert told[0].startswith("seed float64: measuring the rounding budget with 32 twins, about ")
+    measure(seed, notify=content.append)
+    assert len(content) == 1
+    assert content[0].startswith("seed float64: measuring the rounding budget with 32 twins, about ")
     assert main(["verify", "seed", "--backend", "numpy", "--dtype", "float64"]) == 3
-    assert told[0].rpartition(",")[0] in capsys.readouterr().err
+    assert content[0].rpartition(",")[0] in capsys.readouterr().err
 
 
 def test_the_deviation_holds_spread_and_drift():

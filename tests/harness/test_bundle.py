@@ -119,9 +119,9 @@ def members(content=None):
 
 def with_document(change, content=None):
     """The bundle with `change` made of its document, and its hashes made anew."""
-    told = json.loads(members(content)[DOCUMENT])
-    change(told)
-    return archive.pack({**members(content), DOCUMENT: json.dumps(told).encode()})
+    answer = json.loads(members(content)[DOCUMENT])
+    change(answer)
+    return archive.pack({**members(content), DOCUMENT: json.dumps(answer).encode()})
 
 
 def with_member(name, array, content=None):
@@ -190,9 +190,9 @@ def test_other_tools_read_it(write, tmp_path):
 @pytest.mark.parametrize("name", catalogue())
 def test_a_problem_survives_its_document(name):
     problem = catalogue()[name].make()
-    told = json.loads(json.dumps(describe(problem), allow_nan=False))
-    assert describe(build(told, problem.x, problem.y, problem.initial)) == told
-    Draft202012Validator(schema("problem")).validate({**told, "data": {"x": "x.npy", "y": "y.npy"}})
+    answer = json.loads(json.dumps(describe(problem), allow_nan=False))
+    assert describe(build(answer, problem.x, problem.y, problem.initial)) == answer
+    Draft202012Validator(schema("problem")).validate({**answer, "data": {"x": "x.npy", "y": "y.npy"}})
 
 
 @pytest.mark.parametrize(
@@ -307,15 +307,15 @@ def flipped():
 
 
 def document(key, value):
-    return lambda: with_document(lambda told: told.update({key: value}))
+    return lambda: with_document(lambda answer: answer.update({key: value}))
 
 
 def problem(key, value):
-    return lambda: with_document(lambda told: told["problems"][0]["document"].update({key: value}))
+    return lambda: with_document(lambda answer: answer["problems"][0]["document"].update({key: value}))
 
 
 def task(key, value):
-    return lambda: with_document(lambda told: told["problems"][0]["task"].update({key: value}), taken())
+    return lambda: with_document(lambda answer: answer["problems"][0]["task"].update({key: value}), taken())
 
 
 def of_task(name, array):
@@ -323,7 +323,7 @@ def of_task(name, array):
 
 
 def run(key, value):
-    return lambda: with_document(lambda told: told["runs"][0].update({key: value}))
+    return lambda: with_document(lambda answer: answer["runs"][0].update({key: value}))
 
 
 def text(content):
@@ -498,23 +498,23 @@ REFUSED = {
     ),
     "a moment of another shape": (of_task("runs/0/parameters/2/w.npy", np.ones(2)), "not in one shape"),
     "a start beside hashes": (
-        lambda: with_document(lambda told: told["problems"][0].update(data=False), taken()),
+        lambda: with_document(lambda answer: answer["problems"][0].update(data=False), taken()),
         "an array of nothing",
     ),
     "too many losses of a task": (of_task(LOSSES, np.ones(5)), "it has 4 steps"),
     "a trainer to import": (task("trainer", "os:system"), "does not take trainer"),
     "a task and a problem": (
         lambda: with_document(
-            lambda told: told["problems"].extend(json.loads(members()[DOCUMENT])["problems"]), taken()
+            lambda answer: answer["problems"].extend(json.loads(members()[DOCUMENT])["problems"]), taken()
         ),
         "more than one task and one run",
     ),
     "a task and two runs": (
-        lambda: with_document(lambda told: told["runs"].append(told["runs"][0]), taken()),
+        lambda: with_document(lambda answer: answer["runs"].append(answer["runs"][0]), taken()),
         "more than one task and one run",
     ),
     "no problem and no task": (
-        lambda: with_document(lambda told: told["problems"].clear(), taken()),
+        lambda: with_document(lambda answer: answer["problems"].clear(), taken()),
         "problems: is not valid",
     ),
     "bfloat16 of floats": (document("bfloat16", ["runs/0/losses"]), "said to be bfloat16 is not"),
@@ -664,8 +664,8 @@ def cut_up(draw):
 def other_document(draw):
     """The bundle with another value somewhere in its document, under right hashes."""
     held = members(draw(BASES)())
-    told = json.loads(held[DOCUMENT])
-    place = told
+    answer = json.loads(held[DOCUMENT])
+    place = answer
     while True:
         keys = list(place) if isinstance(place, dict) else range(len(place))
         key = draw(st.sampled_from(keys)) if keys else None
@@ -680,7 +680,7 @@ def other_document(draw):
             place[draw(st.text(max_size=8))] = draw(VALUES)
         elif keys:
             place[key] = draw(VALUES)
-        return archive.pack({**held, DOCUMENT: json.dumps(told).encode("utf-8", "surrogatepass")})
+        return archive.pack({**held, DOCUMENT: json.dumps(answer).encode("utf-8", "surrogatepass")})
 
 
 HEADS = st.builds(
@@ -804,8 +804,8 @@ def test_what_can_be_read_can_be_replayed_and_told(tmp_path_factory, content):
     path.write_bytes(content)
     with suppress(LockstepError), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of numbers that are not finite
-        told = report.to_document(replayed(bundle.load(path)), manifest())
-        assert report.dumps(told)
-        assert markdown.render(told)
-        assert junit.render(told)
-        Draft202012Validator(schema("report")).validate(json.loads(report.dumps(told)))
+        answer = report.to_document(replayed(bundle.load(path)), manifest())
+        assert report.dumps(answer)
+        assert markdown.render(answer)
+        assert junit.render(answer)
+        Draft202012Validator(schema("report")).validate(json.loads(report.dumps(answer)))

@@ -122,10 +122,10 @@ def test_an_unknown_choice_of_cases_is_refused():
 
 
 def test_the_report_has_the_own_errors_and_the_first_divergence():
-    told = to_document(verified(rate_off_by(1e-3), certify=True, diagnose="differing"), {})
-    text = markdown.render(told)
+    content = to_document(verified(rate_off_by(1e-3), certify=True, diagnose="differing"), {})
+    text = markdown.render(content)
     assert "### Own errors" in text
     assert "| faulty |" in text
     assert "### First divergence of faulty from numpy" in text
-    assert told["cases"][0]["diagnoses"][0]["first"]["stage"] in text
-    assert len(told["cases"][0]["limits"]) == 10
+    assert content["cases"][0]["diagnoses"][0]["first"]["stage"] in text
+    assert len(content["cases"][0]["limits"]) == 10

@@ -70,9 +70,9 @@ def test_the_seed_is_what_is_verified_by_default(run):
 def test_a_set_of_the_catalogue_is_verified(run, monkeypatch):
     monkeypatch.setattr("lockstep.harness.problems.CORE", ("seed", "momentum"))
     status, out, _ = run("verify", "--core", "--epochs", "2", "--dtype", "float64", "--json", "-")
-    told = json.loads(out)
-    assert (status, [case["problem"] for case in told["cases"]]) == (0, ["seed", "momentum"])
-    assert told["command"].startswith("lockstep verify --core")
+    content = json.loads(out)
+    assert (status, [case["problem"] for case in content["cases"]]) == (0, ["seed", "momentum"])
+    assert content["command"].startswith("lockstep verify --core")
 
 
 def test_the_core_is_of_the_catalogue():
@@ -137,19 +137,19 @@ def test_a_diverging_run_never_agrees(run, tmp_path, backend):
     status, out, _ = run(
         "verify", str(tmp_path / "d.toml"), "--backend", "numpy", "--backend", backend, "--json", "-"
     )
-    told = json.loads(out, parse_constant=pytest.fail)
+    content = json.loads(out, parse_constant=pytest.fail)
     assert status in (1, 3)
     if backend != "numpy":
-        assert told["verdict"] in ("DIFFER", "ERROR")
-        assert all("not finite from epoch" in case["reason"] for case in told["cases"])
-    assert {"NaN", "Infinity"} & set(map(str, told["runs"][0]["losses"]))
+        assert content["verdict"] in ("DIFFER", "ERROR")
+        assert all("not finite from epoch" in case["reason"] for case in content["cases"])
+    assert {"NaN", "Infinity"} & set(map(str, content["runs"][0]["losses"]))
 
 
 def test_json_to_stdout_is_all_there_is(run):
     status, out, err = run("verify", "seed", *PAIR, "--json", "-")
-    told = json.loads(out)
-    assert (status, err, told["verdict"]) == (0, "", "AGREE")
-    assert {row["backend"] for row in told["runs"]} == {"numpy", "torch"}
+    content = json.loads(out)
+    assert (status, err, content["verdict"]) == (0, "", "AGREE")
+    assert {row["backend"] for row in content["runs"]} == {"numpy", "torch"}
 
 
 def test_files_are_written_and_named_on_stderr(run, tmp_path):
@@ -181,9 +181,9 @@ def test_epochs_are_overridden_and_long_tables_thinned(run):
 def test_the_whole_catalogue_is_verified_by_one_flag(run, monkeypatch):
     few = {name: problems.catalogue()[name] for name in ("seed", "ridge")}
     monkeypatch.setattr(problems, "catalogue", lambda: few)
-    told = json.loads(run("verify", "--all", *PAIR, "--dtype", "float64", "--json", "-")[1])
-    assert [case["problem"] for case in told["cases"]] == ["seed", "ridge"]
-    assert told["command"] == "lockstep verify --all --backend=numpy --backend=torch --dtype=float64"
+    content = json.loads(run("verify", "--all", *PAIR, "--dtype", "float64", "--json", "-")[1])
+    assert [case["problem"] for case in content["cases"]] == ["seed", "ridge"]
+    assert content["command"] == "lockstep verify --all --backend=numpy --backend=torch --dtype=float64"
 
 
 def test_no_color_is_honoured():
@@ -206,9 +206,9 @@ def test_list_names_everything(run):
 def test_list_conventions_shows_the_table(run):
     status, out, _ = run("list", "--conventions")
     assert status == 0
-    told = json.loads(run("list", "--conventions", "--json")[1])
-    assert told == conventions.conventions()
-    for row in told["conventions"]:
+    content = json.loads(run("list", "--conventions", "--json")[1])
+    assert content == conventions.conventions()
+    for row in content["conventions"]:
         assert f"{row['kind']} {row['name']}" in out
 
 

@@ -374,9 +374,13 @@ def test_the_command_exits_with_one_where_something_differs(capsys, monkeypatch)
     assert "culprit: broken (" in printed
     assert "explanation: sign, confirmed by training: it ascends" in printed
     assert cli.main(["diagnose", "seed", "--backend", "broken", "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert (told["verdict"], told["kind"], told["explanation"]["name"]) == ("DIFFER", "local", "sign")
-    assert told["first"]["stage"] == "update/0.linear/b"
+    content = json.loads(capsys.readouterr().out)
+    assert (content["verdict"], content["kind"], content["explanation"]["name"]) == (
+        "DIFFER",
+        "local",
+        "sign",
+    )
+    assert content["first"]["stage"] == "update/0.linear/b"
 
 
 def a_broken_one():

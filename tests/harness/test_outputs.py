@@ -41,8 +41,8 @@ def differing():
     return told_of("numpy", twin("second"), Broken(faults.SignFlipped))
 
 
-def verdicts(told):
-    return attribution.verdicts(told, told["cases"][0])
+def verdicts(content):
+    return attribution.verdicts(content, content["cases"][0])
 
 
 def test_the_one_who_agrees_with_nobody_is_the_one_who_differs(agreeing, differing):
@@ -66,16 +66,16 @@ def test_junit_has_a_case_a_backend_and_the_first_divergence(agreeing, differing
 
 def test_junit_tells_errors_skips_and_what_could_not_be_judged():
     diverging = find("seed").replace(optimizer=Optimizer("sgd", learning_rate=1e6), epochs=300)
-    for told, tag in (
+    for content, tag in (
         (told_of("numpy", twin("second"), problem=diverging), "error"),
         (told_of("numpy"), "error"),
     ):
-        suite = ElementTree.fromstring(junit.render(told).encode())
+        suite = ElementTree.fromstring(junit.render(content).encode())
         assert {part.tag for one in suite for part in one} == {tag}
-    told = told_of("numpy")
-    told["runs"].append(
+    content = told_of("numpy")
+    content["runs"].append(
         {
-            **told["runs"][0],
+            **content["runs"][0],
             "backend": "gone",
             "verdict": "SKIPPED",
             "reason": "no gone",
@@ -83,19 +83,19 @@ def test_junit_tells_errors_skips_and_what_could_not_be_judged():
             "losses": [],
         }
     )
-    suite = ElementTree.fromstring(junit.render(told).encode())
+    suite = ElementTree.fromstring(junit.render(content).encode())
     (skipped,) = suite.findall("testcase/skipped")
     assert skipped.get("message") == "no gone. pip"
 
 
 def test_hostile_names_break_neither_xml_nor_markdown(differing):
-    told = copy.deepcopy(differing)
-    for row in (*told["cases"], *told["runs"], *told["comparisons"]):
+    content = copy.deepcopy(differing)
+    for row in (*content["cases"], *content["runs"], *content["comparisons"]):
         row["problem"] = HOSTILE
-    suite = ElementTree.fromstring(junit.render(told).encode())
+    suite = ElementTree.fromstring(junit.render(content).encode())
     assert len(suite) == 3
     assert "\N{REPLACEMENT CHARACTER}" in suite[0].get("name")
-    rows = [line for line in summary.render(told).splitlines() if line.startswith("|")]
+    rows = [line for line in summary.render(content).splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in rows} == {7}
 
 
@@ -109,8 +109,8 @@ def test_the_summary_says_what_differs_and_how_to_see_it_again(differing):
 
 @pytest.mark.parametrize("limit", [600, 5_000, summary.COMMENT])
 def test_a_long_summary_is_cut_below_its_limit_and_says_so(differing, limit):
-    told = {**differing, "cases": differing["cases"] * 2000}
-    text = summary.render(told, limit)
+    content = {**differing, "cases": differing["cases"] * 2000}
+    text = summary.render(content, limit)
     assert len(text) <= limit
     assert text.startswith("## Lockstep: DIFFER")
     assert "more lines are left out here; the report has them." in text
@@ -134,10 +134,10 @@ def test_the_command_writes_them(tmp_path, monkeypatch, capsys):
 
 
 def test_nothing_moved_between_a_report_and_itself(agreeing):
-    told = changes.changes(agreeing, json.loads(json.dumps(agreeing)))
-    assert not any(told.values())
-    assert not changes.got_worse(told)
-    assert changes.render(told) == "# Nothing moved\n"
+    content = changes.changes(agreeing, json.loads(json.dumps(agreeing)))
+    assert not any(content.values())
+    assert not changes.got_worse(content)
+    assert changes.render(content) == "# Nothing moved\n"
 
 
 def test_the_memory_of_a_device_is_no_environment(agreeing):
@@ -156,16 +156,16 @@ def test_what_moved_is_told(agreeing, differing):
     new["cases"].append({**agreeing["cases"][0], "problem": "added"})
     old = {**agreeing, "environment": {"cpu": "one", "backends": {"numpy": {"version": "1"}}}}
     old["cases"] = [*old["cases"], {**agreeing["cases"][0], "problem": "gone"}]
-    told = changes.changes(old, new)
-    assert told["gone"] == [("gone", "float64")]
-    assert told["added"] == [("added", "float64")]
-    assert told["verdicts"] == [(("seed", "float64"), "AGREE", "DIFFER")]
-    assert told["environment"] == [("cpu", "one", "other"), ("backends: numpy: version", "1", "2")]
-    assert told["distances"]
-    assert changes.got_worse(told)
+    content = changes.changes(old, new)
+    assert content["gone"] == [("gone", "float64")]
+    assert content["added"] == [("added", "float64")]
+    assert content["verdicts"] == [(("seed", "float64"), "AGREE", "DIFFER")]
+    assert content["environment"] == [("cpu", "one", "other"), ("backends: numpy: version", "1", "2")]
+    assert content["distances"]
+    assert changes.got_worse(content)
     assert not changes.got_worse({**changes.changes(new, old), "gone": []})
     assert changes.got_worse({**changes.changes(new, old), "verdicts": []})  # a case is gone
-    text = changes.render(told)
+    text = changes.render(content)
     assert text.startswith("# Worse than before")
     for words in (
         "## Not in the new report\n\n| problem | dtype |\n| --- | --- |\n| gone | float64 |",

@@ -51,8 +51,8 @@ def test_the_sections_stand_in_the_order_in_which_a_reader_asks(tree):
 def test_a_cell_of_the_matrix_has_its_verdict_in_words_and_leads_to_its_evidence(tree):
     (section,) = found(tree, "section", "id", "matrix")
     rows = [list(row)[3:-1] for row in next(section.iter(f"{XHTML}tbody"))]
-    told = [[(one.get("class"), words(one), one[0].get("href")) for one in row] for row in rows]
-    assert told == [
+    content = [[(one.get("class"), words(one), one[0].get("href")) for one in row] for row in rows]
+    assert content == [
         [
             ("agree", "AGREE with 1 of 2", "#case-1-census"),
             ("agree", "AGREE with 1 of 2", "#case-1-census"),
@@ -73,13 +73,13 @@ def test_a_cell_of_the_matrix_has_its_verdict_in_words_and_leads_to_its_evidence
 
 def test_what_could_not_be_judged_says_why_and_what_to_do(tree):
     (section,) = found(tree, "section", "id", "unjudged")
-    told = words(section)
-    assert "backend torch SKIPPED no module named torch" in told
-    assert 'pip install "torch>=2.6"' in told
+    content = words(section)
+    assert "backend torch SKIPPED no module named torch" in content
+    assert 'pip install "torch>=2.6"' in content
 
 
 def test_every_number_of_the_smallest_case_is_there(tree):
-    told = words(tree)
+    content = words(tree)
     for words_ in (
         "0.3984273184",
         "ported adds epsilon inside the root",
@@ -89,7 +89,7 @@ def test_every_number_of_the_smallest_case_is_there(tree):
         "32 spreads of 32 disturbed twins",
         "backends / torch / version",
     ):
-        assert words_ in told, words_
+        assert words_ in content, words_
 
 
 def test_every_case_has_its_three_plots_and_a_caption_that_tells_them(tree):
@@ -128,10 +128,10 @@ def test_a_disagreement_is_open_and_an_agreement_is_folded_up(tree):
 
 
 def test_no_document_is_changed_by_rendering_it():
-    told = small()
-    before = copy.deepcopy(told)
-    html.render(told)
-    assert told == before
+    content = small()
+    before = copy.deepcopy(content)
+    html.render(content)
+    assert content == before
 
 
 def test_the_same_document_gives_the_same_bytes_in_any_process(tmp_path):
@@ -203,7 +203,7 @@ def test_the_kept_example_is_found_again():
         document,
     )
 
-    before, after = (told["cases"][0] for told in (example(), document()))
+    before, after = (content["cases"][0] for content in (example(), document()))
     assert before["verdict"] == after["verdict"] == "DIFFER"
     assert before["reason"] == after["reason"]
     for old, new in zip(before["diagnoses"], after["diagnoses"], strict=True):
@@ -219,8 +219,8 @@ def run(losses=(1.0,), **parameters):
 
 def test_parameters_stand_side_by_side_with_their_ulps():
     above = float(np.nextafter(1.0, 2.0))
-    told = values.parameters("float64", [run(w=[[1.0, 2.0]]), run(w=[[above, 2.0]])])
-    assert [(one.index, one.values, one.ulps) for one in told.elements] == [
+    content = values.parameters("float64", [run(w=[[1.0, 2.0]]), run(w=[[above, 2.0]])])
+    assert [(one.index, one.values, one.ulps) for one in content.elements] == [
         ([0, 0], [1.0, above], 1),
         ([0, 1], [2.0, 2.0], 0),
     ]
@@ -234,17 +234,17 @@ def test_of_many_parameters_the_furthest_apart_are_shown():
     right[30, 49] = np.nextafter(right[30, 49], np.float32(9))
     given = [[[float(one) for one in row] for row in side] for side in (left, right)]
     given[1][12][13] = "NaN"
-    told = values.parameters("float32", [run(w=side, b=[1.0]) for side in given])
-    assert told.total == 2001
-    assert len(told.elements) == values.SHOWN
-    assert [one.index for one in told.elements[:3]] == [[12, 13], [7, 3], [30, 49]]
-    assert [one.ulps for one in told.elements[:3]] == [None, ulps_between(left[7, 3], right[7, 3]), 1]
+    content = values.parameters("float32", [run(w=side, b=[1.0]) for side in given])
+    assert content.total == 2001
+    assert len(content.elements) == values.SHOWN
+    assert [one.index for one in content.elements[:3]] == [[12, 13], [7, 3], [30, 49]]
+    assert [one.ulps for one in content.elements[:3]] == [None, ulps_between(left[7, 3], right[7, 3]), 1]
 
 
 def test_a_parameter_that_a_backend_lacks_or_shapes_otherwise_has_no_ulps():
-    told = values.parameters("float64", [run(w=[1.0, 2.0]), run(w=[[1.0, 2.0]]), run()])
-    assert [one.ulps for one in told.elements] == [None, None]
-    assert [one.values for one in told.elements] in (
+    content = values.parameters("float64", [run(w=[1.0, 2.0]), run(w=[[1.0, 2.0]]), run()])
+    assert [one.ulps for one in content.elements] == [None, None]
+    assert [one.values for one in content.elements] in (
         [[1.0, None, None], [2.0, None, None]],
         [[None, 1.0, None], [None, 2.0, None]],
     )
@@ -258,17 +258,17 @@ def test_the_verdict_names_the_backends_and_the_quantity_that_differ(tree):
 
 
 def test_the_largest_distance_leads_to_its_case():
-    told = small()
-    views = cases.views(told, plots.Plots())
+    content = small()
+    views = cases.views(content, plots.Plots())
     nearest = matrix.nearest(views)
     assert nearest["anchor"] == "case-1"
-    assert nearest["one"]["used"] == max(one["used"] for one in told["comparisons"] if one["used"])
-    told["comparisons"] = []
-    assert matrix.nearest(cases.views(told, plots.Plots())) is None
+    assert nearest["one"]["used"] == max(one["used"] for one in content["comparisons"] if one["used"])
+    content["comparisons"] = []
+    assert matrix.nearest(cases.views(content, plots.Plots())) is None
 
 
 def test_a_report_of_nothing_is_a_page():
-    told = {
+    content = {
         **small(),
         "cases": [],
         "runs": [],
@@ -277,6 +277,6 @@ def test_a_report_of_nothing_is_a_page():
         "verdict": "INCONCLUSIVE",
         "command": "",
     }
-    shown = words(is_harmless(parsed(html.render(told))))
+    shown = words(is_harmless(parsed(html.render(content))))
     for told_ in ("There are no cases.", "No figures of a self-test", "no command reproduces it"):
         assert told_ in shown

@@ -113,14 +113,14 @@ def test_another_learning_rate_is_found_and_placed(path):
     found = verdicts(result)
     assert found["inputs"] is found["0.linear/w after 0 steps"] is Verdict.AGREE
     assert found["loss"] is found["0.linear/w after 3 steps"] is found["stages of step 4"] is Verdict.DIFFER
-    (told,) = result.cases[0].diagnoses
-    assert told.kind == "local"
-    assert told.first.name == "update/0.linear/b"
-    assert told.first.step == 1
-    assert "numpy first diverges from the recording at step 1, in the whole run's loss: " in told.sentence
+    (content,) = result.cases[0].diagnoses
+    assert content.kind == "local"
+    assert content.first.name == "update/0.linear/b"
+    assert content.first.step == 1
+    assert "numpy first diverges from the recording at step 1, in the whole run's loss: " in content.sentence
     assert (
         "computed from the recorded state of step 1, the update of 0.linear/b at [0] differs: "
-        in told.sentence
+        in content.sentence
     )
 
 
@@ -148,8 +148,8 @@ def test_one_altered_loss_is_found_at_its_step(path):
     loss = next(one for one in result.comparisons if one.quantity == "loss")
     assert (loss.first_failing, loss.failing) == ((7,), 1)
     assert loss.reason == "beyond tolerance first at epoch 7"
-    (told,) = result.cases[0].diagnoses
-    assert (told.kind, told.first.step) == ("not judged", 7)
+    (content,) = result.cases[0].diagnoses
+    assert (content.kind, content.first.step) == ("not judged", 7)
     assert replay(path, rtol=1e-9).verdict is Verdict.AGREE
     assert replay(path, tolerance="fixed").verdict is Verdict.DIFFER
 
@@ -186,8 +186,8 @@ def test_one_altered_number_is_found_where_it_is(path, kind, name, words):
 
     result = replay(altered(held, change))
     assert result.verdict is Verdict.DIFFER
-    (told,) = result.cases[0].diagnoses
-    assert words in told.sentence
+    (content,) = result.cases[0].diagnoses
+    assert words in content.sentence
 
 
 def test_a_stage_that_is_missing_or_of_another_shape_differs(path):
@@ -381,10 +381,10 @@ def test_the_commands_record_and_replay(run, path, tmp_path, monkeypatch):
     status, out, err = run("replay", path, "--json", tmp_path / "it.json", "--output", tmp_path / "all")
     assert status == 0
     assert "thread_variables: OMP_NUM_THREADS  None                1" in out
-    told = json.loads((tmp_path / "it.json").read_text())
-    Draft202012Validator(schema("report")).validate(told)
-    assert told["command"] == f"lockstep replay {path}"
-    assert told["recorded"]["changes"] == [["thread_variables: OMP_NUM_THREADS", "None", "1"]]
+    content = json.loads((tmp_path / "it.json").read_text())
+    Draft202012Validator(schema("report")).validate(content)
+    assert content["command"] == f"lockstep replay {path}"
+    assert content["recorded"]["changes"] == [["thread_variables: OMP_NUM_THREADS", "None", "1"]]
     assert (
         "| thread\\_variables: OMP\\_NUM\\_THREADS | None | 1 |"
         in (tmp_path / "all" / "parity.md").read_text()

@@ -39,8 +39,8 @@ def test_usage_has_what_must_be_given():
     assert reference.usage(command) == "tool run first [FILE ...] --size SIZE"
     command.add_argument("--kind", choices=["a", "b"], default="a", help="%(default)s, of %(prog)s at 100 %%")
     assert reference.usage(command).endswith("--size SIZE [options]")
-    told = list(reference._options(command))
-    assert "| <code>--kind a&#124;b</code> | a, of tool run at 100 % |" in told
+    content = list(reference._options(command))
+    assert "| <code>--kind a&#124;b</code> | a, of tool run at 100 % |" in content
 
 
 SCHEMA = {
@@ -69,7 +69,7 @@ SCHEMA = {
 
 
 def test_a_schema_is_told_by_its_structure():
-    told = list(lines_of("thing", SCHEMA))
+    content = list(lines_of("thing", SCHEMA))
     assert [one.path for one in fields(SCHEMA)] == [
         *("rows", "rows[].n", "by", "deep", "deep.p", "part", "part.name")
     ]
@@ -84,7 +84,7 @@ def test_a_schema_is_told_by_its_structure():
         "|  | `rate` |  | number |  |",
         "of &#42;letters&#42;\n",
     ):
-        assert line in told
+        assert line in content
 
 
 def test_every_member_of_a_problem_is_told():

@@ -20,13 +20,13 @@ HOSTILE = "<script>alert(1)</script> | [red]x[/red] `a` *b* _c_\n# head"
 
 
 @pytest.fixture
-def told():
+def content():
     problem = find("seed").replace(name=HOSTILE, optimizer=Optimizer("sgd", learning_rate=1e3), epochs=100)
     return document.to_document(lockstep.verify(problem, backends=["numpy", "torch"]), {"cpu": "a | b"})
 
 
-def test_markdown_keeps_hostile_names_in_their_cells(told):
-    text = markdown.render(told)
+def test_markdown_keeps_hostile_names_in_their_cells(content):
+    text = markdown.render(content)
     assert "<script>" not in text
     assert "\n# head" not in text
     rows = [line for line in text.splitlines() if line.startswith("|") and "script" in line]
@@ -35,31 +35,31 @@ def test_markdown_keeps_hostile_names_in_their_cells(told):
     assert "NaN" in text
 
 
-def test_names_of_backends_and_quantities_are_no_markup(told):
-    for row in told["runs"]:
+def test_names_of_backends_and_quantities_are_no_markup(content):
+    for row in content["runs"]:
         row["backend"] = f"[red]{row['backend']}"
-    for row in told["comparisons"]:
+    for row in content["comparisons"]:
         row.update(left=f"[red]{row['left']}", right=f"[red]{row['right']}", quantity=f"[b]{row['quantity']}")
     console = Console(width=400, color_system=None)
     with console.capture() as captured:
-        console.print(terminal.render(told))
+        console.print(terminal.render(content))
     for words in ("[red]numpy  ", "[red]numpy / [red]torch", "[b]loss"):
         assert words in captured.get()
 
 
-def test_markdown_thins_long_runs_and_large_parameters(told):
-    for row in told["runs"]:
+def test_markdown_thins_long_runs_and_large_parameters(content):
+    for row in content["runs"]:
         row["parameters"] = {"0.linear/w": [list(range(6)), list(range(6))]}
-    text = markdown.render(told)
+    text = markdown.render(content)
     assert "\n| 99 |" in text
     assert "\n| 50 |" not in text
     assert "4, 5, 0, 1, ... (12 values)" in text
 
 
-def test_the_terminal_shows_hostile_names_as_they_are(told):
+def test_the_terminal_shows_hostile_names_as_they_are(content):
     console = Console(width=400, color_system=None)
     with console.capture() as captured:
-        console.print(terminal.render(told))
+        console.print(terminal.render(content))
     assert "[red]x[/red]" in captured.get()
     assert "NaN" in captured.get()
 

@@ -53,11 +53,11 @@ def test_reports_are_valid(options):
 
 
 def test_a_report_of_a_diverging_run_is_valid():
-    told = report(problems=diverging(), backends=["numpy", "torch"])
+    content = report(problems=diverging(), backends=["numpy", "torch"])
     assert {"NaN", "Infinity"} & {
-        loss for run in told["runs"] for loss in run["losses"] if isinstance(loss, str)
+        loss for run in content["runs"] for loss in run["losses"] if isinstance(loss, str)
     }
-    Draft202012Validator(load("report")).validate(told)
+    Draft202012Validator(load("report")).validate(content)
 
 
 def objects(schema):
@@ -75,10 +75,10 @@ def test_what_is_written_has_every_field_and_no_other(name, least):
 
 
 def test_a_report_that_lost_a_field_is_not_valid():
-    told = report(problems="seed", backends=["numpy", "torch"])
-    del told["comparisons"][0]["places"]
+    content = report(problems="seed", backends=["numpy", "torch"])
+    del content["comparisons"][0]["places"]
     with pytest.raises(ValidationError, match="'places' is a required property"):
-        Draft202012Validator(load("report")).validate(told)
+        Draft202012Validator(load("report")).validate(content)
 
 
 def test_the_listing_is_valid():
@@ -87,8 +87,8 @@ def test_the_listing_is_valid():
 
 def test_numbers_survive_the_report_to_the_bit():
     result = lockstep.verify("seed", backends=["numpy", "torch"])
-    told = json.loads(document.dumps(document.to_document(result, {})))
-    for run, row in zip(result.runs, told["runs"], strict=True):
+    content = json.loads(document.dumps(document.to_document(result, {})))
+    for run, row in zip(result.runs, content["runs"], strict=True):
         dtype = run.trace.losses.dtype.type
         assert [dtype(value) for value in row["losses"]] == list(run.trace.losses)
         assert [dtype(value) for value in row["parameters"]["0.linear/b"]] == list(
@@ -99,15 +99,17 @@ def test_numbers_survive_the_report_to_the_bit():
 @pytest.mark.parametrize("epochs", [3, 200], ids=["agree", "diverged"])
 def test_a_diagnosis_is_valid(epochs):
     problem = diverging().replace(epochs=epochs)
-    told = json.loads(document.dumps(diagnosis.to_document(lockstep.diagnose(problem, "torch", others=()))))
-    Draft202012Validator(load("diagnosis")).validate(told)
-    del told["sentence"]
+    content = json.loads(
+        document.dumps(diagnosis.to_document(lockstep.diagnose(problem, "torch", others=())))
+    )
+    Draft202012Validator(load("diagnosis")).validate(content)
+    del content["sentence"]
     with pytest.raises(ValidationError, match="'sentence' is a required property"):
-        Draft202012Validator(load("diagnosis")).validate(told)
+        Draft202012Validator(load("diagnosis")).validate(content)
 
 
 def test_a_report_with_all_that_can_be_asked_for_is_valid():
-    told = report(problems="seed", backends=["numpy", "torch"], epochs=3, certify=True, diagnose="all")
-    Draft202012Validator(load("report")).validate(told)
-    assert told["cases"][0]["diagnoses"]
-    assert told["runs"][0]["errors"]
+    content = report(problems="seed", backends=["numpy", "torch"], epochs=3, certify=True, diagnose="all")
+    Draft202012Validator(load("report")).validate(content)
+    assert content["cases"][0]["diagnoses"]
+    assert content["runs"][0]["errors"]

@@ -82,9 +82,9 @@ def test_verify_prints(printed, snapshot):
 
 
 def test_verify_writes_json(printed, snapshot):
-    told = json.loads(printed(*SEED, "--json", "-"))
-    for one in told["comparisons"]:
+    content = json.loads(printed(*SEED, "--json", "-"))
+    for one in content["comparisons"]:
         one.update(places=len(one["places"]), differing="a count")
-    told["alarm"] = sorted(told["alarm"])
-    told["environment"] = sorted(told["environment"])
-    assert masked(told) == snapshot(extension_class=JSONSnapshotExtension)
+    content["alarm"] = sorted(content["alarm"])
+    content["environment"] = sorted(content["environment"])
+    assert masked(content) == snapshot(extension_class=JSONSnapshotExtension)

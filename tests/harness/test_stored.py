@@ -13,9 +13,9 @@ from tests.documents import EXAMPLE, example, small
 
 @pytest.fixture
 def file(tmp_path):
-    def write(told, name="report.json"):
+    def write(content, name="report.json"):
         path = tmp_path / name
-        path.write_text(told if isinstance(told, str) else dumps(told), encoding="utf-8")
+        path.write_text(content if isinstance(content, str) else dumps(content), encoding="utf-8")
         return path
 
     return write
@@ -68,17 +68,17 @@ def test_half_a_report_is_said_to_be_cut_short(file, part):
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        (lambda told: told.pop("runs"), "$"),
-        (lambda told: told["cases"][0].update(verdict="FINE"), "$.cases[0].verdict"),
-        (lambda told: told["runs"][0].update(losses="none"), "$.runs[0].losses"),
-        (lambda told: told.update(extra=1), "$"),
+        (lambda content: content.pop("runs"), "$"),
+        (lambda content: content["cases"][0].update(verdict="FINE"), "$.cases[0].verdict"),
+        (lambda content: content["runs"][0].update(losses="none"), "$.runs[0].losses"),
+        (lambda content: content.update(extra=1), "$"),
     ],
 )
 def test_a_report_that_breaks_its_schema_is_refused_with_the_place(file, change, where):
-    told = small()
-    change(told)
+    content = small()
+    change(content)
     with pytest.raises(ReportError, match="does not keep to its schema") as refused:
-        load(file(told))
+        load(file(content))
     assert f"at {where}" in str(refused.value)
 
 
@@ -107,9 +107,9 @@ def test_a_report_comes_from_standard_input(run, tmp_path, monkeypatch):
 
 
 def moved(verdict="AGREE", **more):
-    told = small()
-    told["cases"][0].update(verdict=verdict, **more)
-    return told
+    content = small()
+    content["cases"][0].update(verdict=verdict, **more)
+    return content
 
 
 def test_nothing_moved_between_a_report_and_itself(file, run):
@@ -162,7 +162,7 @@ def test_bad_input_exits_with_two(run, arguments, words):
 
 
 def test_hostile_names_stay_in_their_cells(file, run):
-    told = json.loads(json.dumps(small()).replace('"adam"', '"a | b\\u001b[31m\\n[red]"'))
-    status, out, _ = run(file(small()), file(told, "b.json"))
+    content = json.loads(json.dumps(small()).replace('"adam"', '"a | b\\u001b[31m\\n[red]"'))
+    status, out, _ = run(file(small()), file(content, "b.json"))
     assert status == 1
     assert "a | b\\x1b[31m\\n[red]" in out

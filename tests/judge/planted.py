@@ -39,12 +39,12 @@ def survives(number: Number, changed: str) -> bool:
     finally:
         module.write_text(text)
     failed = [one for one in done.stdout.splitlines() if one.startswith("FAILED")]
-    told = (
+    content = (
         failed[0].partition("::")[2].partition(" - ")[0]
         if failed
         else f"nothing fails (status {done.returncode})"
     )
-    print(f"{number.name}: {changed.strip()}: {told}", flush=True)
+    print(f"{number.name}: {changed.strip()}: {content}", flush=True)
     return not failed
 
 

@@ -71,10 +71,6 @@ def test_single_precision_explains_what_rounding_to_float32_would_do_and_no_more
     assert report.explanation.name == name
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a ratio in the same words is tried once, as the first sequence gives it: the exact one, of an update from zeros, is not",
-)
 @pytest.mark.parametrize(("rate", "share"), [(1e-3, 3e-5), (1e-5, 3e-4)])
 def test_a_small_rate_that_is_off_is_read_off_where_it_is_known_best(rate, share):
     report = checked(rate, share, "float64")

@@ -150,16 +150,16 @@ def _from_formula(suspect: int, formula: Formula, updates: int) -> Iterator[Hypo
 
 
 def _from_updates(pair: Pair, found: Iterable[OnSequence]) -> Iterator[Hypothesis]:
-    """What the updates suggest in which the two first differ, each suggestion once."""
+    """What the updates suggest in which the two first differ.
+
+    Suggestions in the same words are all tried: the number behind the words is as exact as the updates that it was read off.
+    """
     observed = [evidence for one in found if (evidence := _evidence(one))]
-    tried = set()
     for explanation, suspect, one in itertools.product(EXPLANATIONS, (0, 1), observed):
         for intervention in explanation.propose(dataclasses.replace(one, swapped=suspect == 0)):
             description = intervention.description.replace("the reference's", "the other's")
-            if (suspect, description) not in tried:
-                tried.add((suspect, description))
-                intervention = dataclasses.replace(intervention, description=description)
-                yield Hypothesis(suspect, pair.sides[1 - suspect], explanation.name, intervention)
+            intervention = dataclasses.replace(intervention, description=description)
+            yield Hypothesis(suspect, pair.sides[1 - suspect], explanation.name, intervention)
 
 
 def _evidence(found: OnSequence) -> Evidence | None:

@@ -69,9 +69,9 @@ def test_map_writes_what_verify_reads(mine, capsys):
     assert len(read(mine / "map.json").links) == 6
     assert "6 links, 0 parameters left over" in capsys.readouterr().out
     assert main(["verify", *pair, "--map", "map.json", "--json", "report.json"]) == 0
-    told = json.loads((mine / "report.json").read_text())
-    assert told["verdict"] == "AGREE"
-    assert "--trainer=mine:left --trainer=mine:right --map=map.json" in told["command"]
+    content = json.loads((mine / "report.json").read_text())
+    assert content["verdict"] == "AGREE"
+    assert "--trainer=mine:left --trainer=mine:right --map=map.json" in content["command"]
 
 
 def test_a_difference_has_its_exit_status_and_its_sentence(mine, capsys):
@@ -85,9 +85,9 @@ def test_a_difference_has_its_exit_status_and_its_sentence(mine, capsys):
 def test_what_the_user_prints_is_no_data(mine, capsys):
     pair = ["--trainer", "mine:left", "--trainer", "mine:right"]
     assert main(["verify", *pair, "--quiet", "--json", "-", "--steps", "1"]) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["verdict"] == "AGREE"
-    assert "the user prints" in told.err
+    content = capsys.readouterr()
+    assert json.loads(content.out)["verdict"] == "AGREE"
+    assert "the user prints" in content.err
 
 
 def test_what_another_process_reads_and_yields(mine):
@@ -155,9 +155,9 @@ def test_a_process_of_its_own_gives_the_same_bits(mine):
 )
 def test_what_cannot_be_had_is_refused(mine, capsys, arguments, words):
     assert main(["verify", *arguments]) == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert "fix:" in told
+    content = capsys.readouterr().err
+    assert words in content
+    assert "fix:" in content
 
 
 def test_diagnose_needs_a_problem_or_trainers(capsys):

@@ -185,7 +185,7 @@ def gated(names, order):
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "distinguished"),
     [
         (("w_in", "w_rec", "b_in", "b_rec"), True),
         (("w_out", "w_in", "b_out", "b_in"), True),
@@ -193,17 +193,17 @@ def gated(names, order):
         (("w_in", "w_rec", "q", "p"), False),
     ],
 )
-def test_fused_biases_that_do_the_same_are_told_by_their_weights_names_or_not_at_all(names, told):
+def test_fused_biases_that_do_the_same_are_told_by_their_weights_names_or_not_at_all(names, distinguished):
     ours = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
     rng = np.random.default_rng(0)
     batches = [((rng.standard_normal((8, 3)), rng.standard_normal((8, 5))), rng.standard_normal((8, 1)))]
     found = adopted.find_mapping(gated(ours, (0, 1)), gated(names, (1, 0)), batches)
     pairs = dict(zip(ours, names, strict=True))
     linked = {(one.left, one.right) for one in found.links}
-    expected = ours if told else ours[:2]
+    expected = ours if distinguished else ours[:2]
     assert linked == {("head", "head"), *((name, pairs[name]) for name in expected)}
     left_over = {name.partition(":")[2] for name in found.left_over}
-    assert left_over == (set() if told else {*ours[2:], *names[2:]})
+    assert left_over == (set() if distinguished else {*ours[2:], *names[2:]})
     halves = {one.left_slice[-1]: one.right_slice[-1] for one in found.links if one.left != "head"}
     assert halves == {(0, 5): (5, 10), (5, 10): (0, 5)}
 

@@ -32,7 +32,7 @@ def sweep(*params):
     return [pytest.param(one, marks=pytest.mark.sweep) for one in params]
 
 
-def told(left, right, *, mapping=models.NAMES, batches=BATCHES, **settings):
+def verified(left, right, *, mapping=models.NAMES, batches=BATCHES, **settings):
     """The verdict, and the diagnosis where there is one."""
     result = adopted.verify([left, right], batches, mapping=mapping, **settings)
     (case,) = result.cases
@@ -41,7 +41,7 @@ def told(left, right, *, mapping=models.NAMES, batches=BATCHES, **settings):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", *sweep("momentum", "adamw")])
 def test_torch_and_jax_agree(optimizer):
-    result, found = told(models.torch_side(optimizer), models.jax_side(optimizer), diagnose="all")
+    result, found = verified(models.torch_side(optimizer), models.jax_side(optimizer), diagnose="all")
     assert result.verdict is Verdict.AGREE, result.census()
     assert found.kind is Kind.NONE
     assert len(result.comparisons) == 8
@@ -71,11 +71,11 @@ def test_where_the_fixed_tolerance_fails_rounding_is_measured():
     """Momentum makes more of rounding than 45 eps in 30 steps: twins say how much, and it agrees; a wrong rate does not."""
     left, settings = models.torch_side("momentum", 0.2), {"steps": 30, "diagnose": "none"}
     right = models.jax_side("momentum", 0.2)
-    assert told(left, right, tolerance="fixed", **settings)[0].verdict is Verdict.DIFFER
-    result, _ = told(left, right, **settings)
+    assert verified(left, right, tolerance="fixed", **settings)[0].verdict is Verdict.DIFFER
+    result, _ = verified(left, right, **settings)
     assert result.verdict is Verdict.AGREE, result.census()
     assert "8 disturbed twins" in result.cases[0].tolerance.source
-    wrong, _ = told(left, models.jax_side("momentum", 0.2 * (1 + 1e-9)), **settings)
+    wrong, _ = verified(left, models.jax_side("momentum", 0.2 * (1 + 1e-9)), **settings)
     assert wrong.verdict is Verdict.DIFFER
 
 
@@ -154,7 +154,7 @@ ALIKE = ("twice the loss", "ascent", "masked", "frozen bias")
 @pytest.mark.parametrize("name", [*(one for one in FAULTS if one not in ALIKE), *sweep(*ALIKE)])
 def test_a_planted_fault_is_found_and_named(name):
     make, stage, explanation, words = FAULTS[name]
-    result, found = told(models.torch_side(), make())
+    result, found = verified(models.torch_side(), make())
     assert result.verdict is Verdict.DIFFER
     assert found.first.step == 0
     assert found.first.name.startswith(stage), found.sentence
@@ -163,7 +163,9 @@ def test_a_planted_fault_is_found_and_named(name):
 
 
 def test_a_fault_of_the_optimizers_state_shows_at_the_second_step():
-    _, found = told(models.torch_side("momentum"), models.jax_side(transform=optax.sgd(0.1, momentum=0.8)))
+    _, found = verified(
+        models.torch_side("momentum"), models.jax_side(transform=optax.sgd(0.1, momentum=0.8))
+    )
     assert (found.first.step, found.first.kind) == (1, "update")
 
 
@@ -183,7 +185,7 @@ def test_what_is_frozen_on_one_side_alone(stopped, turned):
         mapping = Mapping.of(
             {one.right: {"to": one.left, "transpose": one.transpose} for one in mapping.links}
         )
-    result, found = told(*sides, mapping=mapping, diagnose="all")
+    result, found = verified(*sides, mapping=mapping, diagnose="all")
     assert result.verdict is (Verdict.AGREE if stopped else Verdict.DIFFER), result.census()
     if not stopped:
         assert (found.first.step, found.first.name) == (0, "update/b0" if turned else "update/0.bias")
@@ -195,7 +197,7 @@ def test_a_run_that_trains_nothing_proves_nothing(rate):
     scale = 0.0 if rate else 1.0
     left = models.torch_side(rate=rate, loss=lambda o, y: scale * nn.functional.mse_loss(o, y))
     right = models.jax_side(rate=rate, loss=lambda o, y: scale * models.squared(o, y))
-    result, _ = told(left, right)
+    result, _ = verified(left, right)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "no step of either side moves any parameter" in result.census()
     if rate:
@@ -224,7 +226,7 @@ def test_decay_of_what_has_no_gradient_is_named():
     with jax.enable_x64(True):
         transform = optax.adamw(0.1, weight_decay=0.1)
         right = jax_haiku.adopt(models.plain, models.squared, transform, params)
-    _, found = told(left, right, mapping=None)
+    _, found = verified(left, right, mapping=None)
     assert found.first.step == 0
     assert found.first.name in ("update/unused.bias", "update/unused.weight")
     assert "decays the weights of unused.bias, unused.weight" in found.sentence
@@ -232,11 +234,11 @@ def test_decay_of_what_has_no_gradient_is_named():
 
 def test_a_wrong_mapping_is_named():
     transposed = {**models.NAMES, "2.weight": "w1"}
-    _, found = told(models.torch_side(), models.jax_side(), mapping=transposed)
+    _, found = verified(models.torch_side(), models.jax_side(), mapping=transposed)
     assert found.explanation.name == "transposed"
     assert "is given 2.weight transposed by the mapping: w1 has the layout transpose [1, 0]" in found.sentence
     swapped = {**models.NAMES, "0.weight": models.NAMES["2.weight"], "2.weight": models.NAMES["0.weight"]}
-    _, found = told(models.torch_side(), models.jax_side(), mapping=swapped)
+    _, found = verified(models.torch_side(), models.jax_side(), mapping=swapped)
     assert found.explanation.name == "swapped"
     assert "is given 0.weight and 2.weight swapped" in found.sentence
 
@@ -264,7 +266,7 @@ class Forgetful:
 
 def test_state_that_is_not_carried_is_found():
     sides = Forgetful(models.torch_side("momentum")), models.jax_side("momentum")
-    _, found = told(*sides, diagnose="all")
+    _, found = verified(*sides, diagnose="all")
     assert any(ledger.first for ledger in found.carried.values())
     assert found.verdict is Verdict.DIFFER
 
@@ -273,7 +275,7 @@ def test_what_the_code_raises_is_an_error_of_that_side():
     def loss(output, y):
         raise RuntimeError("no such target")
 
-    result, _ = told(models.torch_side(loss=loss), models.jax_side())
+    result, _ = verified(models.torch_side(loss=loss), models.jax_side())
     assert result.verdict is Verdict.ERROR
     assert "no such target" in result.census()
     found = adopted.diagnose([models.torch_side(loss=loss), models.jax_side()], BATCHES, mapping=models.NAMES)
@@ -303,7 +305,7 @@ def test_what_fails_before_the_run_is_told_in_three_parts(mapping):
 
 
 def test_a_report_is_according_to_the_schema():
-    result, _ = told(models.torch_side(), models.jax_side(rate=0.2))
+    result, _ = verified(models.torch_side(), models.jax_side(rate=0.2))
     told_again = json.loads(dumps(to_document(result, manifest())))
     jsonschema.Draft202012Validator(load("report")).validate(told_again)
 
@@ -379,7 +381,7 @@ def test_batches_that_are_shuffled_anew_are_read_once():
                 rows = rng.permutation(len(x))
                 yield x[rows], y[rows]
 
-    result, _ = told(models.torch_side(), models.jax_side(), batches=Shuffled(), diagnose="all")
+    result, _ = verified(models.torch_side(), models.jax_side(), batches=Shuffled(), diagnose="all")
     assert result.verdict is Verdict.AGREE, result.census()
 
 
@@ -415,8 +417,8 @@ def test_the_running_variance_of_n_numbers_is_named():
             "1.running_var": "var",
         }
     )
-    _, found = told(models.torch_side(module=module), right, mapping=mapping)
+    _, found = verified(models.torch_side(module=module), right, mapping=mapping)
     assert found.first.name == "buffers/1.running_var"
     assert "1.running_var divides the squares of 8 numbers by n, not by n − 1" in found.sentence
-    kept = told(models.torch_side(module=module), right, mapping=mapping.without("1.running_var"))[0]
+    kept = verified(models.torch_side(module=module), right, mapping=mapping.without("1.running_var"))[0]
     assert kept.verdict is Verdict.AGREE, kept.census()

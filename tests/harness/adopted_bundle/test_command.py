@@ -42,9 +42,9 @@ def test_it_is_recorded_and_replayed(mine, capsys):
     out = capsys.readouterr().out
     assert "torch (recorded) / torch  0.bias after 6 steps" in out
     assert "the environment is the one that it.npz was recorded in" in out
-    told = json.loads((mine / "it.json").read_text())
-    Draft202012Validator(schema("report")).validate(told)
-    assert told["command"] == "lockstep replay it.npz --trainer=mine:left"
+    content = json.loads((mine / "it.json").read_text())
+    Draft202012Validator(schema("report")).validate(content)
+    assert content["command"] == "lockstep replay it.npz --trainer=mine:left"
 
 
 @pytest.mark.sweep
@@ -106,9 +106,9 @@ def test_what_cannot_be_done_is_refused(mine, capsys, arguments, words):
     main(["record", "it.npz", "--trainer", "mine:left", "--quiet"])
     capsys.readouterr()
     assert main(arguments) == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert "fix:" in told
+    content = capsys.readouterr().err
+    assert words in content
+    assert "fix:" in content
     assert not (mine / "x.npz").exists()
 
 

@@ -33,7 +33,7 @@ def verdicts(result):
     return {one.quantity: one.verdict for one in result.comparisons}
 
 
-def told(result):
+def content(result):
     (found,) = result.cases[0].diagnoses
     return found
 
@@ -49,7 +49,7 @@ def test_the_same_code_agrees_with_what_it_recorded_to_the_bit(path, side):
     assert wanted < set(verdicts(result))
     name = min(made.runs[0].parameters[3])
     assert {name, f"{name} after 0 steps", f"{name} after 3 steps"} < set(verdicts(result))
-    rows = told(result).ledger.rows
+    rows = content(result).ledger.rows
     assert {row.kind for row in rows} == {"batch", "state", "forward", "loss", "gradient", "update"}
     assert {row.verdict for row in rows} == {Verdict.AGREE}
     assert bundle.to_bytes(bundle.load(path)) == bundle.to_bytes(made) == path.read_bytes()
@@ -71,7 +71,7 @@ def test_another_framework_replays_under_a_mapping(path, optimizer):
     result = lockstep.replay_adopted(path, models.jax_side(optimizer), models.batches(), mapping=models.NAMES)
     assert result.verdict is Verdict.AGREE, result.census()
     assert max(one.differing for one in result.comparisons) > 0
-    updates = {row.step: row for row in told(result).ledger.rows if row.name == "update/0.weight"}
+    updates = {row.step: row for row in content(result).ledger.rows if row.name == "update/0.weight"}
     assert updates[0].verdict is Verdict.AGREE, "nothing was kept yet that could not be written"
     lacking = "the recorded optimizer's state has another form than that here"
     assert updates[2].reason == ("" if optimizer == "sgd" else lacking)
@@ -88,7 +88,7 @@ def test_modules_of_another_framework_are_judged_under_the_recorded_names(path):
     recorded(path, models.torch_side())
     result = lockstep.replay_adopted(path, models.haiku_side(), models.batches(), mapping=HAIKU)
     assert result.verdict is Verdict.AGREE, result.census()
-    rows = {row.name: row.verdict for row in told(result).ledger.rows if row.step == 2}
+    rows = {row.name: row.verdict for row in content(result).ledger.rows if row.step == 2}
     assert {rows[f"forward/{layer}"] for layer in (0, 2, 4)} == {Verdict.AGREE}
     assert rows["forward/1"] is Verdict.SKIPPED, "a module without parameters is paired with nothing"
 
@@ -97,7 +97,7 @@ def test_a_module_of_another_framework_that_differs_is_found(path):
     wrong = models.perceptron()
     wrong[1] = nn.Hardtanh()
     recorded(path, models.torch_side(module=wrong))
-    found = told(lockstep.replay_adopted(path, models.haiku_side(), models.batches(), mapping=HAIKU))
+    found = content(lockstep.replay_adopted(path, models.haiku_side(), models.batches(), mapping=HAIKU))
     assert (found.first.step, found.first.name) == (0, "forward/2")
 
 
@@ -113,10 +113,10 @@ def test_another_learning_rate_is_found_at_its_step_and_stage(path):
     result = lockstep.replay_adopted(path, models.torch_side("adam", rate=0.1 * (1 + 1e-6)), models.batches())
     assert result.verdict is Verdict.DIFFER
     assert verdicts(result)["inputs"] is verdicts(result)["0.weight after 0 steps"] is Verdict.AGREE
-    sentence = told(result).sentence
+    sentence = content(result).sentence
     assert "torch first diverges from the recording at step 1, in the whole run's loss: " in sentence
     assert "computed from the recorded state of step 0, the update of 0.bias at [" in sentence
-    assert {row.kind for row in told(result).ledger.blamed} == {"update"}
+    assert {row.kind for row in content(result).ledger.blamed} == {"update"}
 
 
 def test_another_epsilon_shows_in_a_late_step_too(path):
@@ -125,7 +125,7 @@ def test_another_epsilon_shows_in_a_late_step_too(path):
         models.perceptron(), nn.functional.mse_loss, lambda p: torch.optim.Adam(p, lr=0.1, eps=eps)
     )
     recorded(path, made(1e-8), stages_at=["last"], parameters_at=())
-    found = told(lockstep.replay_adopted(path, made(1e-7), models.batches()))
+    found = content(lockstep.replay_adopted(path, made(1e-7), models.batches()))
     assert (found.kind, found.first.step, found.first.kind) == ("local", 5, "update")
 
 
@@ -133,7 +133,7 @@ def test_another_forward_pass_is_found_in_its_module(path):
     recorded(path, models.torch_side())
     wrong = models.perceptron()
     wrong[3] = nn.Hardtanh()
-    found = told(lockstep.replay_adopted(path, models.torch_side(module=wrong), models.batches()))
+    found = content(lockstep.replay_adopted(path, models.torch_side(module=wrong), models.batches()))
     assert (found.first.step, found.first.name) == (0, "forward/3")
 
 
@@ -145,7 +145,7 @@ def test_another_batch_is_found_at_its_step(path):
     inputs = next(one for one in result.comparisons if one.quantity == "inputs")
     assert inputs.verdict is Verdict.DIFFER
     assert inputs.reason == "batches: others than were recorded, first at step 4"
-    assert told(result).sentence.startswith(
+    assert content(result).sentence.startswith(
         "torch first diverges from the recording at step 4, in the whole run's inputs: batches: others"
     )
 
@@ -193,7 +193,7 @@ def test_trees_buffers_and_schedulers_are_kept(path):
     result = lockstep.replay_adopted(path, side(), batches)
     assert result.verdict is Verdict.AGREE
     assert "1.running_var" in verdicts(result)
-    found = told(lockstep.replay_adopted(path, side(momentum=0.2), batches))
+    found = content(lockstep.replay_adopted(path, side(momentum=0.2), batches))
     assert found.first.name == "buffers/1.running_mean"
     batches[2][0]["b"]["c"][0] += 1
     assert lockstep.replay_adopted(path, side(), batches).comparisons[0].first_failing == (2,)
@@ -208,7 +208,7 @@ def test_an_optimizer_that_keeps_bfloat16_and_counts_survives(path):
     result = lockstep.replay_adopted(path, side, models.batches())
     assert result.verdict is Verdict.AGREE, result.census()
     assert max(one.differing for one in result.comparisons) == 0
-    assert told(result).ledger.rows[-1].verdict is Verdict.AGREE, "the optimizer's state was written"
+    assert content(result).ledger.rows[-1].verdict is Verdict.AGREE, "the optimizer's state was written"
 
 
 def test_a_loss_may_have_another_dtype_than_the_parameters(path):
@@ -226,7 +226,7 @@ def test_a_parameter_may_have_any_name(path):
     side = lambda rate=0.1: jax_haiku.adopt(model, models.squared, optax.sgd(rate), params)  # noqa: E731
     recorded(path, side())
     assert lockstep.replay_adopted(path, side(), models.batches()).verdict is Verdict.AGREE
-    found = told(lockstep.replay_adopted(path, side(0.1 * (1 + 1e-15)), models.batches()))
+    found = content(lockstep.replay_adopted(path, side(0.1 * (1 + 1e-15)), models.batches()))
     assert found.verdict is Verdict.AGREE, "the gradient of `count` is no count: rounding passes"
 
 
@@ -349,7 +349,7 @@ def test_one_altered_number_is_found_where_it_is(path, kind, name, words):
     altered = dataclasses.replace(held, runs=(dataclasses.replace(one, **{kind: {step: arrays}}),))
     result = lockstep.replay_adopted(altered, models.torch_side("adam"), models.batches())
     assert result.verdict is Verdict.DIFFER
-    assert words in told(result).sentence
+    assert words in content(result).sentence
 
 
 def test_looking_at_a_run_does_not_move_it(path):

@@ -21,7 +21,7 @@ from tests.harness.benchmark.made import Fake, bench
 HERE = manifest()
 
 
-def told(**options):
+def content(**options):
     return json.loads(document.dumps(document.to_document(bench(**options), HERE)))
 
 
@@ -61,7 +61,7 @@ def test_few_values_say_how_little_they_cover():
 
 
 def test_a_slower_run_is_told_and_fails_the_gate():
-    old, new = told(), told(measure=Fake({"torch": 0.04}))
+    old, new = content(), content(measure=Fake({"torch": 0.04}))
     new["against"] = against.compare(new, old, fail_over=1.2)
     rows = {row["backend"]: row for row in new["against"]["rows"]}
     assert rows["torch"]["ratio"] == pytest.approx(4 / 3, rel=0.01)
@@ -72,7 +72,7 @@ def test_a_slower_run_is_told_and_fails_the_gate():
 
 
 def test_a_ratio_below_the_threshold_or_within_the_noise_passes():
-    old, slower, noisy = told(), told(measure=Fake({"torch": 0.033})), told()
+    old, slower, noisy = content(), content(measure=Fake({"torch": 0.033})), content()
     for place, one in enumerate(noisy["entries"][1]["repetitions"]):
         one["runs"] = [0.04 if place else 0.01]  # six times slower or three times faster
     for new, over in ((slower, 1.2), (noisy, 1.2)):
@@ -92,7 +92,7 @@ def test_a_ratio_below_the_threshold_or_within_the_noise_passes():
     ],
 )
 def test_another_machine_is_no_comparison(part, key, words):
-    old, new = told(), told(measure=Fake({"torch": 0.09}))
+    old, new = content(), content(measure=Fake({"torch": 0.09}))
     old[part][key] = "another"
     new["against"] = against.compare(new, old, fail_over=1.1)
     assert not new["against"]["valid"]
@@ -103,7 +103,7 @@ def test_another_machine_is_no_comparison(part, key, words):
 
 @pytest.mark.parametrize(("factor", "valid"), [(0.65, False), (0.9, True), (1.1, True), (1.5, False)])
 def test_a_machine_with_another_speed_is_no_comparison(factor, valid):
-    old, new = told(), told(measure=Fake({"torch": 0.09}))
+    old, new = content(), content(measure=Fake({"torch": 0.09}))
     new["machine"]["matmul"][0]["rate"] *= factor
     new["against"] = against.compare(new, old, fail_over=1.1)
     assert new["against"]["valid"] is against.regressed(new) is valid
@@ -111,18 +111,18 @@ def test_a_machine_with_another_speed_is_no_comparison(factor, valid):
 
 
 def test_another_version_of_a_framework_is_no_comparison():
-    old, new = told(), told(measure=Fake(environment={"version": "2.0", "device": "cpu"}))
+    old, new = content(), content(measure=Fake(environment={"version": "2.0", "device": "cpu"}))
     found = against.compare(new, old)
     assert "torch's version: 1.0 then, 2.0 now" in found["differ"]
 
 
 def test_what_the_baseline_has_not_is_said():
-    new = told()
-    new["against"] = against.compare(new, told(backends=["numpy"]), fail_over=1.1)
+    new = content()
+    new["against"] = against.compare(new, content(backends=["numpy"]), fail_over=1.1)
     assert [row["reason"] for row in new["against"]["rows"]] == ["", "not in the baseline"]
     assert against.unjudged(new)
     assert tables.outcome(new) == ["--fail-over 1.1 could not be judged: torch not in the baseline"]
-    other = told(sizes={"rows": (60,)})
+    other = content(sizes={"rows": (60,)})
     assert {row["reason"] for row in against.compare(new, other)["rows"]} == {"not in the baseline"}
 
 
@@ -133,7 +133,7 @@ def test_a_file_that_is_no_benchmark_is_refused(tmp_path):
     path.write_text("{")
     with pytest.raises(FileError, match="not JSON"):
         stored.load(path)
-    good = told()
+    good = content()
     broken = copy.deepcopy(good)
     del broken["entries"][0]["repetitions"][0]["runs"]
     path.write_text(json.dumps(broken))

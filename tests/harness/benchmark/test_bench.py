@@ -41,7 +41,7 @@ from lockstep.harness.runs.workers import in_process
 from tests.harness.benchmark.made import Fake, bench, probe, sample
 
 
-def told(found):
+def content(found):
     return json.loads(document.dumps(document.to_document(found, manifest(), "lockstep bench")))
 
 
@@ -50,7 +50,7 @@ def words(found):
 
     console = Console(width=300)
     with console.capture() as captured:
-        console.print(render.terminal(told(found)))
+        console.print(render.terminal(content(found)))
     return captured.get()
 
 
@@ -69,7 +69,7 @@ def wrong(monkeypatch):
 
 
 def test_figures_are_those_of_the_repetitions():
-    found = told(bench(measure=Fake(noise=0.0)))
+    found = content(bench(measure=Fake(noise=0.0)))
     torch = next(one for one in found["entries"] if one["backend"] == "torch")
     figures = torch["figures"]
     assert len(torch["repetitions"]) == 6  # the fewest whose interval has its coverage
@@ -89,7 +89,7 @@ def test_no_time_beside_another_verdict(wrong):
     found = bench(measure=measured)
     assert set(measured.calls) == {"numpy"}
     assert not found.agrees
-    entry = told(found)["entries"][1]
+    entry = content(found)["entries"][1]
     assert (entry["verdict"], entry["figures"], entry["repetitions"]) == ("DIFFER", None, [])
     assert re.search(r"^torch +DIFFER +- *$", words(found), re.MULTILINE)
     assert "\ntorch: DIFFER: far apart" in words(found)
@@ -183,12 +183,12 @@ def test_an_interrupt_leaves_what_was_finished():
     found = bench(measure=Interrupted())
     assert found.interrupted
     assert sum(len(one.samples) for one in found.timed) == 3
-    assert told(found)["interrupted"]
+    assert content(found)["interrupted"]
     assert "interrupted" in words(found)
 
 
 def test_a_sweep_is_fitted():
-    found = told(bench(sizes={"rows": (30, 300, 3000), "epochs": (4,)}, measure=Fake(noise=0.0)))
+    found = content(bench(sizes={"rows": (30, 300, 3000), "epochs": (4,)}, measure=Fake(noise=0.0)))
     growth = {one["backend"]: one for one in found["growth"]}
     assert growth["torch"]["exponent"] == pytest.approx(1)
     assert [point[0] for point in growth["torch"]["points"]] == [30, 300, 3000]
@@ -196,7 +196,7 @@ def test_a_sweep_is_fitted():
 
 
 def test_a_device_has_no_limit_of_the_processors():
-    found = told(bench(measure=Fake(environment={"device": "a GPU"}, device_bytes=1 << 30)))
+    found = content(bench(measure=Fake(environment={"device": "a GPU"}, device_bytes=1 << 30)))
     assert {one["figures"]["of_limit"] for one in found["entries"]} == {None}
     assert {one["figures"]["device_bytes"] for one in found["entries"]} == {1 << 30}
     (table,) = tables.tables(found)
@@ -205,7 +205,7 @@ def test_a_device_has_no_limit_of_the_processors():
 
 @pytest.mark.parametrize("options", [{}, {"quick": True}, {"sizes": {"rows": (30, 60)}}, {"certify": True}])
 def test_documents_are_valid_and_every_form_of_them_is_written(options):
-    found = told(bench(**options))
+    found = content(bench(**options))
     Draft202012Validator(load("bench")).validate(found)
     assert markdown.render(found).count("| numpy |") >= 1
     html = bench_page.render(found)
@@ -214,20 +214,20 @@ def test_documents_are_valid_and_every_form_of_them_is_written(options):
 
 
 def test_the_limit_is_drawn_below_a_sweep():
-    found = told(bench(sizes={"rows": (30, 300)}))
+    found = content(bench(sizes={"rows": (30, 300)}))
     assert "Dashed: the machine's limit" in html.unescape(bench_page.render(found))
 
 
 def test_without_matplotlib_the_page_says_so(monkeypatch):
     monkeypatch.setattr("lockstep.harness.report.html.bench_plots.find_spec", lambda name: None)
-    html = bench_page.render(told(bench()))
+    html = bench_page.render(content(bench()))
     assert "<svg" not in html
     assert "they need matplotlib" in html
-    assert Plots().split(told(bench())["entries"]) is None
+    assert Plots().split(content(bench())["entries"]) is None
 
 
 def test_names_are_escaped():
-    found = told(bench(find("seed").replace(name="<script>|a\x1b[31m")))
+    found = content(bench(find("seed").replace(name="<script>|a\x1b[31m")))
     assert "<script>" not in bench_page.render(found)
     assert "&lt;script>|" not in markdown.render(found)
     assert "\x1b[31m" not in words(bench(find("seed").replace(name="a\x1b[31m")))
@@ -317,7 +317,7 @@ def test_an_exponent_has_no_sign_of_a_zero():
 
 
 def test_tables_show_what_the_document_holds():
-    (table,) = tables.tables(told(bench()))
+    (table,) = tables.tables(content(bench()))
     assert len(table.head) == len(table.rows[0]) == 15
     assert table.rows[0][1] == "AGREE (10 epochs)"
     assert table.title == "seed float64: 30 rows, 2 features, 3 parameters, 10 epochs, 10 steps"

@@ -78,10 +78,10 @@ def test_an_interrupt_writes_what_is_there_and_exits_as_interrupts_do(run, tmp_p
             return super().__call__(*given)
 
     status, out, _ = run("--output", str(tmp_path), measure=Interrupted())
-    told = json.loads((tmp_path / "bench.json").read_text())
+    content = json.loads((tmp_path / "bench.json").read_text())
     assert status == 130
-    assert told["interrupted"]
-    assert sum(len(one["repetitions"]) for one in told["entries"]) == 3
+    assert content["interrupted"]
+    assert sum(len(one["repetitions"]) for one in content["entries"]) == 3
     assert "interrupted: these are" in out
 
 
@@ -93,9 +93,9 @@ def test_a_regression_exits_with_one_and_another_machine_with_three(run, tmp_pat
     status, out, _ = run(*gate, measure=Fake({"torch": 0.05}))
     assert status == 1
     assert "slower than the baseline by more than 1.1: torch" in out
-    told = json.loads(old.read_text())
-    told["environment"]["cpu"] = "another"
-    old.write_text(json.dumps(told))
+    content = json.loads(old.read_text())
+    content["environment"]["cpu"] = "another"
+    old.write_text(json.dumps(content))
     status, out, _ = run(*gate, measure=Fake({"torch": 0.05}))
     assert status == 3
     assert "not valid: cpu: another then" in out
@@ -109,8 +109,8 @@ def test_files_and_stdout(run, tmp_path):
     assert out == (tmp_path / "new" / "bench.md").read_text()
     assert (tmp_path / "new" / "bench.html").read_text().startswith("<!DOCTYPE html>")
     assert "bench.html" in err
-    told = json.loads(run("--json", "-", "--sizes", "rows=30,60", "epochs=5")[1])
-    assert told["command"] == (
+    content = json.loads(run("--json", "-", "--sizes", "rows=30,60", "epochs=5")[1])
+    assert content["command"] == (
         "lockstep bench seed --backend=numpy --backend=torch --sizes rows=30,60 epochs=5 --width=0.1 --time-limit=300"
     )
 
@@ -145,9 +145,9 @@ def test_ctrl_c_leaves_the_finished_repetitions_in_every_output(tmp_path):
         time.sleep(15)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    told = stored.load(tmp_path / "bench.json")
-    assert (process.returncode, told["interrupted"]) == (130, True), err
-    assert told["entries"][0]["repetitions"]
+    content = stored.load(tmp_path / "bench.json")
+    assert (process.returncode, content["interrupted"]) == (130, True), err
+    assert content["entries"][0]["repetitions"]
     for text in (out, *((tmp_path / name).read_text() for name in ("bench.md", "bench.html", "own.md"))):
         assert "interrupted: these are the repetitions that were finished" in text
         assert "AGREE" in text
@@ -183,12 +183,12 @@ def test_the_real_thing(tmp_path, monkeypatch):
     status = cli.main(
         ["bench", "--backend", "numpy", "--backend", "jax", "--quick", "--output", str(tmp_path)]
     )
-    told = json.loads((tmp_path / "bench.json").read_text())
+    content = json.loads((tmp_path / "bench.json").read_text())
     assert status == 0
-    assert [one["verdict"] for one in told["entries"]] == ["AGREE", "AGREE"]
-    for one in told["entries"]:
+    assert [one["verdict"] for one in content["entries"]] == ["AGREE", "AGREE"]
+    for one in content["entries"]:
         assert len(one["repetitions"]) == 2
         assert one["figures"]["of_limit"] > 1
         assert one["figures"]["reproduced"]
-    jax = told["entries"][1]["figures"]
+    jax = content["entries"][1]["figures"]
     assert jax["compiled"] > jax["median"]  # a compilation takes long beside ten epochs of thirty rows

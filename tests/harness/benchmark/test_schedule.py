@@ -31,37 +31,37 @@ class Lab:
         return repeat(list(self.seconds), self.measure, enough, limit, clock=self.clock, **options)
 
 
-def counts(told):
-    return {name: len(samples) for name, samples in told.samples.items()}
+def counts(content):
+    return {name: len(samples) for name, samples in content.samples.items()}
 
 
 def test_each_round_has_all_in_an_order_of_its_own():
     lab = Lab(a=1, b=1, c=1, d=1)
-    told = lab.run(lambda samples: len(samples) >= 6, 1e9)
+    content = lab.run(lambda samples: len(samples) >= 6, 1e9)
     rounds = [lab.order[start : start + 4] for start in range(0, 24, 4)]
     assert all(sorted(one) == list("abcd") for one in rounds)
     assert len({tuple(one) for one in rounds}) > 1
-    assert told.rounds == 6
+    assert content.rounds == 6
 
 
 def test_who_has_enough_is_left_alone():
     lab = Lab(a=1, b=2)
-    told = lab.run(lambda samples: len(samples) >= (3 if samples[0].runs[0] == 1 else 5), 1e9)
-    assert counts(told) == {"a": 3, "b": 5}
+    content = lab.run(lambda samples: len(samples) >= (3 if samples[0].runs[0] == 1 else 5), 1e9)
+    assert counts(content) == {"a": 3, "b": 5}
 
 
 def test_everybody_gets_one_and_nobody_begins_what_would_not_end_in_time():
     lab = Lab(fast=1, slow=50)
-    told = lab.run(lambda samples: False, 60)
-    assert counts(told) == {"fast": 10, "slow": 1}
+    content = lab.run(lambda samples: False, 60)
+    assert counts(content) == {"fast": 10, "slow": 1}
     assert lab.now <= 60
     assert counts(Lab(slow=50).run(lambda samples: False, 1)) == {"slow": 1}
 
 
 def test_what_fails_is_given_up_and_the_others_go_on():
     lab = Lab(good=1, bad=Failure("it crashed"))
-    told = lab.run(lambda samples: len(samples) >= 3, 1e9)
-    assert (counts(told), told.failures) == ({"good": 3, "bad": 0}, {"bad": "it crashed"})
+    content = lab.run(lambda samples: len(samples) >= 3, 1e9)
+    assert (counts(content), content.failures) == ({"good": 3, "bad": 0}, {"bad": "it crashed"})
     assert lab.order.count("bad") == 1
 
 
@@ -73,18 +73,18 @@ def test_an_end_by_the_clock_takes_nothing_away():
         lab.seconds["a"] = 9  # the next takes longer than the last, and is cut off
         return found
 
-    told = repeat(["a"], slower, lambda samples: False, 10, clock=lab.clock)
-    assert (counts(told), told.failures) == ({"a": 1}, {})
+    content = repeat(["a"], slower, lambda samples: False, 10, clock=lab.clock)
+    assert (counts(content), content.failures) == ({"a": 1}, {})
 
 
 def test_an_interrupt_leaves_the_finished_repetitions():
     lab = Lab(a=1, b=KeyboardInterrupt())
-    told = lab.run(lambda samples: False, 1e9)
-    assert told.interrupted
-    assert counts(told)["a"] == lab.order.count("a")
+    content = lab.run(lambda samples: False, 1e9)
+    assert content.interrupted
+    assert counts(content)["a"] == lab.order.count("a")
 
 
 def test_the_machine_is_measured_once_a_round():
     rounds = []
-    told = Lab(a=1, b=1).run(lambda samples: len(samples) >= 4, 1e9, each_round=lambda: rounds.append(1))
-    assert len(rounds) == told.rounds == 4
+    content = Lab(a=1, b=1).run(lambda samples: len(samples) >= 4, 1e9, each_round=lambda: rounds.append(1))
+    assert len(rounds) == content.rounds == 4

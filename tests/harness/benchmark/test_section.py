@@ -27,12 +27,12 @@ def measured():
     """On a problem that the report has: torch and, renamed, the port; a sweep and a baseline."""
     problem = find("seed").replace(name="adam")
     given = bench(problem, backends=["numpy", "torch"], sizes={"rows": (30, 300)}, measure=Fake(noise=0.0))
-    told = json.loads(document.dumps(document.to_document(given, HERE, "lockstep bench adam")))
-    for one in (*told["entries"], *told["growth"]):
+    content = json.loads(document.dumps(document.to_document(given, HERE, "lockstep bench adam")))
+    for one in (*content["entries"], *content["growth"]):
         one["backend"] = one["backend"].replace("torch", "ported")
-    told["environment"].update(python="3.99", git_commit=None)
-    told["machine"].update(load=None, cpus=[0, 1], threads=2)
-    return told
+    content["environment"].update(python="3.99", git_commit=None)
+    content["machine"].update(load=None, cpus=[0, 1], threads=2)
+    return content
 
 
 @pytest.fixture(autouse=True)
@@ -49,14 +49,14 @@ def made():
 
 
 @pytest.fixture
-def told(made):
+def content(made):
     return copy.deepcopy(made)
 
 
 @pytest.fixture
-def files(tmp_path, told):
+def files(tmp_path, content):
     (tmp_path / "report.json").write_text(dumps(small()), encoding="utf-8")
-    (tmp_path / "bench.json").write_text(document.dumps(told), encoding="utf-8")
+    (tmp_path / "bench.json").write_text(document.dumps(content), encoding="utf-8")
     return tmp_path / "report.json", tmp_path / "bench.json"
 
 
@@ -88,9 +88,9 @@ def test_verify_takes_a_benchmark_and_looks_at_it_before_it_trains(files, tmp_pa
     assert not (tmp_path / "none" / "parity.json").exists()
 
 
-def test_no_time_stands_beside_what_differs_in_the_report(told):
+def test_no_time_stands_beside_what_differs_in_the_report(content):
     """The benchmark's own verdict was AGREE: of another day, of another version."""
-    told["against"] = {
+    content["against"] = {
         "command": "",
         "lockstep": None,
         "valid": True,
@@ -99,11 +99,11 @@ def test_no_time_stands_beside_what_differs_in_the_report(told):
         "rows": [
             {key: one[key] for key in ("problem", "dtype", "backend", "size")}
             | {"ratio": 2.5, "interval": [2.4, 2.6], "coverage": 0.95, "regressed": True, "reason": ""}
-            for one in told["entries"]
+            for one in content["entries"]
         ],
     }
-    assert {one["verdict"] for one in told["entries"]} == {"AGREE"}
-    report = benchmark.attached(small(), told)
+    assert {one["verdict"] for one in content["entries"]} == {"AGREE"}
+    report = benchmark.attached(small(), content)
     _, one = section(report)
     (kept,) = {one["backend"] for one in report["benchmark"]["entries"] if one["figures"]}
     assert kept == "numpy"
@@ -118,17 +118,17 @@ def test_no_time_stands_beside_what_differs_in_the_report(told):
     assert best_match(validator("report").iter_errors(report)) is None
 
 
-def test_a_time_that_was_written_into_a_report_is_not_shown_either(told):
-    report = {**small(), "benchmark": told}
-    assert all(one["figures"] for one in told["entries"])
+def test_a_time_that_was_written_into_a_report_is_not_shown_either(content):
+    report = {**small(), "benchmark": content}
+    assert all(one["figures"] for one in content["entries"])
     assert "no time for 2 runs" in words(section(report)[1])
     assert "ported | AGREE" not in markdown.render(report)
 
 
-def test_every_plot_and_every_table_is_there(told):
-    for one in told["entries"]:
+def test_every_plot_and_every_table_is_there(content):
+    for one in content["entries"]:
         one["verified"]["losses"] = 0.5
-    tree, one = section(benchmark.attached(small(), told))
+    tree, one = section(benchmark.attached(small(), content))
     titles = [words(figure.find(".//{*}p")) for figure in found(one, "figure")]
     each = ["Where the time goes", "Repetitions", "Accuracy and time"]
     assert titles == [*each, *each, "adam float64: growth with rows"]
@@ -146,8 +146,8 @@ def test_every_plot_and_every_table_is_there(told):
     assert words(link) == "Benchmark"
 
 
-def test_its_environment_stands_beside_the_reports_own(told):
-    report = benchmark.attached(small(), told)
+def test_its_environment_stands_beside_the_reports_own(content):
+    report = benchmark.attached(small(), content)
     facts = {one.what: one for one in benchmark.environment(report["benchmark"], report)}
     assert facts["python"].differs
     assert (facts["python"].there, facts["python"].here) == ("3.99", small()["environment"]["python"])
@@ -159,7 +159,7 @@ def test_its_environment_stands_beside_the_reports_own(told):
     for text in (words(section(report)[1]), markdown.render(report)):
         assert re.search(r"in another environment than this report's: .*\bpython\b", text)
         assert "3.99" in text
-    same = {**told, "environment": {**small()["environment"]}}
+    same = {**content, "environment": {**small()["environment"]}}
     del same["environment"]["backends"]
     for one in same["entries"]:
         one["environment"] = {}
@@ -168,13 +168,13 @@ def test_its_environment_stands_beside_the_reports_own(told):
     )
 
 
-def test_what_the_report_has_not_is_counted(told):
-    for one in told["entries"]:
+def test_what_the_report_has_not_is_counted(content):
+    for one in content["entries"]:
         one["problem"] = "other"
     assert "4 of its 4 runs are of a problem, dtype or backend that this report does not have" in " ".join(
-        benchmark.sentences(told, small())
+        benchmark.sentences(content, small())
     )
-    assert all(one["figures"] for one in benchmark.judged(told, small())["entries"])
+    assert all(one["figures"] for one in benchmark.judged(content, small())["entries"])
 
 
 def test_a_report_without_one_has_no_section():
@@ -184,15 +184,15 @@ def test_a_report_without_one_has_no_section():
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_names_stay_text(kind, told):
+def test_hostile_names_stay_text(kind, content):
     hostile = HOSTILE[kind]
-    del told["entries"][2:]  # the other size
-    for one in (*told["entries"], *told["growth"]):
+    del content["entries"][2:]  # the other size
+    for one in (*content["entries"], *content["growth"]):
         one["problem"] = one["problem"] + hostile
         one["backend"] = one["backend"] + hostile
-    told["entries"][0]["environment"] = {hostile: hostile}
-    told["environment"]["cpu"] = told["command"] = hostile
-    report = benchmark.attached(small(), told)
+    content["entries"][0]["environment"] = {hostile: hostile}
+    content["environment"]["cpu"] = content["command"] = hostile
+    report = benchmark.attached(small(), content)
     text = html.render(report)
     is_harmless(parsed(text))
     told_so = markdown.render(report)
@@ -204,30 +204,34 @@ def test_hostile_names_stay_text(kind, told):
 
 
 DAMAGED = {
-    "$.entries[0].figures": lambda told: told["entries"][0].update(verdict="DIFFER", repetitions=[]),
-    "$.entries[0].repetitions": lambda told: told["entries"][0].update(repetitions=[]),
-    "$.entries[1].figures.median": lambda told: told["entries"][1]["figures"].update(median=-1.0),
-    "$.entries[0].figures.interval": lambda told: told["entries"][0]["figures"].update(interval=[1.0] * 3),
-    "$.entries[0].repetitions[0].runs[0]": lambda told: told["entries"][0]["repetitions"][0].update(runs=[0]),
-    "$.entries[0].repetitions[0]": lambda told: told["entries"][0]["repetitions"][0].pop("runs"),
-    "$.entries[0].size.rows": lambda told: told["entries"][0]["size"].update(rows=0),
-    "$.entries[0].sweep": lambda told: told["entries"][0].update(sweep="width"),
-    "$.growth[0].points": lambda told: told["growth"][0].update(points=[[1, 2]]),
-    "$.machine.copy[0].rate": lambda told: told["machine"]["copy"][0].update(rate=0),
-    "$.environment": lambda told: told["environment"].pop("cpu"),
+    "$.entries[0].figures": lambda content: content["entries"][0].update(verdict="DIFFER", repetitions=[]),
+    "$.entries[0].repetitions": lambda content: content["entries"][0].update(repetitions=[]),
+    "$.entries[1].figures.median": lambda content: content["entries"][1]["figures"].update(median=-1.0),
+    "$.entries[0].figures.interval": lambda content: content["entries"][0]["figures"].update(
+        interval=[1.0] * 3
+    ),
+    "$.entries[0].repetitions[0].runs[0]": lambda content: content["entries"][0]["repetitions"][0].update(
+        runs=[0]
+    ),
+    "$.entries[0].repetitions[0]": lambda content: content["entries"][0]["repetitions"][0].pop("runs"),
+    "$.entries[0].size.rows": lambda content: content["entries"][0]["size"].update(rows=0),
+    "$.entries[0].sweep": lambda content: content["entries"][0].update(sweep="width"),
+    "$.growth[0].points": lambda content: content["growth"][0].update(points=[[1, 2]]),
+    "$.machine.copy[0].rate": lambda content: content["machine"]["copy"][0].update(rate=0),
+    "$.environment": lambda content: content["environment"].pop("cpu"),
 }
 
 
 @pytest.mark.parametrize("where", DAMAGED)
-def test_a_damaged_benchmark_is_refused_with_the_place(where, files, told, capsys):
-    DAMAGED[where](told)
+def test_a_damaged_benchmark_is_refused_with_the_place(where, files, content, capsys):
+    DAMAGED[where](content)
     report, stored = files
-    stored.write_text(json.dumps(told))
+    stored.write_text(json.dumps(content))
     assert main(["report", str(report), "--bench", str(stored)]) == 2
     err = capsys.readouterr().err
     assert f"does not keep to its schema at {where}\n" in err
     assert re.search(r"\n  got: .*bench\.json: .+\n  fix: give a file that `lockstep bench", err)
-    within = {**small(), "benchmark": told}
+    within = {**small(), "benchmark": content}
     report.write_text(json.dumps(within))
     with pytest.raises(ReportError, match=re.escape(f"at {where.replace('$', '$.benchmark')}")):
         load(report)
@@ -261,9 +265,9 @@ def test_it_goes_with_one_report_only(files, capsys):
     assert "a benchmark is given with two reports" in capsys.readouterr().err
 
 
-def test_the_section_as_markdown(told, snapshot):
-    told["environment"] = {**small()["environment"], "python": "3.99"}
-    del told["environment"]["backends"]
-    lines = markdown.render(benchmark.attached(small(), told)).splitlines()
+def test_the_section_as_markdown(content, snapshot):
+    content["environment"] = {**small()["environment"], "python": "3.99"}
+    del content["environment"]["backends"]
+    lines = markdown.render(benchmark.attached(small(), content)).splitlines()
     begin, end = lines.index("## Benchmark"), lines.index("## Environment")
     assert "\n".join(lines[begin:end]) == snapshot

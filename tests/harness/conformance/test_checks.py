@@ -37,9 +37,9 @@ def test_a_planted_fault_is_found_by_its_check(fault):
     found = check_backend(make(), [BY_NAME[name]])
     assert found.verdict is Verdict.DIFFER
     assert found.failed == (name,)
-    told = found.census()
-    assert name in told
-    assert BY_NAME[name].mend in told
+    content = found.census()
+    assert name in content
+    assert BY_NAME[name].mend in content
 
 
 def test_every_check_says_why_and_what_to_do():

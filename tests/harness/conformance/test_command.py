@@ -72,10 +72,10 @@ def test_a_broken_rule_exits_with_one_and_says_what_to_do(run):
 
 def test_the_document_keeps_to_its_schema(run, tmp_path):
     status, out, _ = run("conform", f"{FAULTY}:lending", "--check", "hands out copies", "--json", "-")
-    told = json.loads(out)
-    Draft202012Validator(load("conformance")).validate(told)
-    assert (status, told["verdict"], told["backend"]) == (1, "DIFFER", "faulty")
-    (check,) = told["checks"]
+    content = json.loads(out)
+    Draft202012Validator(load("conformance")).validate(content)
+    assert (status, content["verdict"], content["backend"]) == (1, "DIFFER", "faulty")
+    (check,) = content["checks"]
     assert check["failures"][0]["problem"] == "seed float64"
     run("conform", "numpy", "--check", "twins", "--json", str(tmp_path / "found.json"))
     assert json.loads((tmp_path / "found.json").read_text())["verdict"] == "AGREE"
