@@ -13,11 +13,14 @@ GOLDEN := seed logistic softmax momentum adam adamw rmsprop schedule-cosine lass
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# pip compiles modules one after another, a minute of the processor: all processors do it. A package may bring files of another
+# Python, which are compiled by nobody.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
 	  "Lockstep needs Python 3.11 or later.\n  got: %s\n  fix: make PYTHON=python3.11 ..." % sys.version.split()[0])'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true
 	@touch $(STAMP)
 
 verify: $(STAMP)  ## train the core problems on every backend, judge, certify, write reports/ (3 minutes)
