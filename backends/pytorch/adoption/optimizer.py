@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +94,7 @@ def optimizer_side(given: object) -> OptimizerSide | None:
     A function may also give ``(optimizer, scheduler)``; the scheduler is stepped after every update.
 
     Raises:
-        AdoptionError: `given` is an optimizer that was made already, or a function that makes none.
+        AdoptionError: `given` is an optimizer that was made already, a function that makes none, or its step evaluates the loss.
     """
     if isinstance(given, torch.optim.Optimizer):
         raise AdoptionError(
@@ -104,12 +105,27 @@ def optimizer_side(given: object) -> OptimizerSide | None:
     if not callable(given) or isinstance(given, tuple):
         return None
     factory = given.func if isinstance(given, functools.partial) else given
+    kind: type[torch.optim.Optimizer]
     if isinstance(factory, type) and issubclass(factory, torch.optim.Optimizer):
-        return TorchOptimizer(given, f"torch {factory.__name__}")
-    return TorchOptimizer(given, f"torch {_tried(given)}")
+        kind = factory
+    else:
+        kind = _tried(given)
+    if needs_closure(kind):
+        raise AdoptionError(
+            f"{kind.__name__} evaluates the loss in each update, and here there is none: gradients are all that it is given",
+            "a step that cannot do without its closure",
+            "adopt a training that uses it, and compare that: lockstep.verify([adopt(...), adopt(...)], batches)",
+        )
+    return TorchOptimizer(given, f"torch {kind.__name__}")
 
 
-def _tried(make: Make) -> str:
+def needs_closure(kind: type[torch.optim.Optimizer]) -> bool:
+    """Whether the step of an optimizer's class cannot do without the function that evaluates the loss."""
+    closure = inspect.signature(kind.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def _tried(make: Make) -> type[torch.optim.Optimizer]:
     """The class of what a function makes."""
     try:
         result = make([nn.Parameter(torch.zeros(2, 2))])
@@ -118,7 +134,7 @@ def _tried(make: Make) -> str:
     else:
         first = result[0] if isinstance(result, tuple) and len(result) == 2 else result
         if isinstance(first, torch.optim.Optimizer):
-            return type(first).__name__
+            return type(first)
         got = type(result).__name__
     raise AdoptionError(
         "a function of a list of parameters does not make a torch optimizer",

@@ -74,14 +74,23 @@ class OnSequence:
             self._limits[precision] = measured_limits(runs, self.sequence, eps)
         return self._limits[precision]
 
+    @property
+    def moved(self) -> bool:
+        """Whether one of the two moves a parameter to a finite number."""
+        return any(one.any() for one in self.distance.moved.values())
+
+    @property
+    def still(self) -> bool:
+        """Whether both leave every parameter where it was, to the bit."""
+        return all((value == value[0]).all() for run in (self.ours, self.theirs) for value in run.values())
+
     def compare(self) -> Finding:
         """Whether the two agree; of sides that both do not run, the other one's error."""
         for name, value in self.theirs.items():
             if form_of(self.ours[name]) != form_of(value):
                 return Finding(Verdict.DIFFER, f"{name}: {form_of(self.ours[name])} for {form_of(value)}")
         found = self.distance
-        moved = any(one.any() for one in found.moved.values())
-        if found.same and not moved and self.sequence.moves:
+        if found.same and not self.moved and self.sequence.moves:
             return Finding(Verdict.INCONCLUSIVE, "neither moves a parameter to a finite number")
         if found.within_floor:
             return Finding(Verdict.AGREE)

@@ -85,6 +85,36 @@ def test_all_that_torch_has_is_asked():
 COMPARED = {check.name for check in OPTIMIZER_CHECKS if check.pattern is not None}
 
 
+def warmed_up(first):
+    return optax.sgd(lambda count: 0.1 * (count + first) / (5 + count))
+
+
+def test_a_warm_up_from_zero_agrees_with_itself():
+    """The first update moves nothing, on either side: later ones show that both move."""
+    report = check_optimizer(warmed_up(0.0), against=warmed_up(0.0), shapes=SMALL, updates=10)
+    assert report.verdict is Verdict.AGREE, report.census()
+
+
+def test_a_warm_up_that_does_not_begin_at_zero_differs_at_the_first_update():
+    settings = {"dtypes": ["float64"], "shapes": SMALL, "updates": 10}
+    for ours, other in ((0.0, 0.1), (0.1, 0.0)):
+        assert "first update" in failed(
+            check_optimizer(warmed_up(ours), against=warmed_up(other), **settings)
+        )
+
+
+def test_a_rate_of_zero_decides_nothing():
+    report = check_optimizer(optax.sgd(0.0), against=optax.sgd(0.0), shapes=SMALL, updates=10)
+    assert report.verdict is Verdict.INCONCLUSIVE, report.census()
+
+
+@pytest.mark.parametrize("make", [partial(T.LBFGS, lr=0.1), lambda params: T.LBFGS(params, lr=0.1)])
+def test_an_optimizer_that_evaluates_the_loss_is_refused(make):
+    with pytest.raises(AdoptionError, match="LBFGS evaluates the loss in each update") as error:
+        check_optimizer(make, against=optax.sgd(0.1))
+    assert "lockstep.verify" in error.value.fix
+
+
 def test_a_schedule_is_compared_over_many_updates():
     def scheduled(params):
         adam = T.Adam(params, lr=1e-2)
