@@ -114,7 +114,7 @@ def optimizer_side(given: object) -> OptimizerSide | None:
         raise AdoptionError(
             f"{kind.__name__} evaluates the loss in each update, and here there is none: gradients are all that it is given",
             "a step that cannot do without its closure",
-            "adopt a training that uses it, and compare that: lockstep.verify([adopt(...), adopt(...)], batches)",
+            "adopt a training that uses it, and compare that: lockstep.verify_adopted([adopt(...), adopt(...)], batches)",
         )
     return TorchOptimizer(given, f"torch {kind.__name__}")
 

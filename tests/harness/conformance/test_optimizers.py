@@ -112,7 +112,7 @@ def test_a_rate_of_zero_decides_nothing():
 def test_an_optimizer_that_evaluates_the_loss_is_refused(make):
     with pytest.raises(AdoptionError, match="LBFGS evaluates the loss in each update") as error:
         check_optimizer(make, against=optax.sgd(0.1))
-    assert "lockstep.verify" in error.value.fix
+    assert "lockstep.verify_adopted" in error.value.fix
 
 
 def test_a_schedule_is_compared_over_many_updates():
