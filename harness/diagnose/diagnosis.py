@@ -23,7 +23,7 @@ from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose import injection
 from lockstep.harness.diagnose.attribution import Culprit, available, by_free_runs, by_majority
 from lockstep.harness.diagnose.explain import Confirmed, explain
-from lockstep.harness.diagnose.wording import blame, place_of, values_of
+from lockstep.harness.diagnose.wording import blame, left_over, place_of, values_of
 from lockstep.harness.explanations import (
     EXPLANATIONS,
 )
@@ -319,7 +319,9 @@ class _Investigation:
     ) -> Diagnosis:
         explanation = self._explained(row, culprit) if verdict is Verdict.DIFFER and row else None
         if explanation:
-            sentence += f"; {self._suspect(culprit).name} {explanation.description}"
+            sentence += (
+                f"; {self._suspect(culprit).name} {explanation.description}{left_over(explanation.rest)}"
+            )
         return Diagnosis(
             self.spec,
             *self.names,

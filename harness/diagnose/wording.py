@@ -51,3 +51,8 @@ def place_of(row: Row) -> str:
 def blame(culprit: Culprit) -> str:
     """Which side is wrong and why, or why that is not known."""
     return f"{culprit.name} is wrong, as {culprit.reason}" if culprit.name else culprit.reason
+
+
+def left_over(rest: float) -> str:
+    """That an explanation leaves a share of the distance, which has another cause; nothing where it leaves none."""
+    return f", which leaves {rest:.2g} of the distance to another cause" if rest else ""

@@ -71,7 +71,11 @@ UPDATE_COUNT = Explanation(
     in_turn(run.counter, observed_updates.counted_ahead),
 )
 PENALTY = Explanation("penalty", "leaves the penalty out, or penalises other parameters", run.penalties)
-CLIP = Explanation("clip", "does not clip the gradients, or clips them another way", run.clip)
+CLIP = Explanation(
+    "clip",
+    "does not clip the gradients, or clips them another way",
+    in_turn(run.clip, observed_updates.clipped, observed_updates.added_to_norm),
+)
 OPTIMIZER_SWITCH = Explanation(
     "switch of the optimizer", "turns an option of the optimizer on or off", optimizer.other_switch
 )
@@ -95,8 +99,16 @@ NEVER_UPDATED = Explanation(
     "does not give a parameter to the optimizer",
     in_turn(gradients.untouched, observed_updates.untouched),
 )
-SINGLE_PRECISION = Explanation("single precision", "rounds to float32 in a float64 run", gradients.single)
-LEARNING_RATE = Explanation("learning rate", "has another learning rate", observed_updates.learning_rate)
+SINGLE_PRECISION = Explanation(
+    "single precision",
+    "rounds to float32 in a float64 run",
+    in_turn(gradients.single, observed_updates.single_rate),
+)
+LEARNING_RATE = Explanation(
+    "learning rate",
+    "has another learning rate, or another schedule of it",
+    in_turn(observed_updates.learning_rate, observed_updates.rescheduled),
+)
 REPORTED_LOSS = Explanation(
     "reported loss", "reports a multiple of the loss that it trains", observed.loss_misreported
 )

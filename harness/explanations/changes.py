@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
@@ -75,6 +76,16 @@ def updates_times(factors: Mapping[str, float]) -> OnState:
     return _parameters(change)
 
 
+def every_update_times(factor: float) -> OnState:
+    """The updates of all parameters, multiplied by one number."""
+    return _parameters(
+        lambda before, after: {
+            name: before[name] + factor * (value.astype(np.float64) - before[name])
+            for name, value in after.items()
+        }
+    )
+
+
 def plus_shares(shares: Mapping[str, float]) -> OnState:
     """A share of each of these parameters before the update, added to it: decoupled weight decay where it is below 0."""
 
@@ -86,6 +97,36 @@ def plus_shares(shares: Mapping[str, float]) -> OnState:
         }
 
     return _parameters(change)
+
+
+def at_steps(changes: Mapping[int, OnState]) -> OnState:
+    """Another change at each step, by its number; none at the others."""
+
+    def on_update(before: Snapshot, after: Snapshot) -> Snapshot:
+        change = changes.get(before.step)
+        return after if change is None else change(before, after)
+
+    return on_update
+
+
+def global_norm(grads: Arrays) -> float:
+    """The Euclidean norm of all gradients together."""
+    return math.sqrt(sum(float(np.sum(np.square(value.astype(np.float64)))) for value in grads.values()))
+
+
+def clipped_to(most: float) -> OnGradients:
+    """All gradients times one number, where their norm together is above `most`: then it is `most`."""
+
+    def change(grads: Arrays, context: StepContext) -> Arrays:
+        norm = global_norm(grads)
+        return each(grads, times(most / norm)) if norm > most else grads
+
+    return change
+
+
+def enlarged_above(least: float, factor: float) -> OnGradients:
+    """All gradients times a factor, where their norm together is at least so large."""
+    return lambda grads, context: each(grads, times(factor)) if global_norm(grads) >= least else grads
 
 
 def _parameters(change: Callable[[Arrays, Arrays], Arrays]) -> OnState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from lockstep.backends.problem import Array, Arrays, Problem
@@ -9,6 +10,11 @@ from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.runs.observed import Observed
 
 __all__ = ["Evidence", "Observed"]
+
+
+def _none(spec: RunSpec) -> Iterable[Observed]:
+    """The steps of two sides that were not observed in more than one."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class Evidence:
         initial: the suspect's own initial parameters.
         observed: the step in which a stage diverges on equal inputs; None where there is no such step.
         swapped: whether it is the reference of the lockstep run that is suspected.
+        updates: (the run, or its first steps) -> what both sides make of equal state and gradients in every step.
     """
 
     spec: RunSpec
@@ -28,6 +35,7 @@ class Evidence:
     initial: Arrays = field(default_factory=dict)
     observed: Observed | None = None
     swapped: bool = False
+    updates: Callable[[RunSpec], Iterable[Observed]] = _none
 
     @property
     def problem(self) -> Problem | None:

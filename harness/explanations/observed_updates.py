@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 
 from lockstep.backends.problem import Arrays
 from lockstep.harness.explanations.changes import (
+    at_steps,
+    clipped_to,
+    enlarged_above,
+    every_update_times,
+    global_norm,
     never_updated,
     plus_parameters,
     plus_shares,
@@ -40,8 +48,26 @@ DECAYS = (1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1)
 DAMPENINGS = (0.01, 0.1, 0.5, 0.9, 0.99)
 """And dampenings."""
 
+ADDED = 1e-3
+"""Share of an update, the most that 1e-6 added to a norm is thought to change it by: of a norm of 1e-3."""
+
+ENLARGED = 2.0**40
+"""Times a gradient: no digit is lost, and the square of its norm is far from the largest float32."""
+
+MOST_NORMS = 16
+"""Norms that are tried as the one from which gradients are clipped."""
+
+LEAST_NUMBERS = 8
+"""Numbers that must move for one to be read off each step: a ratio at each step is a fit to anything where few do."""
+
+FLOAT32 = 8 * float(np.finfo(np.float32).eps)
+"""The most that a rate is off by that is computed in float32: a power of it may lose a few units."""
+
 SHARE = 1e-3
 """How near the difference of updates must be to one share of all parameters."""
+
+MIXED = 0.05
+"""The same where each step has a share of its own, and another cause may add to it: training decides what that leaves."""
 
 
 def ascent(evidence: Evidence) -> Iterator[Intervention]:
@@ -60,12 +86,85 @@ def learning_rate(evidence: Evidence) -> Iterator[Intervention]:
     ratio = comparison.common
     if not ratio or abs(ratio + 1) <= WHOLE:
         return
-    words = in_words(ratio)
-    description = f"updates {words} times as far: its learning rate is {words} times the reference's"
-    if evidence.problem is not None:
-        rate = ratio * evidence.problem.optimizer.args["learning_rate"]
-        yield from with_args(evidence.problem, description, learning_rate=rate)
-    yield Intervention(description, on_update=updates_times(dict.fromkeys(comparison.pairs, ratio)))
+    # A round number first: where something else has moved the updates a little, what is read off is not exact.
+    for one in dict.fromkeys((float(f"{ratio:.3g}"), ratio)):
+        if one == 1 or abs(one - ratio) > WHOLE * abs(ratio):
+            continue
+        words = in_words(one)
+        description = f"updates {words} times as far: its learning rate is {words} times the reference's"
+        if evidence.problem is not None:
+            rate = one * evidence.problem.optimizer.args["learning_rate"]
+            yield from with_args(evidence.problem, description, learning_rate=rate)
+        yield Intervention(description, on_update=updates_times(dict.fromkeys(comparison.pairs, one)))
+
+
+def rescheduled(evidence: Evidence) -> Iterator[Intervention]:
+    """Every update is a multiple, at each step another one."""
+    ratios = {step: one for step, (one, _) in _each_step(evidence, _ratio).items() if one}
+    if _vary(ratios.values()):
+        step = max(ratios, key=lambda one: abs(math.log(abs(ratios[one]))))
+        words = f"updates {in_words(ratios[step])} times as far at step {step}, and otherwise than the other at {len(ratios) - 1} more"
+        yield _updates_at_steps(ratios, f"{words}: it has another schedule of the learning rate")
+
+
+def single_rate(evidence: Evidence) -> Iterator[Intervention]:
+    """Every update is a multiple that rounding makes of a rate, at each step another one: of one ratio it is not known."""
+    ratios = {step: one for step, (one, _) in _each_step(evidence, _ratio).items() if one}
+    tiny = all(abs(one - 1) <= FLOAT32 for one in ratios.values())
+    if evidence.spec.dtype == "float64" and tiny and _vary(ratios.values()):
+        yield _updates_at_steps(ratios, "computes its learning rate in float32")
+
+
+def _vary(ratios: Collection[float]) -> bool:
+    """Whether they differ by more than a thousandth of their distance from 1."""
+    distances = [one - 1 for one in ratios]
+    return len(distances) > 1 and max(distances) - min(distances) > 1e-3 * max(map(abs, distances))
+
+
+def _updates_at_steps(ratios: Mapping[int, float], description: str) -> Intervention:
+    return Intervention(
+        description, on_update=at_steps({step: every_update_times(one) for step, one in ratios.items()})
+    )
+
+
+def _ratio(comparison: Compared, evidence: Evidence) -> float | None:
+    return comparison.common
+
+
+def clipped(evidence: Evidence) -> Iterator[Intervention]:
+    """The first update that differs is shorter: all gradients were scaled down to one norm, and later ones are again."""
+    ratio = compared(evidence, "update").common
+    if evidence.problem is not None or ratio is None or not 0 < ratio < 1 or evidence.spec.steps < 2:
+        return
+    grads, _ = evidence.stages("gradient")
+    norm = ratio * global_norm(grads)
+    yield Intervention(f"clips its gradients to a norm of {in_words(norm)}", on_gradients=clipped_to(norm))
+
+
+def added_to_norm(evidence: Evidence) -> Iterator[Intervention]:
+    """A gradient that is clipped is divided by its norm, or by its norm plus 1e-6 as in torch's `clip_grad_norm_`.
+
+    Gradients that are a power of two times as large are clipped to the same, and then 1e-6 is nothing beside their norm. Which
+    gradients are clipped is not known: those above a norm, so each observed norm is tried.
+    """
+    comparison = compared(evidence, "update")
+    distances = [one.distance / one.scale for one in comparison.differing.values()]
+    if not distances or max(distances) > ADDED:
+        return
+    norms = [
+        global_norm(dataclasses.replace(evidence, observed=one).stages("gradient")[0])
+        for one in evidence.updates(evidence.spec)
+    ]
+    for norm in sorted(norms)[-MOST_NORMS:]:
+        enlarged = enlarged_above(norm * (1 - WHOLE), ENLARGED)
+        yield Intervention(
+            "divides a gradient that it clips by its norm, where the other adds 1e-6 to the norm",
+            on_gradients=enlarged,
+        )
+        yield Intervention(
+            "divides a gradient that it clips by its norm plus 1e-6, where the other adds nothing",
+            on_suspect=Intervention(on_gradients=enlarged),
+        )
 
 
 def updates_multiplied(evidence: Evidence) -> Iterator[Intervention]:
@@ -89,25 +188,71 @@ def untouched(evidence: Evidence) -> Iterator[Intervention]:
 
 
 def decoupled_decay(evidence: Evidence) -> Iterator[Intervention]:
-    """The updates differ by the same share of every parameter."""
+    """The updates differ by the same share of every parameter: one share, or with a schedule one at each step."""
     comparison = compared(evidence, "update")
-    if not comparison.differing:
+    if evidence.observed is None:
         return
+    if share := _decay(comparison, evidence):
+        names = _decayed(comparison, evidence)
+        yield Intervention(
+            f"decays the weights{_where(names, comparison)} by {abs(share):.6g} of themselves {_more(share)} at each update",
+            on_update=plus_shares(dict.fromkeys(names, share)),
+        )
+    shares = _each_step(evidence, partial(_decay, near=MIXED))
+    if len(shares) > 1:
+        (first, (begin, names)), *_, (last, (end, _)) = shares.items()
+        yield Intervention(
+            f"decays the weights{_where(names, comparison)} {_more(begin)}, as its schedule has it: by {abs(begin):.6g} of "
+            f"themselves at step {first}, by {abs(end):.6g} at step {last}",
+            on_update=at_steps(
+                {step: plus_shares(dict.fromkeys(names, one)) for step, (one, names) in shares.items()}
+            ),
+        )
+
+
+def _decay(comparison: Compared, evidence: Evidence, near: float = SHARE) -> float | None:
+    """The share of all parameters by which the updates differ; None where there is none, or they do not differ."""
     before = _before(evidence)
     shares = [
         Pair(before[name], one.right - one.left, one.noise)
         for name, one in comparison.differing.items()
         if largest(before[name])
     ]
-    share = common_ratio(shares, _share(shares))
-    if share:
-        names = [name for name in comparison.differing if largest(before[name])]
-        more = "more" if share < 0 else "less"
-        where = "" if len(names) == len(comparison.pairs) else f" of {', '.join(names)}"
-        yield Intervention(
-            f"decays the weights{where} by {abs(share):.6g} of themselves {more} at each update",
-            on_update=plus_shares(dict.fromkeys(names, share)),
-        )
+    return common_ratio(shares, _share(shares, near))
+
+
+def _decayed(comparison: Compared, evidence: Evidence) -> list[str]:
+    """The parameters that a decay moves otherwise: those that differ and are not zero."""
+    before = _before(evidence)
+    return [name for name in comparison.differing if largest(before[name])]
+
+
+def _where(names: Collection[str], comparison: Compared) -> str:
+    return "" if len(names) == len(comparison.pairs) else f" of {', '.join(names)}"
+
+
+def _more(share: float) -> str:
+    return "more" if share < 0 else "less"
+
+
+def _each_step(
+    evidence: Evidence, read: Callable[[Compared, Evidence], float | None]
+) -> dict[int, tuple[float, list[str]]]:
+    """A number that is read off the update of each step in which the two differ, and the parameters that it is of.
+
+    A step from which it cannot be read has none: training decides whether something else can stand for it.
+    """
+    numbers: dict[int, tuple[float, list[str]]] = {}
+    if evidence.observed is None:
+        return numbers
+    for observed in evidence.updates(evidence.spec):
+        at_step = dataclasses.replace(evidence, observed=observed)
+        comparison = compared(at_step, "update")
+        number = read(comparison, at_step) if comparison.differing else None
+        moved = sum(one.left.size for one in comparison.pairs.values() if one.scale > one.noise)
+        if number is not None and moved >= LEAST_NUMBERS:
+            numbers[observed.step] = number, _decayed(comparison, at_step)
+    return numbers
 
 
 def coupled_decay(evidence: Evidence) -> Iterator[Intervention]:
@@ -151,14 +296,14 @@ def _own_decay(evidence: Evidence, comparison: Compared) -> float | None:
         return None
     before = _before(evidence)
     shares = [Pair(before[name], one.left, one.noise) for name, one in comparison.pairs.items()]
-    return common_ratio(shares, _share(shares))
+    return common_ratio(shares, _share(shares, SHARE))
 
 
-def _share(pairs: list[Pair]) -> float:
-    """`SHARE` of the right sides' size, relative to the left ones'."""
+def _share(pairs: list[Pair], near: float) -> float:
+    """`near` times the right sides' size, relative to the left ones'."""
     scale = max((one.scale for one in pairs), default=0.0)
     distance = max((largest(one.right) for one in pairs), default=0.0)
-    return SHARE * distance / scale if scale else 0.0
+    return near * distance / scale if scale else 0.0
 
 
 def _before(evidence: Evidence) -> Arrays:

@@ -40,6 +40,8 @@ class Intervention:
         spec: the run that is trained instead.
         suspect: the other implementation under which both would train the same, where it is the mapping between them that
             is wrong and not the training.
+        on_suspect: a change of the suspect's own run under which both would train the same, where the witness cannot be
+            brought to make the mistake.
         ahead: applications of zero gradients before the first step. Their change of the parameters is undone; the optimizer's
             counts stay.
         on_start: the state before the first step.
@@ -57,6 +59,7 @@ class Intervention:
     description: str = ""
     spec: RunSpec | None = None
     suspect: Implementation | None = None
+    on_suspect: Intervention | None = None
     ahead: int = 0
     on_start: Callable[[Snapshot], Snapshot] | None = None
     on_batch: Callable[[Batch], Batch] | None = None

@@ -46,28 +46,28 @@ def observed_step(
         undivided: whether the undivided step is computed, too.
     """
     before = trainer.read(state)
-    stages = _prefixed("state", fields(before))
+    stages = prefixed("state", fields(before))
     observed = trainer.observe(state, batch, OBSERVED) if "stages" in trainer.capabilities else {}
     state, loss, grads = trainer.gradients(state, batch)
     own = trainer.read_grads(grads)
     forward = {name: value for name, value in observed.items() if not name.startswith("cotangent/")}
     backward = {name: value for name, value in observed.items() if name.startswith("cotangent/")}
-    stages |= {**forward, "loss": np.asarray(loss), **backward, **_prefixed("gradient", own)}
-    stages |= _prefixed("buffers", trainer.read(state).buffers)
+    stages |= {**forward, "loss": np.asarray(loss), **backward, **prefixed("gradient", own)}
+    stages |= prefixed("buffers", trainer.read(state).buffers)
     applied = own if injected is None else injected
     if "stages" in trainer.capabilities:
-        stages |= _prefixed("clipped", trainer.clipped(state, trainer.write_grads(applied)))
+        stages |= prefixed("clipped", trainer.clipped(state, trainer.write_grads(applied)))
     state = trainer.apply(state, trainer.write_grads(applied))
     after = trainer.read(state)
-    stages |= _prefixed("accumulator", after.accumulator)
-    stages |= _prefixed("optimizer", after.optimizer)
-    stages |= _prefixed("update", _updates(before.parameters, after.parameters))
-    stages |= _prefixed("parameters", after.parameters)
-    stages |= _prefixed("average", after.average)
+    stages |= prefixed("accumulator", after.accumulator)
+    stages |= prefixed("optimizer", after.optimizer)
+    stages |= prefixed("update", updates(before.parameters, after.parameters))
+    stages |= prefixed("parameters", after.parameters)
+    stages |= prefixed("average", after.average)
     stages["count"] = np.asarray(after.step)
     if undivided:
         whole, loss = trainer.step(trainer.write(trainer.init(), before), batch)
-        stages |= {"step/loss": np.asarray(loss)} | _prefixed("step", fields(trainer.read(whole)))
+        stages |= {"step/loss": np.asarray(loss)} | prefixed("step", fields(trainer.read(whole)))
     return stages, state
 
 
@@ -82,7 +82,7 @@ def gradients(stages: Arrays) -> dict[str, Array]:
 
 def fields(snapshot: Snapshot) -> dict[str, Array]:
     """A snapshot as flat arrays: ``parameters/<name>``, ``optimizer/<slot>/<name>``, ..., ``count``."""
-    kinds = [_prefixed(kind, getattr(snapshot, kind)) for kind in _KINDS]
+    kinds = [prefixed(kind, getattr(snapshot, kind)) for kind in _KINDS]
     return {name: value for arrays in kinds for name, value in arrays.items()} | {
         "count": np.asarray(snapshot.step)
     }
@@ -125,7 +125,7 @@ def out_of_reach(trainer: Trainer, spec: RunSpec, step: int) -> Mapping[str, str
     return reasons
 
 
-def _updates(before: Arrays, after: Arrays) -> dict[str, Array]:
+def updates(before: Arrays, after: Arrays) -> dict[str, Array]:
     """After minus before; an array of another shape stands as it is, for its shape to be found wrong."""
     return {
         name: value.astype(np.float64) - before[name] if value.shape == before[name].shape else value
@@ -134,5 +134,6 @@ def _updates(before: Arrays, after: Arrays) -> dict[str, Array]:
     }
 
 
-def _prefixed(kind: str, arrays: Arrays) -> dict[str, Array]:
+def prefixed(kind: str, arrays: Arrays) -> dict[str, Array]:
+    """Arrays as stages of a kind."""
     return {f"{kind}/{name}": value for name, value in arrays.items()}

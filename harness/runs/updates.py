@@ -1,0 +1,49 @@
+"""The updates that two sides make of equal state and gradients, step after step, past their first difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lockstep.backends.problem import Arrays
+from lockstep.backends.protocol import State, Trainer
+from lockstep.harness.core.spec import RunSpec
+from lockstep.harness.runs.lockstep_run import Carrying, aligned
+from lockstep.harness.runs.observed import Observed
+from lockstep.harness.runs.stages import gradients, prefixed, updates
+
+
+def updates_of(spec: RunSpec, reference: Trainer, other: Trainer) -> Iterator[Observed]:
+    """Every step of a run, with its gradients and updates alone; nothing is kept from one step to the next.
+
+    Both sides start each step from the reference's state, and the reference's gradients go into the other's optimizer.
+    Where the other side carries its optimizer's state itself, it goes on from the state that it has.
+
+    Args:
+        spec: the run.
+        reference, other: two trainers of it.
+    """
+    state = reference.init()
+    carried = other.init() if isinstance(other, Carrying) else None
+    for step, batch in enumerate(spec.batches()):
+        before = reference.read(state)
+        if not all(np.isfinite(value).all() for value in before.parameters.values()):
+            return
+        state, _, grads = reference.gradients(state, batch)
+        ours = prefixed("gradient", reference.read_grads(grads))
+        state, moved = _applied(reference, state, gradients(ours))
+        begun = other.write(other.init() if carried is None else carried, before)
+        begun, _, own = other.gradients(begun, batch)
+        theirs = prefixed("gradient", other.read_grads(own))
+        after, moves = _applied(other, begun, gradients(ours))
+        carried = None if carried is None else after
+        left, right, _ = aligned(other, {**ours, **moved}, {**theirs, **moves})
+        yield Observed(step, batch, before, left, right)
+
+
+def _applied(trainer: Trainer, state: State, grads: Arrays) -> tuple[State, Arrays]:
+    """The state after an update, and the update of each parameter."""
+    before = trainer.read(state).parameters
+    state = trainer.apply(state, trainer.write_grads(grads))
+    return state, prefixed("update", updates(before, trainer.read(state).parameters))
