@@ -132,7 +132,7 @@ class Compared:
 
     def _other_structure(self) -> str:
         """Repeated slices, and orthogonal rows or columns."""
-        if self._left.copied != self._right.copied and not self._left.is_fixed:
+        if self._left.copied != self._right.copied and self._both_draw:
             at = 0 if len(self._left.copied) > len(self._right.copied) else 1
             axis = min(self._samples[at].copied - self._samples[1 - at].copied)
             return f"{self._names[at]} repeats one slice along axis {axis}, where {self._names[1 - at]} draws each"
@@ -150,7 +150,7 @@ class Compared:
 
     def _rounded(self) -> str:
         """Whether the right side draws coarser numbers; of the left one, as after `module.double()`, it is no fault of the port."""
-        if self._right.bits >= self._left.bits or self._left.is_fixed:
+        if self._right.bits >= self._left.bits or not self._both_draw:
             return ""
         rounded = PRECISIONS[self._right.bits]
         return f"{self._names[1]} draws numbers that are rounded to {rounded}, and {self._names[0]} does not"
@@ -187,7 +187,7 @@ class Compared:
         return f"{self._names[1]} {theirs} where {self._names[0]} {ours} ({figures}; p below {max(tests.p, 1e-12):.1e})"
 
     def _differ(self, reason: str, p: float = 0.0) -> InitialiserOutcome:
-        draws = self._words(self._left).partition(" ")[2]
+        draws = self._words(self._left).removeprefix("draws ").removeprefix("starts from ")
         return InitialiserOutcome(*self._parameter, Verdict.DIFFER, reason, draws, p=p)
 
     def _words(self, sample: Sample) -> str:
@@ -204,6 +204,10 @@ class Compared:
     @property
     def _sides(self) -> zip[tuple[str, Sample]]:
         return zip(self._names, self._samples, strict=True)
+
+    @property
+    def _both_draw(self) -> bool:
+        return not (self._left.is_fixed or self._right.is_fixed)
 
     @property
     def _is_discrete(self) -> bool:

@@ -50,7 +50,7 @@ def describe(numbers: Array, counts: Counts) -> str:
 
 def constant(values: Array) -> str:
     """Numbers that no seed changes: ``0``, or ``0 (48 of 64) and 1 (16 of 64)``, or ``64 fixed numbers``."""
-    distinct, how_many = np.unique(values, return_counts=True)
+    distinct, how_many = np.unique(values + 0, return_counts=True)  # no minus zero
     if len(distinct) == 1:
         return f"{distinct[0]:.4g}"
     if len(distinct) > 3:
@@ -117,4 +117,4 @@ def _distance(probabilities: Array) -> float:
 def _rounded(value: float, accuracy: float) -> float:
     """A whole number of hundredths, if one is near."""
     near = round(value, 2)
-    return near if abs(near - value) <= accuracy else value
+    return near + 0.0 if abs(near - value) <= accuracy else value

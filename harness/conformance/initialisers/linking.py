@@ -66,14 +66,12 @@ def chosen(candidates: tuple[Link, ...], builds: Sequence[tuple[Snapshot, Snapsh
         builds: two builds or more of both sides.
     """
 
-    def differences(one: Link) -> int:
+    def differences(one: Link) -> tuple[int, bool, float]:
         pairs = [parts(one, held(left)[one.left], held(right)[one.right]) for left, right in builds]
         fixed = [np.all([values == its[0] for values in its], axis=0) for its in zip(*pairs, strict=True)]
-        both = fixed[0] & fixed[1]
+        ours, theirs = (values[fixed[0] & fixed[1]].astype(np.float64) for values in pairs[0])
         copied = [copied_axes(values) for values in pairs[0]]
-        return int((fixed[0] != fixed[1]).sum() + (pairs[0][0] != pairs[0][1])[both].sum()) + (
-            copied[0] != copied[1]
-        )
+        return int((fixed[0] != fixed[1]).sum()), copied[0] != copied[1], float(np.abs(ours - theirs).sum())
 
     return candidates[0] if len(candidates) == 1 else min(candidates, key=differences)
 
