@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 
@@ -20,6 +21,7 @@ from lockstep.harness.conformance import Nonconformity
 from lockstep.harness.conformance.initialisers.copies import copies
 from lockstep.harness.conformance.initialisers.drawn import describe
 from lockstep.harness.conformance.initialisers.linking import link
+from lockstep.harness.conformance.initialisers.two_sample import TwoSample, distance
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.mapping.link import MappingError
 from tests.harness.conformance import initialisers_made as made
@@ -373,6 +375,16 @@ def test_orders_that_agree_by_chance_are_no_copies():
     assert not copies(first, second)
     first["q"], second["q"] = 3 * first["p7"], 5 * second["p7"]
     assert copies(first, second) == {"q": "p7"}
+
+
+@pytest.mark.parametrize("size", [4, 20, 150])
+@pytest.mark.parametrize("shift", [0.1, 0.5, 1.0, 2.0])
+def test_the_distance_is_scipys_and_its_bound_is_above_the_exact_probability(size, shift):
+    rng = np.random.default_rng(size)
+    left, right = rng.standard_normal((size, 1)), rng.standard_normal((size, 1)) + shift
+    exact = scipy.stats.ks_2samp(left.ravel(), right.ravel(), method="exact")
+    assert distance(left, right) == pytest.approx(exact.statistic)
+    assert TwoSample(left, right, 1e-6)._p_of_distance(exact.statistic) >= exact.pvalue
 
 
 @pytest.mark.parametrize(
