@@ -19,7 +19,7 @@ from lockstep.harness.mapping.link import Link
 from lockstep.harness.mapping.mapping import Mapping, Shapes, parts
 from lockstep.harness.mapping.names import matched
 
-MOST_LAYOUTS = 24
+MOST_ORDERS = 24
 """The most layouts of one pair that are tried: all orders of four axes."""
 
 
@@ -112,7 +112,7 @@ def _in_layouts(left: str, right: str, left_shapes: Shapes, right_shapes: Shapes
     """The layouts in which two arrays hold as many numbers along the same axes, as they are first."""
     shapes, plain = (left_shapes[left], right_shapes[right]), Link(left, right)
     same = [plain] if shapes[0] == shapes[1] else []
-    return itertools.islice(itertools.chain(same, layouts(*shapes, plain)), MOST_LAYOUTS)
+    return itertools.islice(itertools.chain(same, layouts(*shapes, plain)), MOST_ORDERS)
 
 
 def _misfit(one: Link, left: Shapes, right: Shapes) -> bool:
