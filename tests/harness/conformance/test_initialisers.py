@@ -369,6 +369,19 @@ def test_the_users_generators_are_as_they_were():
     assert np.random.get_state()[1].tolist() == states[2]
 
 
+def test_each_build_of_either_side_has_a_seed_of_its_own():
+    """The two-sample tests ask for independent draws, of the same code too."""
+    given = []
+
+    def side(seed):
+        given.append(seed)
+        return made.square(seed)
+
+    check(side, side, seeds=5, first_seed=7)
+    assert len(set(given)) == len(given) == 10
+    assert min(given) == 7
+
+
 def test_orders_that_agree_by_chance_are_no_copies():
     rng = np.random.default_rng(0)
     first, second = ({f"p{k}": rng.standard_normal(30) for k in range(500)} for _ in range(2))
