@@ -7,7 +7,7 @@ other. It is a `Trainer` without ``fit`` and ``twins``: the harness takes its st
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -111,6 +111,22 @@ class OptimizerBackend(Backend, Protocol):
         Raises:
             AdoptionError: it is of this framework, but not in a form from which fresh ones can be made.
         """
+
+
+class InitialisingBackend(Backend, Protocol):
+    """A backend that knows its framework's models when it sees them, and can make their initial numbers repeat."""
+
+    def initial(self, given: object) -> Snapshot | None:
+        """Parameters and buffers of a freshly built model, or of a trainer adopted from one; None where it is not of this framework.
+
+        Arrays share memory with the model where its numbers can be changed in place, so that two models that share it are found.
+        """
+
+    def seeded(self, seed: int) -> AbstractContextManager[object]:
+        """With the framework's global generator seeded, and afterwards as it was before."""
+
+    def fans(self, name: str, shape: tuple[int, ...]) -> tuple[int, int] | None:
+        """Fan in and fan out of a weight of 2 axes or more, in the framework's own layout; None where it has none."""
 
 
 class AdoptedTrainer:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lockstep.harness.bundle.recording import record, record_adopted
     from lockstep.harness.bundle.replaying import Replayed, replay, replay_adopted
     from lockstep.harness.conformance.backend import check_backend
+    from lockstep.harness.conformance.initialisers import check_initialisers
     from lockstep.harness.conformance.optimizers import check_optimizer
     from lockstep.harness.core.verdict import Verdict
     from lockstep.harness.diagnose.diagnosis import Diagnosis, diagnose
@@ -69,6 +70,7 @@ _HOMES = {
     "assert_parity_adopted": "harness.verification.adopted:assert_parity",
     "bench": "harness.benchmark.bench",
     "check_backend": "harness.conformance.backend",
+    "check_initialisers": "harness.conformance.initialisers",
     "check_optimizer": "harness.conformance.optimizers",
     "diagnose": "harness.diagnose.diagnosis",
     "diagnose_adopted": "harness.verification.adopted:diagnose",
@@ -108,6 +110,7 @@ __all__ = [
     "assert_parity_adopted",
     "bench",
     "check_backend",
+    "check_initialisers",
     "check_optimizer",
     "diagnose",
     "diagnose_adopted",

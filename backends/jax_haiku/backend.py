@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, ClassVar, NamedTuple, cast
 
 import haiku as hk
@@ -16,6 +16,7 @@ import optax
 from lockstep.backends.adoption import OptimizerSide
 from lockstep.backends.jax_haiku import devices
 from lockstep.backends.jax_haiku.accumulation import accumulating
+from lockstep.backends.jax_haiku.adoption.initial import fans, initial
 from lockstep.backends.jax_haiku.adoption.optimizer import optimizer_side
 from lockstep.backends.jax_haiku.averages import AVERAGES
 from lockstep.backends.jax_haiku.clips import CLIPS
@@ -419,6 +420,15 @@ class JaxBackend:
 
     def optimizer_side(self, given: object) -> OptimizerSide | None:
         return optimizer_side(given)
+
+    def initial(self, given: object) -> Snapshot | None:
+        return initial(given)
+
+    def seeded(self, seed: int) -> AbstractContextManager[object]:
+        return nullcontext()  # every key is the user's own
+
+    def fans(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+        return fans(name, shape)
 
     def environment(self) -> Mapping[str, str | int | bool]:
         return {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
 
 from lockstep.backends.adoption import OptimizerSide
+from lockstep.backends.numpy_vjp.adoption.initial import initial, seeded
 from lockstep.backends.numpy_vjp.adoption.optimizer import optimizer_side
 from lockstep.backends.numpy_vjp.arithmetic import FLOATS, Arithmetic
 from lockstep.backends.numpy_vjp.averages import AVERAGES
@@ -283,6 +285,15 @@ class NumPyBackend:
 
     def optimizer_side(self, given: object) -> OptimizerSide | None:
         return optimizer_side(given)
+
+    def initial(self, given: object) -> Snapshot | None:
+        return initial(given)
+
+    def seeded(self, seed: int) -> AbstractContextManager[object]:
+        return seeded(seed)
+
+    def fans(self, name: str, shape: tuple[int, ...]) -> tuple[int, int] | None:
+        return None  # whoever writes NumPy chooses the layout
 
     def environment(self) -> Mapping[str, str | int | bool]:
         return {"version": np.__version__, "reduced_precision": False}

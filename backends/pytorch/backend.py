@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ from lockstep.backends.protocol import (
     unsupported,
 )
 from lockstep.backends.pytorch import devices
+from lockstep.backends.pytorch.adoption.initial import fans, initial, seeded
 from lockstep.backends.pytorch.adoption.optimizer import optimizer_side
 from lockstep.backends.pytorch.arrays import as_array, canonical
 from lockstep.backends.pytorch.averages import AVERAGES
@@ -351,6 +353,15 @@ class TorchBackend:
 
     def optimizer_side(self, given: object) -> OptimizerSide | None:
         return optimizer_side(given)
+
+    def initial(self, given: object) -> Snapshot | None:
+        return initial(given)
+
+    def seeded(self, seed: int) -> AbstractContextManager[object]:
+        return seeded(seed)
+
+    def fans(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+        return fans(shape)
 
     def environment(self) -> Mapping[str, str | int | bool]:
         return {

@@ -152,6 +152,12 @@ class Mapping:
         return dataclasses.replace(self, links=tuple(new if one == old else one for one in self.links))
 
 
+def parts(link: Link, left: Array, right: Array) -> tuple[Array, Array]:
+    """What a link pairs: the slice of its left array, and that of its right array in the layout of the left one."""
+    part = left[_index(link.left_slice)]
+    return part, link.to_left(right[_index(link.right_slice)], part.shape)
+
+
 def _index(slices: Slices) -> tuple[slice, ...]:
     return tuple(slice(start, stop) for start, stop in slices)
 

@@ -12,6 +12,7 @@ from lockstep.backends.problem import Arrays
 from lockstep.backends.protocol import Trace
 from lockstep.harness.adopt.factories import check_trainer
 from lockstep.harness.adopt.implementation import AdoptedCode, implementations
+from lockstep.harness.adopt.names import numbered
 from lockstep.harness.adopt.randomness import check_repeats, refuse_other_draws
 from lockstep.harness.adopt.side import Side, held, sides_of
 from lockstep.harness.adopt.task import Task, task_of
@@ -136,19 +137,12 @@ def prepared(
     for one in trainers:
         check_trainer("a trainer to compare", one)
     task = task_of(trainers, batches, steps, name)
-    sides = masked(sides_of(_names(trainers), trainers, _mappings(trainers, task, mapping)), task)
+    sides = masked(
+        sides_of(numbered(one.name for one in trainers), trainers, _mappings(trainers, task, mapping)), task
+    )
     sides = [check_repeats(side, task) for side in sides]
     refuse_other_draws(sides, task)
     return task, sides
-
-
-def _names(trainers: Sequence[Adopted]) -> list[str]:
-    """Their names, numbered where two have the same."""
-    names: list[str] = []
-    for one in trainers:
-        taken = sum(name.split(" ")[0] == one.name for name in names)
-        names.append(f"{one.name} {taken + 1}" if taken else one.name)
-    return names
 
 
 def _mappings(trainers: Sequence[Adopted], task: Task, mapping: Any) -> list[Mapping]:

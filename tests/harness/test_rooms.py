@@ -13,7 +13,7 @@ ROOMS = (
     ("mapping", "problems", "runs"),
     ("adopt", "explanations", "numerics", "problems/families"),
     ("diagnose", "environment", "matching", "selftest/mutants"),
-    ("conformance/optimizers", "verification"),
+    ("conformance/initialisers", "conformance/optimizers", "verification"),
     ("benchmark", "bundle", "conformance", "selftest"),
     ("report",),
     ("report/html",),

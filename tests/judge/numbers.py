@@ -211,6 +211,25 @@ NUMBERS = (
         "matching/masks.py",
     ),
     Number("SAME_RATE", "SAME_RATE = 1e-6", "SAME_RATE = 2e-6", "SAME_RATE = 7e-7", "mapping"),
+    Number("ROUNDING", "ROUNDING = 8.0", "ROUNDING = 12.0", "ROUNDING = 4.0", "initialiser"),
+    Number("COARSEST", "COARSEST = 10.0", "COARSEST = 30.0", "COARSEST = 5.0", "initialiser"),
+    Number("ORTHONORMAL", "ORTHONORMAL = 1e-3", "ORTHONORMAL = 3e-3", "ORTHONORMAL = 3e-4", "initialiser"),
+    Number("FALSE_ALARM", "FALSE_ALARM = 1e-6", "FALSE_ALARM = 1e-4", "FALSE_ALARM = 1e-8", "initialiser"),
+    Number(
+        "MOST_NUMBERS",
+        "MOST_NUMBERS = 1 << 17",
+        "MOST_NUMBERS = 1 << 18",
+        "MOST_NUMBERS = 1 << 16",
+        "initialiser",
+    ),
+    Number("WANTED", "WANTED = 512", "WANTED = 600", "WANTED = 400", "initialiser"),
+    Number(
+        "FEWEST_SEEDS, MOST_SEEDS",
+        "FEWEST_SEEDS, MOST_SEEDS = 8, 128",
+        "FEWEST_SEEDS, MOST_SEEDS = 9, 129",
+        "FEWEST_SEEDS, MOST_SEEDS = 7, 127",
+        "initialiser",
+    ),
 )
 
 

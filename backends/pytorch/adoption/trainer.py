@@ -81,6 +81,11 @@ class TorchAdopted(AdoptedTrainer):
         _check_optimizer(name, start)
 
     @property
+    def module(self) -> nn.Module:
+        """The user's own, of which every run trains a copy."""
+        return self._start.module
+
+    @property
     def generator(self) -> str:
         return "" if self._seed is None else f"torch, seed {self._seed}"
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-
 from lockstep import backends
 from lockstep.backends.adoption import AdoptionError, OptimizerSide
 from lockstep.backends.errors import BackendUnavailableError, LockstepError
+from lockstep.harness.adopt.candidates import candidates
 
 
 def side_of(given: object) -> OptimizerSide:
@@ -19,7 +17,7 @@ def side_of(given: object) -> OptimizerSide:
     if isinstance(given, OptimizerSide):
         return given
     refusals: list[LockstepError] = []
-    for name in _candidates():
+    for name in candidates():
         try:
             ask = getattr(backends.load(name), "optimizer_side", _knows_none)
             side: OptimizerSide | None = ask(given)
@@ -37,13 +35,6 @@ def side_of(given: object) -> OptimizerSide:
         'one of the catalogue, lockstep.backends.problem.Optimizer("adam", learning_rate=0.1); or an object with the methods '
         "of lockstep.backends.adoption.OptimizerSide",
     )
-
-
-def _candidates() -> Iterator[str]:
-    """The backends that may know it: what nobody has imported, nobody can have made."""
-    for entry in backends.entries().values():
-        if not entry.imports or any(module in sys.modules for module in entry.imports):
-            yield entry.name
 
 
 def _knows_none(given: object) -> None:
