@@ -117,7 +117,7 @@ class JaxAdopted(AdoptedTrainer):
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         with self._precision():
-            params, optimizer, buffers, loss = self._step(
+            params, optimizer, buffers, loss, drawn = self._step(
                 state.params,
                 state.optimizer,
                 state.buffers,
@@ -126,13 +126,17 @@ class JaxAdopted(AdoptedTrainer):
                 batch.y,
                 dict(batch.masks),
             )
+            draws.check(self.name, drawn, batch.masks)
             return State(params, optimizer, state.step + 1, buffers), loss
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Tree]:
         with self._precision():
             key = self._drawn(state.step)
             masks = dict(batch.masks)
-            (loss, buffers), grads = self._grads(state.params, state.buffers, key, batch.x, batch.y, masks)
+            (loss, (buffers, drawn)), grads = self._grads(
+                state.params, state.buffers, key, batch.x, batch.y, masks
+            )
+            draws.check(self.name, drawn, masks)
             return state._replace(buffers=buffers), loss, grads
 
     def apply(self, state: State, grads: Tree) -> State:
@@ -147,9 +151,10 @@ class JaxAdopted(AdoptedTrainer):
         with self._precision():
             x, y = jax.tree.map(jnp.asarray, (batch.x, batch.y))
             key, masks = self._drawn(state.step), dict(batch.masks)
-            loss, outputs, cotangents, grads = self._observe(
+            drawn, loss, outputs, cotangents, grads = self._observe(
                 backward, dict(inject), state.params, state.buffers, key, x, y, masks
             )
+            draws.check(self.name, drawn, masks)
             # A tree is in the order of its keys; stages are in that of their computation.
             shown = {name: outputs[name] for name in self._modules if name != OUTPUT}
             shown |= {} if self._stages is None else self._stages(state.params, x)
@@ -171,21 +176,21 @@ class JaxAdopted(AdoptedTrainer):
         x: Tree,
         y: Tree,
         masks: dict[str, Any],
-    ) -> tuple[Any, dict[str, Any], dict[str, Any], Tree]:
-        """Loss, outputs by module, and with `backward` their cotangents and the parameters' gradients."""
-        call = draws.replaced(self.name, partial(self._watched, inject), masks)
+    ) -> tuple[Any, Any, dict[str, Any], dict[str, Any], Tree]:
+        """The number of draws, the loss, outputs by module, and with `backward` their cotangents and the parameters' gradients."""
+        call = draws.replaced(partial(self._watched, inject), masks)
 
-        def run(perturb: dict[str, Any], params: Tree) -> tuple[Any, dict[str, Any]]:
-            (output, _), outputs = call(params, buffers, key, self._taken(x, y), perturb)
+        def run(perturb: dict[str, Any], params: Tree) -> tuple[Any, dict[str, Any], Any]:
+            ((output, _), outputs), drawn = call(params, buffers, key, self._taken(x, y), perturb)
             if self._loss is not None and isinstance(output, jax.Array):
                 output = passing(OUTPUT, output, outputs, inject, perturb)
             loss = output if self._loss is None else self._loss(output, y)
-            return loss, outputs
+            return loss, outputs, drawn
 
-        loss, outputs = run({}, params)
+        loss, outputs, drawn = run({}, params)
         self._modules = list(outputs)
         if not backward:
-            return loss, outputs, {}, {}
+            return drawn, loss, outputs, {}, {}
         floats = {
             name: jnp.zeros_like(value)
             for name, value in outputs.items()
@@ -193,7 +198,7 @@ class JaxAdopted(AdoptedTrainer):
         }
         # The derivative with respect to what is added to an output is its cotangent.
         derivatives = jax.grad(lambda perturb, params: run(perturb, params)[0], argnums=(0, 1))
-        return loss, outputs, *derivatives(floats, params)
+        return drawn, loss, outputs, *derivatives(floats, params)
 
     def predict(self, state: State, x: Array) -> Array:
         with self._precision():
@@ -242,13 +247,13 @@ class JaxAdopted(AdoptedTrainer):
     def _loss_and_grads(
         self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: dict[str, Any]
     ) -> Any:
-        call = draws.replaced(self.name, self._call, masks)
+        call = draws.replaced(self._call, masks)
 
-        def loss_of(params: Tree) -> tuple[Any, Tree]:
+        def loss_of(params: Tree) -> tuple[Any, tuple[Tree, Any]]:
             # Made anew: Flax NNX lets its variables be changed only where they were made.
             held = jax.tree.map(lambda one: one, buffers)
-            output, moved = call(params, held, key, self._taken(x, y))
-            return output if self._loss is None else self._loss(output, y), moved
+            (output, moved), drawn = call(params, held, key, self._taken(x, y))
+            return output if self._loss is None else self._loss(output, y), (moved, drawn)
 
         return jax.value_and_grad(loss_of, has_aux=True)(params)
 
@@ -265,10 +270,10 @@ class JaxAdopted(AdoptedTrainer):
         x: Tree,
         y: Tree,
         masks: dict[str, Any],
-    ) -> tuple[Tree, optax.OptState, Tree, jax.Array]:
-        (loss, buffers), grads = self._loss_and_grads(params, buffers, key, x, y, masks)
+    ) -> tuple[Tree, optax.OptState, Tree, jax.Array, jax.Array]:
+        (loss, (buffers, drawn)), grads = self._loss_and_grads(params, buffers, key, x, y, masks)
         params, optimizer = self._update(params, optimizer, grads)
-        return params, optimizer, buffers, loss
+        return params, optimizer, buffers, loss, drawn
 
     def _drawn(self, step: int) -> Any:
         return None if self._key is None else jax.random.fold_in(self._key, step)
