@@ -23,10 +23,12 @@ from lockstep.backends.adoption import (
     common_dtype,
 )
 from lockstep.backends.jax_haiku import devices
-from lockstep.backends.jax_haiku.adoption import draws
+from lockstep.backends.jax_haiku.adoption import draws, extra_args
 from lockstep.backends.jax_haiku.adoption.parts import (
     Apply,
     applying,
+    arrays,
+    free_prefix,
     named,
     passing,
     watching,
@@ -39,13 +41,32 @@ OUTPUT = "output"
 """What a stage calls the output of the whole model."""
 
 
+SPLIT = "apply gradients to the state that `gradients` gave: only that one knows its loss and its batch"
+
+
+class Seen(NamedTuple):
+    """What the gradients of a step were computed from, besides its parameters, and its loss."""
+
+    loss: Any
+    buffers: Tree
+    key: Any
+    x: Tree
+    y: Tree
+    masks: Mapping[str, Any]
+
+
 class State(NamedTuple):
-    """Pure trees: nothing is donated or changed in place."""
+    """Pure trees: nothing is donated or changed in place.
+
+    Attributes:
+        seen: between the two halves of a step, for optimizers that evaluate the loss.
+    """
 
     params: Tree
     optimizer: optax.OptState
     step: int
     buffers: Tree
+    seen: Seen | None = None
 
 
 class JaxAdopted(AdoptedTrainer):
@@ -69,8 +90,10 @@ class JaxAdopted(AdoptedTrainer):
         self._params, self._buffers, self._key, self._stages = params, buffers, key, stages
         leaves = named(params)
         self.dtype = common_dtype(name, {one: str(np.asarray(value).dtype) for one, value in leaves.items()})
+        self._prefix = free_prefix(buffers, leaves)
         self._x64 = bool(jax.config.values["jax_enable_x64"]) or self.dtype == "float64"
         self._step = jax.jit(self._one_step)
+        self._loss_and_grads = jax.value_and_grad(self._loss_of, has_aux=True)
         self._grads = jax.jit(self._loss_and_grads)
         self._apply = jax.jit(self._update)
         self._observe = jax.jit(self._observed, static_argnums=0)
@@ -131,17 +154,15 @@ class JaxAdopted(AdoptedTrainer):
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Tree]:
         with self._precision():
-            key = self._drawn(state.step)
-            masks = dict(batch.masks)
-            (loss, (buffers, drawn)), grads = self._grads(
-                state.params, state.buffers, key, batch.x, batch.y, masks
-            )
-            draws.check(self.name, drawn, masks)
-            return state._replace(buffers=buffers), loss, grads
+            batch_and_key = (self._drawn(state.step), batch.x, batch.y, dict(batch.masks))
+            (loss, (buffers, drawn)), grads = self._grads(state.params, state.buffers, *batch_and_key)
+            draws.check(self.name, drawn, batch.masks)
+            seen = Seen(loss, state.buffers, *batch_and_key)
+            return state._replace(buffers=buffers, seen=seen), loss, grads
 
     def apply(self, state: State, grads: Tree) -> State:
         with self._precision():
-            params, optimizer = self._apply(state.params, state.optimizer, grads)
+            params, optimizer = self._apply(state.params, state.optimizer, grads, state.seen)
             return State(params, optimizer, state.step + 1, state.buffers)
 
     def observe(
@@ -208,12 +229,8 @@ class JaxAdopted(AdoptedTrainer):
             return np.array(output)
 
     def read(self, state: State) -> Snapshot:
-        trees = (state.params, state.optimizer, state.buffers)
-        params, optimizer, buffers = (
-            {name: np.array(one) for name, one in named(tree).items()} for tree in trees
-        )
-        floats = {name: one for name, one in buffers.items() if one.dtype.kind == "f"}
-        return Snapshot(params, optimizer, state.step, floats)
+        buffers = arrays(state.buffers, self._prefix)
+        return Snapshot(arrays(state.params), arrays(state.optimizer), state.step, buffers)
 
     def write(self, state: State, snapshot: Snapshot) -> State:
         check_names(self.name, snapshot.parameters, named(state.params))
@@ -221,16 +238,17 @@ class JaxAdopted(AdoptedTrainer):
             params = written(state.params, snapshot.parameters)
             optimizer = self._optimizer.init(params)
             if snapshot.optimizer:
-                optimizer = written(optimizer, snapshot.optimizer)
-            return State(params, optimizer, snapshot.step, written(state.buffers, snapshot.buffers))
+                optimizer = written(optimizer, snapshot.optimizer, like=state.optimizer)
+            buffers = written(state.buffers, snapshot.buffers, prefix=self._prefix)
+            return State(params, optimizer, snapshot.step, buffers)
 
     def read_grads(self, grads: Tree) -> Arrays:
-        return {name: np.array(one) for name, one in named(grads).items()}
+        return arrays(grads)
 
-    def write_grads(self, arrays: Arrays) -> Tree:
-        check_names(self.name, arrays, named(self._params))
+    def write_grads(self, values: Arrays) -> Tree:
+        check_names(self.name, values, named(self._params))
         with self._precision():
-            return written(self._params, arrays)
+            return written(self._params, values)
 
     def _watched(
         self, inject: Arrays, params: Tree, buffers: Tree, key: Any, x: Any, perturb: dict[str, Any]
@@ -244,21 +262,23 @@ class JaxAdopted(AdoptedTrainer):
         """What the model takes of a batch."""
         return (x, y) if self._loss is None else x
 
-    def _loss_and_grads(
-        self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: dict[str, Any]
-    ) -> Any:
+    def _loss_of(
+        self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: Mapping[str, Any]
+    ) -> tuple[Any, tuple[Tree, Any]]:
+        """The loss; the buffers after it, and the number of draws."""
         call = draws.replaced(self._call, masks)
+        # Made anew: Flax NNX lets its variables be changed only where they were made.
+        own = jax.tree.map(lambda one: one, buffers)
+        (output, moved), drawn = call(params, own, key, self._taken(x, y))
+        return output if self._loss is None else self._loss(output, y), (moved, drawn)
 
-        def loss_of(params: Tree) -> tuple[Any, tuple[Tree, Any]]:
-            # Made anew: Flax NNX lets its variables be changed only where they were made.
-            held = jax.tree.map(lambda one: one, buffers)
-            (output, moved), drawn = call(params, held, key, self._taken(x, y))
-            return output if self._loss is None else self._loss(output, y), (moved, drawn)
-
-        return jax.value_and_grad(loss_of, has_aux=True)(params)
-
-    def _update(self, params: Tree, optimizer: optax.OptState, grads: Tree) -> tuple[Tree, optax.OptState]:
-        updates, optimizer = self._optimizer.update(grads, optimizer, params)
+    def _update(
+        self, params: Tree, optimizer: optax.OptState, grads: Tree, seen: Seen | None
+    ) -> tuple[Tree, optax.OptState]:
+        known: extra_args.Offered = {}
+        if seen is not None:
+            known = extra_args.offered(seen.loss, grads, lambda params: self._loss_of(params, *seen[1:])[0])
+        updates, optimizer = extra_args.update(self._optimizer, grads, optimizer, params, known, SPLIT)
         return optax.apply_updates(params, updates), optimizer
 
     def _one_step(
@@ -271,9 +291,10 @@ class JaxAdopted(AdoptedTrainer):
         y: Tree,
         masks: dict[str, Any],
     ) -> tuple[Tree, optax.OptState, Tree, jax.Array, jax.Array]:
-        (loss, (buffers, drawn)), grads = self._loss_and_grads(params, buffers, key, x, y, masks)
-        params, optimizer = self._update(params, optimizer, grads)
-        return params, optimizer, buffers, loss, drawn
+        (loss, (moved, drawn)), grads = self._loss_and_grads(params, buffers, key, x, y, masks)
+        seen = Seen(loss, buffers, key, x, y, masks)
+        params, optimizer = self._update(params, optimizer, grads, seen)
+        return params, optimizer, moved, loss, drawn
 
     def _drawn(self, step: int) -> Any:
         return None if self._key is None else jax.random.fold_in(self._key, step)
