@@ -23,7 +23,7 @@ from lockstep.backends.adoption import (
     common_dtype,
 )
 from lockstep.backends.jax_haiku import devices
-from lockstep.backends.jax_haiku.adoption import draws, extra_args
+from lockstep.backends.jax_haiku.adoption import draws, extra_args, objects
 from lockstep.backends.jax_haiku.adoption.parts import (
     Apply,
     applying,
@@ -36,6 +36,8 @@ from lockstep.backends.jax_haiku.adoption.parts import (
 )
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, Scalar, Snapshot, select
+
+TRANSFORMS = (hk.Transformed, hk.TransformedWithState)
 
 OUTPUT = "output"
 """What a stage calls the output of the whole model."""
@@ -308,8 +310,8 @@ class JaxAdopted(AdoptedTrainer):
 def adopt(
     model: Any,
     loss: Callable[[Any, Any], Any] | None,
-    optimizer: optax.GradientTransformation,
-    params: Tree,
+    optimizer: optax.GradientTransformation | None = None,
+    params: Tree = None,
     *,
     state: Tree = None,
     key: Any = None,
@@ -321,9 +323,12 @@ def adopt(
     Args:
         model: a Haiku transform (with state or without), or a pure function ``apply(params, x)``; with `state` it is
             ``apply(params, state, x) -> (output, state)``, with `key` its last argument is the key.
+            Or an object: a Flax Linen module; or one that holds its parameters: a Flax TrainState, whose `apply_fn` and transform
+            are taken, a Flax NNX module, an Equinox module, which is called row by row. What calls them otherwise
+            (``train=True``) is a function of yours.
         loss: (output, y) -> a scalar; None where ``model(params, (x, y))`` gives the loss itself.
-        optimizer: an Optax transform.
-        params: a tree of arrays, all float64 or all float32: of Haiku, Flax or plain dicts as they are, of Flax NNX the
+        optimizer: an Optax transform; with an NNX module also its `nnx.Optimizer`, with a TrainState by default its own. It starts afresh.
+        params: nothing for an object that holds them; for a Linen module those, or all that its ``init`` gave; else a tree of arrays, all float64 or all float32: of Haiku, Flax or plain dicts as they are, of Flax NNX the
             second part of ``nnx.split``, of Equinox the first of ``eqx.partition(model, eqx.is_inexact_array)``.
         state: what the forward pass of training moves (running averages), a tree of arrays.
         key: random numbers for code that draws; each step folds its number in.
@@ -333,20 +338,36 @@ def adopt(
     Raises:
         AdoptionError: a leaf of `params` is no array, or the dtypes are not one.
     """
-    is_model = callable(model) or isinstance(model, (hk.Transformed, hk.TransformedWithState))
-    check_kind(name, "the model", model, is_model, "give a Haiku transform, or a function apply(params, x)")
+    held = objects.taken_apart(model, optimizer, params)
+    if held is not None:
+        fix = "leave it out: the object holds its own"
+        check_kind(name, "the state next to such a model", state, state is None, fix)
+        optimizer, params, state = held.optimizer, held.params, held.state
+    is_model = held is not None or callable(model) or isinstance(model, TRANSFORMS)
+    fix = "give a Haiku transform, a function apply(params, x), or an object that holds its parameters"
+    check_kind(name, "the model", model, is_model, fix)
     is_loss = loss is None or callable(loss)
     check_kind(name, "the loss", loss, is_loss, "give a function (output, y) -> a scalar, or None")
-    is_optimizer = all(
-        callable(getattr(optimizer, one, None)) for one in ("init", "update")
-    )  # MultiSteps too
+    # MultiSteps is no transform, but has what one has.
+    is_optimizer = all(callable(getattr(optimizer, one, None)) for one in ("init", "update"))
     check_kind(name, "the optimizer", optimizer, is_optimizer, "give an Optax transform: optax.adam(0.001)")
+    _check_state(name, model, state)
+    _check_leaves(name, params)
+    apply = applying(model, state is not None, key is not None) if held is None else held.apply
+    return JaxAdopted(apply, loss, optimizer, params, state, key, stages, name)
+
+
+def _check_state(name: str, model: Any, state: Tree) -> None:
+    """A Haiku transform says whether it has one."""
     if isinstance(model, hk.Transformed):
         fix = "leave out state=, or give an hk.transform_with_state"
         check_kind(name, "the state of a Haiku transform that has none", state, state is None, fix)
     if isinstance(model, hk.TransformedWithState):
         fix = "give state=, the second of what its init gave"
         check_kind(name, "the state of its Haiku transform", state, state is not None, fix)
+
+
+def _check_leaves(name: str, params: Tree) -> None:
     odd = [one for one, leaf in named(params).items() if not hasattr(leaf, "dtype")]
     if odd:
         raise AdoptionError(
@@ -354,5 +375,3 @@ def adopt(
             ", ".join(odd),
             "give the arrays alone, as jax.grad takes them: eqx.partition or nnx.split separate them from the rest",
         )
-    apply = applying(model, state is not None, key is not None)
-    return JaxAdopted(apply, loss, optimizer, params, state, key, stages, name)
