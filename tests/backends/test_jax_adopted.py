@@ -195,6 +195,15 @@ def test_an_optimizer_that_evaluates_the_loss_is_judged_and_diagnosed():
     assert found.cases[0].diagnoses[0].first.name.startswith("update/")
 
 
+def test_a_line_search_that_begins_with_an_infinity_is_followed_step_by_step():
+    """Its state says that nothing was evaluated yet; the parameters are finite."""
+    ours, theirs = (side(optax.lbfgs(memory_size=one)) for one in (10, 1))
+    pairs, mapping = [one[:2] for one in BATCHES], {"w": "w", "b": "b"}
+    found = adopted.verify([ours, theirs], pairs, mapping=mapping)
+    first = found.cases[0].diagnoses[0].first
+    assert (first.step, first.name.partition("/")[0]) == (2, "update")
+
+
 def test_optimizers_that_accumulate_are_checked_like_any_other():
     every_second = optax.MultiSteps(optax.sgd(RATE), 2)
     settings = {"dtypes": ["float64"], "shapes": {"w": (3, 2)}, "updates": 6}
