@@ -116,9 +116,12 @@ def test_counters_and_random_keys_are_in_a_snapshot():
     state = {"key": jax.random.key(3), "count": jnp.int32(0), "seen": jnp.bool_(False)}
     trainer = side(optax.sgd(0.001), model=model, state=state)
     end = trained(trainer)
-    assert end.buffers["count"] == 5
-    assert end.buffers["seen"]
-    assert end.buffers["key"].dtype == np.uint32
+    assert end.optimizer["model state/count"] == 5
+    assert end.optimizer["model state/seen"]
+    assert end.optimizer["model state/key"].dtype == np.uint32
+    counting = lambda p, s, x: (linear(p, x), {"count": s["count"] + 1})  # noqa: E731
+    sides = [side(model=counting, state={"count": jnp.int32(0)}) for _ in range(2)]
+    assert adopted.verify(sides, [one[:2] for one in BATCHES]).verdict is Verdict.AGREE
     resumed = trainer.init()
     for batch in BATCHES:
         resumed, _ = trainer.step(trainer.write(trainer.init(), trainer.read(resumed)), batch)

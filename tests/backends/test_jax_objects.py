@@ -123,7 +123,7 @@ def test_an_nnx_module_and_its_optimizer():
         side = jax_haiku.adopt(module, models.squared, optimizer)
         assert_same(run(side), run(by_hand))
     assert_same(run(side, given_masks=True), run(by_hand, given_masks=True))
-    assert run(side)[1].buffers["drop/rngs/count"] == len(BATCHES)
+    assert run(side)[1].optimizer["model state/drop/rngs/count"] == len(BATCHES)
     jax.tree.map(np.testing.assert_array_equal, before, nnx.state(module, nnx.Param))
 
 

@@ -43,6 +43,9 @@ OUTPUT = "output"
 """What a stage calls the output of the whole model."""
 
 
+CARRIED = "model state/"
+"""Prefix in the optimizer's state of a snapshot: what the model's state holds besides floats, counters say. It is no buffer to be linked."""
+
 SPLIT = "apply gradients to the state that `gradients` gave: only that one knows its loss and its batch"
 
 
@@ -232,7 +235,10 @@ class JaxAdopted(AdoptedTrainer):
 
     def read(self, state: State) -> Snapshot:
         buffers = arrays(state.buffers, self._prefix)
-        return Snapshot(arrays(state.params), arrays(state.optimizer), state.step, buffers)
+        floats = {name: one for name, one in buffers.items() if one.dtype.kind == "f"}
+        others = {name: one for name, one in arrays(state.buffers, CARRIED).items() if one.dtype.kind != "f"}
+        optimizer = {**arrays(state.optimizer), **others}
+        return Snapshot(arrays(state.params), optimizer, state.step, floats)
 
     def write(self, state: State, snapshot: Snapshot) -> State:
         check_names(self.name, snapshot.parameters, named(state.params))
@@ -242,6 +248,7 @@ class JaxAdopted(AdoptedTrainer):
             if snapshot.optimizer:
                 optimizer = written(optimizer, snapshot.optimizer, like=state.optimizer)
             buffers = written(state.buffers, snapshot.buffers, prefix=self._prefix)
+            buffers = written(buffers, snapshot.optimizer, prefix=CARRIED)
             return State(params, optimizer, snapshot.step, buffers)
 
     def read_grads(self, grads: Tree) -> Arrays:
