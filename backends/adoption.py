@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from lockstep.backends.errors import LockstepError
+from lockstep.backends.errors import LockstepError, raised_in
 from lockstep.backends.problem import DTYPES, Array, Arrays, Batch, Batches
 from lockstep.backends.protocol import Backend, Grads, Recording, Snapshot, State, Trace, Trainer
 
@@ -168,20 +168,24 @@ class Given:
         """
         mask = next(self._left, None)
         if mask is None or mask.shape != shape:
-            raise self._other(f"one of shape {shape}, where {'none' if mask is None else mask.shape} was")
+            raise other_draws(
+                self._name, f"one of shape {shape}, where {'none' if mask is None else mask.shape} was"
+            )
         return mask
 
     def end(self) -> None:
         """Raise an AdoptionError unless all were handed out."""
         if next(self._left, None) is not None:
-            raise self._other(f"fewer than {self._count}")
+            raise other_draws(self._name, f"fewer than {self._count}")
 
-    def _other(self, got: str) -> AdoptionError:
-        return AdoptionError(
-            f"{self._name}: a step draws other masks than the same code drew on a batch of these shapes",
-            got,
-            "let each step draw as many masks as any other; what decides otherwise, layer drop say, set to 0",
-        )
+
+def other_draws(name: str, got: str) -> AdoptionError:
+    """The error of a trainer that draws other masks than those that it was given."""
+    return AdoptionError(
+        f"{name}: a step draws other masks than the same code drew on a batch of these shapes",
+        got,
+        "let each step draw as many masks as any other; what decides otherwise, layer drop say, set to 0",
+    )
 
 
 def mapped(change: Callable[[Any], Any], tree: Tree) -> Tree:
@@ -218,7 +222,9 @@ def failing(what: str, fix: str) -> Iterator[None]:
     except LockstepError:
         raise
     except Exception as error:
-        raise AdoptionError(what, f"{type(error).__name__}: {str(error)[:500]}", fix) from error
+        raise AdoptionError(
+            what, f"{type(error).__name__}: {str(error)[:500]}{raised_in(error)}", fix
+        ) from error
 
 
 def check_kind(name: str, what: str, given: object, good: bool, fix: str) -> None:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
+
+OWN = str(Path(__file__).parent.parent)
+"""The folder of Lockstep's own code."""
+
+FRAMEWORKS = re.compile(r"site-packages/(jax|jaxlib|flax|haiku|optax|equinox|torch|numpy|keras)/")
+"""Files of code that a user's own code calls, and that calls it back."""
 
 
 class LockstepError(Exception):
@@ -57,3 +67,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean 'torch'? `` if a known name is close to `name`, else nothing; to begin a fix with."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}? " if close else ""
+
+
+def raised_in(error: BaseException) -> str:
+    """`` (loss, line 12 of train.py)``: the last line of the user's own that was running, else the last one; empty without any."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [one for one in frames if _is_users(one.filename)]
+    if not frames:
+        return ""
+    frame = (own or frames)[-1]
+    return f" ({frame.name}, line {frame.lineno} of {Path(frame.filename).name})"
+
+
+def _is_users(file: str) -> bool:
+    if FRAMEWORKS.search(Path(file).as_posix()):
+        return False
+    installed = "-packages" in file  # inside of the standard library's folder, but no part of it
+    library = file.startswith(sysconfig.get_path("stdlib")) and not installed
+    return not (library or file.startswith((OWN, "<frozen")))

@@ -183,10 +183,15 @@ def _uninformative_and_alone(search: Search) -> Iterator[Pair]:
 
 
 def buffers(search: Search) -> list[Link]:
-    """Buffers of one shape that change by the same amount, where no other buffer does."""
+    """Buffers of one shape that change by the same amount, where no other buffer does.
+
+    One that is linked already does not move by the first step, as an average of the weights that is begun at the weights.
+    """
+    linked = [{one.left for one in search.links}, {one.right for one in search.links}]
+    moves = search.last.left_buffers, search.last.right_buffers
     ours, theirs = (
-        {name: one for name, one in side.items() if one.any()}
-        for side in (search.last.left_buffers, search.last.right_buffers)
+        {name: one for name, one in side.items() if one.any() and name not in taken}
+        for side, taken in zip(moves, linked, strict=True)
     )
     distances = {
         (one, two): float(np.abs(a - b).max() / max(np.abs(a).max(), np.abs(b).max(), 1e-300))

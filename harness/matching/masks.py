@@ -17,7 +17,7 @@ import numpy as np
 from lockstep.backends.adoption import Adopted, AdoptionError, Draw, leaves
 from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Array, Batch
-from lockstep.harness.adopt.side import Side
+from lockstep.harness.adopt.side import Side, step_of
 from lockstep.harness.adopt.task import Task
 from lockstep.harness.mapping.layouts import layouts
 from lockstep.harness.mapping.link import Link
@@ -62,9 +62,9 @@ def masked(sides: Sequence[Side], task: Task) -> list[Side]:
     """The sides, all with the same masks where their code draws any.
 
     Raises:
-        AdoptionError: they do not draw alike.
+        AdoptionError: they do not draw alike, or the code of one fails where others draw.
     """
-    if not any(drawn(side.trainer, task.data[0]) for side in sides):
+    if not any(_draws(side.trainer, task.data[0]) for side in sides):
         return list(sides)
     with_masks = [dataclasses.replace(side, masks=Masks(sides[0], side)) for side in sides]
     for side in with_masks:
@@ -73,13 +73,23 @@ def masked(sides: Sequence[Side], task: Task) -> list[Side]:
 
 
 def drawn(trainer: Adopted, batch: Batch) -> tuple[Draw, ...]:
-    """The masks that a step draws; none for code that fails: its run will report that."""
-    try:
+    """The masks that a step draws.
+
+    Raises:
+        AdoptionError: the user's code fails.
+    """
+    with step_of(trainer):
         return trainer.draws(batch)
+
+
+def _draws(trainer: Adopted, batch: Batch) -> bool:
+    """Whether a step draws masks; not known of code that fails: its run will report that, or the first pairing."""
+    try:
+        return bool(trainer.draws(batch))
     except LockstepError:
         raise
     except Exception:
-        return ()
+        return False
 
 
 class Masks:
@@ -143,7 +153,7 @@ def _check_number(names: tuple[str, str], left: Sequence[Draw], right: Sequence[
             f"{names[0]} and {names[1]} do not draw as many masks",
             "; ".join(counts),
             "use dropout at the same places on both sides, and both in training mode or both in evaluation mode; what is "
-            "drawn inside a loop (jax.lax.scan), or by other means than a Bernoulli draw, cannot be replaced: set its rate to 0",
+            "drawn inside a while loop, in a function with a derivative of its own (jax.custom_vjp), or by other means than a Bernoulli draw, cannot be replaced: set its rate to 0",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.backends.adoption import AdoptionError
-from lockstep.backends.errors import LockstepError, UndecidedError
+from lockstep.backends.errors import LockstepError, UndecidedError, raised_in
 from lockstep.backends.problem import Batch, Batches, Problem
 from lockstep.backends.protocol import LOSSES_ONLY, Recording, State, Trace, Trainer
 from lockstep.harness.core.compare import Fingerprint, Run
@@ -117,6 +116,4 @@ def describe(error: BaseException) -> str:
     """An exception as one reason: our own as they stand, others with where they were raised."""
     if isinstance(error, LockstepError):
         return f"{error.what}: {error.got}"
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {error}{raised_in(error)}"

@@ -232,4 +232,5 @@ def _under(kind: str, arrays: Arrays) -> dict[str, Array]:
 
 
 def _finite(snapshot: Snapshot) -> bool:
-    return all(np.isfinite(value).all() for value in fields(snapshot).values())
+    """An optimizer may begin with an infinity in its state, as a line search does."""
+    return all(np.isfinite(value).all() for value in snapshot.parameters.values())

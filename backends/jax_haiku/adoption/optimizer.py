@@ -12,11 +12,15 @@ import numpy as np
 import optax
 
 from lockstep.backends.adoption import OptimizerSide
+from lockstep.backends.jax_haiku.adoption import extra_args
 from lockstep.backends.problem import Arrays
 from lockstep.backends.protocol import Snapshot
 
 Params = Mapping[str, Any]
 Step = Callable[[Params, Any, Params], tuple[Params, Any]]
+
+
+WHOLE = "adopt it together with a model and a loss (lockstep.adopt_jax): an optimizer alone has neither a loss nor a function of it"
 
 
 class State(NamedTuple):
@@ -33,7 +37,7 @@ class OptaxOptimizer:
 
     name = "Optax transform"
 
-    def __init__(self, transform: optax.GradientTransformation) -> None:
+    def __init__(self, transform: Any) -> None:
         self._transform = transform
         self._update = self._traced()
 
@@ -70,7 +74,7 @@ class OptaxOptimizer:
 
     def _traced(self) -> Step:
         def update(params: Params, optimizer: Any, grads: Params) -> tuple[Params, Any]:
-            updates, optimizer = self._transform.update(grads, optimizer, params)
+            updates, optimizer = extra_args.update(self._transform, grads, optimizer, params, {}, WHOLE)
             return optax.apply_updates(params, updates), optimizer
 
         step: Step = jax.jit(update)
@@ -78,8 +82,9 @@ class OptaxOptimizer:
 
 
 def optimizer_side(given: object) -> OptimizerSide | None:
-    """An Optax transform; None of all else."""
-    return OptaxOptimizer(given) if isinstance(given, optax.GradientTransformation) else None
+    """An Optax transform, or what is used as one; None of all else."""
+    is_optax = isinstance(given, (optax.GradientTransformation, optax.MultiSteps))
+    return OptaxOptimizer(given) if is_optax else None
 
 
 def _precision(arrays: Any) -> AbstractContextManager[object]:

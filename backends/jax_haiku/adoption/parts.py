@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,10 @@ import jax
 import jax.core
 import jax.extend.core
 import jax.numpy as jnp
+import numpy as np
 
 from lockstep.backends.adoption import Tree, called
-from lockstep.backends.problem import Arrays
+from lockstep.backends.problem import Array, Arrays
 
 Apply = Callable[[Tree, Tree, Any, Any], tuple[Any, Tree]]
 """(parameters, buffers, key, x) -> (output, buffers)."""
@@ -122,20 +123,67 @@ def level() -> object:
     return state
 
 
-def named(tree: Tree) -> dict[str, Any]:
-    """The leaves of a tree by their path, sorted."""
+def named(tree: Tree, prefix: str = "") -> dict[str, Any]:
+    """The leaves of a tree by `prefix` and their path, sorted."""
     entries, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return dict(sorted((path(keys), leaf) for keys, leaf in entries))
+    return dict(sorted((prefix + path(keys), leaf) for keys, leaf in entries))
 
 
-def written(tree: Tree, arrays: Arrays) -> Tree:
-    """The tree with the arrays that are named in place of its leaves, copied; other leaves stay."""
+def arrays(tree: Tree, prefix: str = "") -> dict[str, Array]:
+    """As `named`, copied as NumPy arrays; of random keys their words."""
+    return {
+        name: np.array(_words(leaf) if _is_key(leaf) else leaf) for name, leaf in named(tree, prefix).items()
+    }
+
+
+def written(tree: Tree, arrays: Arrays, like: Tree = None, prefix: str = "") -> Tree:
+    """The tree with the arrays that are named in place of its leaves, copied; other leaves stay.
+
+    Args:
+        tree: whose dtypes they get.
+        arrays: by `prefix` and path.
+        like: a tree on whose devices they are placed, by path; by default `tree`.
+        prefix: of the names.
+    """
+    placed = named(tree if like is None else like)
 
     def leaf(keys: Any, old: Any) -> Any:
-        new = arrays.get(path(keys))
-        return old if new is None else jnp.array(new, dtype=jnp.asarray(old).dtype, copy=True)
+        name = path(keys)
+        new = arrays.get(prefix + name)
+        return old if new is None else _placed(_copied(new, old), placed.get(name))
 
     return jax.tree_util.tree_map_with_path(leaf, tree)
+
+
+def _copied(new: Any, old: Any) -> jax.Array:
+    if _is_key(old):
+        key: jax.Array = jax.random.wrap_key_data(jnp.array(new, copy=True), impl=jax.random.key_impl(old))
+        return key
+    return jnp.array(new, dtype=jnp.asarray(old).dtype, copy=True)
+
+
+def _placed(new: jax.Array, like: Any) -> jax.Array:
+    """Spread over the devices as the user spread `like`; what JAX placed by itself stays free to be placed."""
+    spread = isinstance(like, jax.Array) and like.committed
+    placed: jax.Array = jax.device_put(new, like.sharding) if spread else new
+    return placed
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _words(key: Any) -> jax.Array:
+    words: jax.Array = jax.random.key_data(key)
+    return words
+
+
+def free_prefix(tree: Tree, taken: Collection[str]) -> str:
+    """The prefix under which the leaves of a tree have none of the names that are taken: nothing, where none is."""
+    prefix = ""
+    while not named(tree, prefix).keys().isdisjoint(taken):
+        prefix += "state/"
+    return prefix
 
 
 def path(keys: Any) -> str:

@@ -23,10 +23,12 @@ from lockstep.backends.adoption import (
     common_dtype,
 )
 from lockstep.backends.jax_haiku import devices
-from lockstep.backends.jax_haiku.adoption import draws
+from lockstep.backends.jax_haiku.adoption import draws, extra_args, objects
 from lockstep.backends.jax_haiku.adoption.parts import (
     Apply,
     applying,
+    arrays,
+    free_prefix,
     named,
     passing,
     watching,
@@ -35,17 +37,41 @@ from lockstep.backends.jax_haiku.adoption.parts import (
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, Scalar, Snapshot, select
 
+TRANSFORMS = (hk.Transformed, hk.TransformedWithState)
+
 OUTPUT = "output"
 """What a stage calls the output of the whole model."""
 
 
+CARRIED = "model state/"
+"""Prefix in the optimizer's state of a snapshot: what the model's state holds besides floats, counters say. It is no buffer to be linked."""
+
+SPLIT = "apply gradients to the state that `gradients` gave: only that one knows its loss and its batch"
+
+
+class Seen(NamedTuple):
+    """What the gradients of a step were computed from, besides its parameters, and its loss."""
+
+    loss: Any
+    buffers: Tree
+    key: Any
+    x: Tree
+    y: Tree
+    masks: Mapping[str, Any]
+
+
 class State(NamedTuple):
-    """Pure trees: nothing is donated or changed in place."""
+    """Pure trees: nothing is donated or changed in place.
+
+    Attributes:
+        seen: between the two halves of a step, for optimizers that evaluate the loss.
+    """
 
     params: Tree
     optimizer: optax.OptState
     step: int
     buffers: Tree
+    seen: Seen | None = None
 
 
 class JaxAdopted(AdoptedTrainer):
@@ -69,8 +95,10 @@ class JaxAdopted(AdoptedTrainer):
         self._params, self._buffers, self._key, self._stages = params, buffers, key, stages
         leaves = named(params)
         self.dtype = common_dtype(name, {one: str(np.asarray(value).dtype) for one, value in leaves.items()})
+        self._prefix = free_prefix(buffers, leaves)
         self._x64 = bool(jax.config.values["jax_enable_x64"]) or self.dtype == "float64"
         self._step = jax.jit(self._one_step)
+        self._loss_and_grads = jax.value_and_grad(self._loss_of, has_aux=True)
         self._grads = jax.jit(self._loss_and_grads)
         self._apply = jax.jit(self._update)
         self._observe = jax.jit(self._observed, static_argnums=0)
@@ -117,7 +145,7 @@ class JaxAdopted(AdoptedTrainer):
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         with self._precision():
-            params, optimizer, buffers, loss = self._step(
+            params, optimizer, buffers, loss, drawn = self._step(
                 state.params,
                 state.optimizer,
                 state.buffers,
@@ -126,18 +154,20 @@ class JaxAdopted(AdoptedTrainer):
                 batch.y,
                 dict(batch.masks),
             )
+            draws.check(self.name, drawn, batch.masks)
             return State(params, optimizer, state.step + 1, buffers), loss
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Tree]:
         with self._precision():
-            key = self._drawn(state.step)
-            masks = dict(batch.masks)
-            (loss, buffers), grads = self._grads(state.params, state.buffers, key, batch.x, batch.y, masks)
-            return state._replace(buffers=buffers), loss, grads
+            batch_and_key = (self._drawn(state.step), batch.x, batch.y, dict(batch.masks))
+            (loss, (buffers, drawn)), grads = self._grads(state.params, state.buffers, *batch_and_key)
+            draws.check(self.name, drawn, batch.masks)
+            seen = Seen(loss, state.buffers, *batch_and_key)
+            return state._replace(buffers=buffers, seen=seen), loss, grads
 
     def apply(self, state: State, grads: Tree) -> State:
         with self._precision():
-            params, optimizer = self._apply(state.params, state.optimizer, grads)
+            params, optimizer = self._apply(state.params, state.optimizer, grads, state.seen)
             return State(params, optimizer, state.step + 1, state.buffers)
 
     def observe(
@@ -147,9 +177,10 @@ class JaxAdopted(AdoptedTrainer):
         with self._precision():
             x, y = jax.tree.map(jnp.asarray, (batch.x, batch.y))
             key, masks = self._drawn(state.step), dict(batch.masks)
-            loss, outputs, cotangents, grads = self._observe(
+            drawn, loss, outputs, cotangents, grads = self._observe(
                 backward, dict(inject), state.params, state.buffers, key, x, y, masks
             )
+            draws.check(self.name, drawn, masks)
             # A tree is in the order of its keys; stages are in that of their computation.
             shown = {name: outputs[name] for name in self._modules if name != OUTPUT}
             shown |= {} if self._stages is None else self._stages(state.params, x)
@@ -171,21 +202,21 @@ class JaxAdopted(AdoptedTrainer):
         x: Tree,
         y: Tree,
         masks: dict[str, Any],
-    ) -> tuple[Any, dict[str, Any], dict[str, Any], Tree]:
-        """Loss, outputs by module, and with `backward` their cotangents and the parameters' gradients."""
-        call = draws.replaced(self.name, partial(self._watched, inject), masks)
+    ) -> tuple[Any, Any, dict[str, Any], dict[str, Any], Tree]:
+        """The number of draws, the loss, outputs by module, and with `backward` their cotangents and the parameters' gradients."""
+        call = draws.replaced(partial(self._watched, inject), masks)
 
-        def run(perturb: dict[str, Any], params: Tree) -> tuple[Any, dict[str, Any]]:
-            (output, _), outputs = call(params, buffers, key, self._taken(x, y), perturb)
+        def run(perturb: dict[str, Any], params: Tree) -> tuple[Any, dict[str, Any], Any]:
+            ((output, _), outputs), drawn = call(params, buffers, key, self._taken(x, y), perturb)
             if self._loss is not None and isinstance(output, jax.Array):
                 output = passing(OUTPUT, output, outputs, inject, perturb)
             loss = output if self._loss is None else self._loss(output, y)
-            return loss, outputs
+            return loss, outputs, drawn
 
-        loss, outputs = run({}, params)
+        loss, outputs, drawn = run({}, params)
         self._modules = list(outputs)
         if not backward:
-            return loss, outputs, {}, {}
+            return drawn, loss, outputs, {}, {}
         floats = {
             name: jnp.zeros_like(value)
             for name, value in outputs.items()
@@ -193,7 +224,7 @@ class JaxAdopted(AdoptedTrainer):
         }
         # The derivative with respect to what is added to an output is its cotangent.
         derivatives = jax.grad(lambda perturb, params: run(perturb, params)[0], argnums=(0, 1))
-        return loss, outputs, *derivatives(floats, params)
+        return drawn, loss, outputs, *derivatives(floats, params)
 
     def predict(self, state: State, x: Array) -> Array:
         with self._precision():
@@ -203,12 +234,11 @@ class JaxAdopted(AdoptedTrainer):
             return np.array(output)
 
     def read(self, state: State) -> Snapshot:
-        trees = (state.params, state.optimizer, state.buffers)
-        params, optimizer, buffers = (
-            {name: np.array(one) for name, one in named(tree).items()} for tree in trees
-        )
+        buffers = arrays(state.buffers, self._prefix)
         floats = {name: one for name, one in buffers.items() if one.dtype.kind == "f"}
-        return Snapshot(params, optimizer, state.step, floats)
+        others = {name: one for name, one in arrays(state.buffers, CARRIED).items() if one.dtype.kind != "f"}
+        optimizer = {**arrays(state.optimizer), **others}
+        return Snapshot(arrays(state.params), optimizer, state.step, floats)
 
     def write(self, state: State, snapshot: Snapshot) -> State:
         check_names(self.name, snapshot.parameters, named(state.params))
@@ -216,16 +246,18 @@ class JaxAdopted(AdoptedTrainer):
             params = written(state.params, snapshot.parameters)
             optimizer = self._optimizer.init(params)
             if snapshot.optimizer:
-                optimizer = written(optimizer, snapshot.optimizer)
-            return State(params, optimizer, snapshot.step, written(state.buffers, snapshot.buffers))
+                optimizer = written(optimizer, snapshot.optimizer, like=state.optimizer)
+            buffers = written(state.buffers, snapshot.buffers, prefix=self._prefix)
+            buffers = written(buffers, snapshot.optimizer, prefix=CARRIED)
+            return State(params, optimizer, snapshot.step, buffers)
 
     def read_grads(self, grads: Tree) -> Arrays:
-        return {name: np.array(one) for name, one in named(grads).items()}
+        return arrays(grads)
 
-    def write_grads(self, arrays: Arrays) -> Tree:
-        check_names(self.name, arrays, named(self._params))
+    def write_grads(self, values: Arrays) -> Tree:
+        check_names(self.name, values, named(self._params))
         with self._precision():
-            return written(self._params, arrays)
+            return written(self._params, values)
 
     def _watched(
         self, inject: Arrays, params: Tree, buffers: Tree, key: Any, x: Any, perturb: dict[str, Any]
@@ -239,21 +271,23 @@ class JaxAdopted(AdoptedTrainer):
         """What the model takes of a batch."""
         return (x, y) if self._loss is None else x
 
-    def _loss_and_grads(
-        self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: dict[str, Any]
-    ) -> Any:
-        call = draws.replaced(self.name, self._call, masks)
+    def _loss_of(
+        self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: Mapping[str, Any]
+    ) -> tuple[Any, tuple[Tree, Any]]:
+        """The loss; the buffers after it, and the number of draws."""
+        call = draws.replaced(self._call, masks)
+        # Made anew: Flax NNX lets its variables be changed only where they were made.
+        own = jax.tree.map(lambda one: one, buffers)
+        (output, moved), drawn = call(params, own, key, self._taken(x, y))
+        return output if self._loss is None else self._loss(output, y), (moved, drawn)
 
-        def loss_of(params: Tree) -> tuple[Any, Tree]:
-            # Made anew: Flax NNX lets its variables be changed only where they were made.
-            held = jax.tree.map(lambda one: one, buffers)
-            output, moved = call(params, held, key, self._taken(x, y))
-            return output if self._loss is None else self._loss(output, y), moved
-
-        return jax.value_and_grad(loss_of, has_aux=True)(params)
-
-    def _update(self, params: Tree, optimizer: optax.OptState, grads: Tree) -> tuple[Tree, optax.OptState]:
-        updates, optimizer = self._optimizer.update(grads, optimizer, params)
+    def _update(
+        self, params: Tree, optimizer: optax.OptState, grads: Tree, seen: Seen | None
+    ) -> tuple[Tree, optax.OptState]:
+        known: extra_args.Offered = {}
+        if seen is not None:
+            known = extra_args.offered(seen.loss, grads, lambda params: self._loss_of(params, *seen[1:])[0])
+        updates, optimizer = extra_args.update(self._optimizer, grads, optimizer, params, known, SPLIT)
         return optax.apply_updates(params, updates), optimizer
 
     def _one_step(
@@ -265,10 +299,11 @@ class JaxAdopted(AdoptedTrainer):
         x: Tree,
         y: Tree,
         masks: dict[str, Any],
-    ) -> tuple[Tree, optax.OptState, Tree, jax.Array]:
-        (loss, buffers), grads = self._loss_and_grads(params, buffers, key, x, y, masks)
-        params, optimizer = self._update(params, optimizer, grads)
-        return params, optimizer, buffers, loss
+    ) -> tuple[Tree, optax.OptState, Tree, jax.Array, jax.Array]:
+        (loss, (moved, drawn)), grads = self._loss_and_grads(params, buffers, key, x, y, masks)
+        seen = Seen(loss, buffers, key, x, y, masks)
+        params, optimizer = self._update(params, optimizer, grads, seen)
+        return params, optimizer, moved, loss, drawn
 
     def _drawn(self, step: int) -> Any:
         return None if self._key is None else jax.random.fold_in(self._key, step)
@@ -282,8 +317,8 @@ class JaxAdopted(AdoptedTrainer):
 def adopt(
     model: Any,
     loss: Callable[[Any, Any], Any] | None,
-    optimizer: optax.GradientTransformation,
-    params: Tree,
+    optimizer: optax.GradientTransformation | None = None,
+    params: Tree = None,
     *,
     state: Tree = None,
     key: Any = None,
@@ -295,9 +330,12 @@ def adopt(
     Args:
         model: a Haiku transform (with state or without), or a pure function ``apply(params, x)``; with `state` it is
             ``apply(params, state, x) -> (output, state)``, with `key` its last argument is the key.
+            Or an object: a Flax Linen module; or one that holds its parameters: a Flax TrainState, whose `apply_fn` and transform
+            are taken, a Flax NNX module, an Equinox module, which is called row by row. What calls them otherwise
+            (``train=True``) is a function of yours.
         loss: (output, y) -> a scalar; None where ``model(params, (x, y))`` gives the loss itself.
-        optimizer: an Optax transform.
-        params: a tree of arrays, all float64 or all float32: of Haiku, Flax or plain dicts as they are, of Flax NNX the
+        optimizer: an Optax transform; with an NNX module also its `nnx.Optimizer`, with a TrainState by default its own. It starts afresh.
+        params: nothing for an object that holds them; for a Linen module those, or all that its ``init`` gave; else a tree of arrays, all float64 or all float32: of Haiku, Flax or plain dicts as they are, of Flax NNX the
             second part of ``nnx.split``, of Equinox the first of ``eqx.partition(model, eqx.is_inexact_array)``.
         state: what the forward pass of training moves (running averages), a tree of arrays.
         key: random numbers for code that draws; each step folds its number in.
@@ -307,20 +345,36 @@ def adopt(
     Raises:
         AdoptionError: a leaf of `params` is no array, or the dtypes are not one.
     """
-    is_model = callable(model) or isinstance(model, (hk.Transformed, hk.TransformedWithState))
-    check_kind(name, "the model", model, is_model, "give a Haiku transform, or a function apply(params, x)")
+    held = objects.taken_apart(model, optimizer, params)
+    if held is not None:
+        fix = "leave it out: the object holds its own"
+        check_kind(name, "the state next to such a model", state, state is None, fix)
+        optimizer, params, state = held.optimizer, held.params, held.state
+    is_model = held is not None or callable(model) or isinstance(model, TRANSFORMS)
+    fix = "give a Haiku transform, a function apply(params, x), or an object that holds its parameters"
+    check_kind(name, "the model", model, is_model, fix)
     is_loss = loss is None or callable(loss)
     check_kind(name, "the loss", loss, is_loss, "give a function (output, y) -> a scalar, or None")
-    is_optimizer = all(
-        callable(getattr(optimizer, one, None)) for one in ("init", "update")
-    )  # MultiSteps too
+    # MultiSteps is no transform, but has what one has.
+    is_optimizer = all(callable(getattr(optimizer, one, None)) for one in ("init", "update"))
     check_kind(name, "the optimizer", optimizer, is_optimizer, "give an Optax transform: optax.adam(0.001)")
+    _check_state(name, model, state)
+    _check_leaves(name, params)
+    apply = applying(model, state is not None, key is not None) if held is None else held.apply
+    return JaxAdopted(apply, loss, optimizer, params, state, key, stages, name)
+
+
+def _check_state(name: str, model: Any, state: Tree) -> None:
+    """A Haiku transform says whether it has one."""
     if isinstance(model, hk.Transformed):
         fix = "leave out state=, or give an hk.transform_with_state"
         check_kind(name, "the state of a Haiku transform that has none", state, state is None, fix)
     if isinstance(model, hk.TransformedWithState):
         fix = "give state=, the second of what its init gave"
         check_kind(name, "the state of its Haiku transform", state, state is not None, fix)
+
+
+def _check_leaves(name: str, params: Tree) -> None:
     odd = [one for one, leaf in named(params).items() if not hasattr(leaf, "dtype")]
     if odd:
         raise AdoptionError(
@@ -328,5 +382,3 @@ def adopt(
             ", ".join(odd),
             "give the arrays alone, as jax.grad takes them: eqx.partition or nnx.split separate them from the rest",
         )
-    apply = applying(model, state is not None, key is not None)
-    return JaxAdopted(apply, loss, optimizer, params, state, key, stages, name)

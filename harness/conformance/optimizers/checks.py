@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lockstep.backends.adoption import AdoptionError
 from lockstep.harness.conformance.optimizers import rules, sequences
 from lockstep.harness.conformance.optimizers.pair import DidNotRun, Finding, Pair
 from lockstep.harness.conformance.optimizers.sequences import Pattern
@@ -33,12 +34,18 @@ class OptimizerCheck:
     pattern: Pattern | None = None
 
     def run(self, pair: Pair, dtype: str) -> Finding:
-        """Check; what a side raises is a finding."""
+        """Check; what a side raises is a finding.
+
+        Raises:
+            AdoptionError: a side cannot be compared at all.
+        """
         try:
             with np.errstate(all="ignore"):  # what is not finite is judged by its numbers
                 return self.find(pair, dtype)
         except DidNotRun as error:
             return error.finding
+        except AdoptionError:
+            raise
         except RAISED as error:  # whatever an optimizer raises
             return Finding(Verdict.DIFFER, describe(error))
 

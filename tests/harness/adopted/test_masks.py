@@ -210,19 +210,66 @@ def test_other_randomness_is_refused_with_the_remedy():
         adopted.verify([noisy, models.jax_side()], BATCHES, mapping=models.NAMES)
     assert adopted.verify([noisy, noisy], BATCHES, mapping=_same(noisy)).verdict is Verdict.AGREE
 
-    def looped(params, x, key):
-        def body(carry, step):
-            return carry * jax.random.bernoulli(jax.random.fold_in(key, step), 0.5, carry.shape), None
-
-        return jax.lax.scan(body, x, jnp.arange(2))[0] @ params["w"]
+    def shaken(params, x, key):
+        return (x + jax.random.normal(key, x.shape, x.dtype)) @ params["w"]
 
     with jax.enable_x64(True):
         sides = [
-            jax_haiku.adopt(looped, models.squared, optax.sgd(0.1), {"w": np.ones((4, 1))}, key=one)
+            jax_haiku.adopt(shaken, models.squared, optax.sgd(0.1), {"w": np.ones((4, 1))}, key=one)
             for one in (KEY, jax.random.PRNGKey(4))
         ]
     with pytest.raises(AdoptionError, match="random numbers that the others do not draw"):
         adopted.verify(sides, BATCHES, mapping={"w": "w"})
+
+
+class Repeated(linen.Module):
+    """Three layers that drop, as one that is scanned over, each computed again in the backward pass."""
+
+    @linen.compact
+    def __call__(self, x):
+        def body(layer, x, _):
+            hidden = linen.tanh(linen.Dense(4, param_dtype=x.dtype)(x))
+            return linen.Dropout(0.25, deterministic=False)(hidden), None
+
+        layers = linen.scan(
+            linen.remat(body, prevent_cse=False),
+            variable_broadcast="params",
+            split_rngs={"params": False, "dropout": True},
+            length=3,
+        )
+        return layers(self, x, None)[0]
+
+
+def test_masks_inside_of_scanned_and_checkpointed_layers_are_those_of_a_loop():
+    """One weight, used three times: torch calls it in a loop of Python's own."""
+    model = Repeated()
+    with jax.enable_x64(True):
+        params = model.init({"params": KEY, "dropout": KEY}, jnp.zeros((1, 4), float))["params"]
+        right = adopt(lambda p, x, key: model.apply({"params": p}, x, rngs={"dropout": key}), params)
+    module = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Dropout(0.25)).double()
+    left = models.torch_side("adam", 0.01, module=module, forward=lambda module, x: module(module(module(x))))
+    batches = [(x, x) for x, _ in BATCHES]
+    assert len(right.draws(Batch(*batches[0]))) == 3
+    result = adopted.verify([left, right], batches)
+    assert result.verdict is Verdict.AGREE, result.census()
+
+
+@pytest.mark.parametrize("mapping", [None, {"0.weight": "w", "0.bias": "b"}])
+def test_what_the_code_raises_is_shown_in_place_of_its_draws(mapping):
+    """Where the other side draws, code that fails is not code that draws nothing."""
+
+    def failing(output, y):
+        return output - y.missing_attribute
+
+    module = nn.Sequential(nn.Linear(4, 1), nn.Dropout(0.5)).double()
+    dropping = lambda p, x, key: x * jax.random.bernoulli(key, 0.5, x.shape) @ p["w"] + p["b"]  # noqa: E731
+    with jax.enable_x64(True):
+        params = {"w": np.ones((4, 1)), "b": np.zeros(1)}
+        right = adopt(dropping, params)
+    left = models.torch_side(module=module, loss=failing)
+    raised = r"torch: a step of it fails\n.*missing_attribute.* \(failing, line \d+ of test_masks.py\)"
+    with pytest.raises(AdoptionError, match=raised):
+        adopted.verify([left, right], BATCHES, mapping=mapping)
 
 
 def convolution():
