@@ -199,7 +199,7 @@ FAULTS = {
         partial(T.SGD, lr=0.1, momentum=0.9),
         {"first update", "many updates"},
         {"form", "continues"},
-        None,
+        "torch Guarded updates 2 times as far",
     ),
     "ascent": (
         partial(T.Adam, lr=1e-2, maximize=True),
