@@ -69,3 +69,9 @@ class Link:
 def sliced(slices: Slices) -> str:
     """As Python writes them: ``[0:4, 2:]``."""
     return "[" + ", ".join(f"{start}:{'' if stop is None else stop}" for start, stop in slices) + "]"
+
+
+def slice_shape(shape: tuple[int, ...], slices: Slices) -> tuple[int, ...]:
+    """The shape of a slice of an array of this shape."""
+    cut = [len(range(length)[slice(*one)]) for one, length in zip(slices, shape, strict=False)]
+    return (*cut, *shape[len(cut) :])

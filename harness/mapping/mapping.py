@@ -13,7 +13,7 @@ import numpy as np
 
 from lockstep.backends.errors import did_you_mean
 from lockstep.backends.problem import Array, Arrays
-from lockstep.harness.mapping.link import Link, MappingError, Slices, sliced
+from lockstep.harness.mapping.link import Link, MappingError, Slices, slice_shape, sliced
 from lockstep.harness.mapping.written import links
 
 Shapes = AnyMapping[str, tuple[int, ...]]
@@ -77,8 +77,8 @@ class Mapping:
                     "give 0 <= start < stop <= length for each axis",
                 )
         shapes = (
-            _slice_shape(left[link.left], link.left_slice),
-            _slice_shape(right[link.right], link.right_slice),
+            slice_shape(left[link.left], link.left_slice),
+            slice_shape(right[link.right], link.right_slice),
         )
         between = shapes[0] if link.reshape is None else link.reshape
         axes = tuple(range(len(between))) if link.transpose is None else link.transpose
@@ -165,7 +165,3 @@ def _inside(shape: tuple[int, ...], slices: Slices) -> bool:
 
 def _without_ones(shape: Iterable[int]) -> tuple[int, ...]:
     return tuple(length for length in shape if length != 1)
-
-
-def _slice_shape(shape: tuple[int, ...], slices: Slices) -> tuple[int, ...]:
-    return np.empty(shape, dtype=bool)[_index(slices)].shape

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lockstep.backends.adoption import Adopted
 from lockstep.backends.problem import Array
+from lockstep.backends.protocol import Snapshot
 from lockstep.harness.mapping.layouts import orbits
 from lockstep.harness.mapping.link import Link
 from lockstep.harness.mapping.names import kind
@@ -33,8 +33,7 @@ class Probe:
 
 
 def probe_parameters(
-    left: Adopted,
-    right: Adopted,
+    starts: tuple[Snapshot, Snapshot],
     known: Sequence[Sequence[Link]],
     still: tuple[Collection[str], Collection[str]],
     seed: Sequence[int],
@@ -43,21 +42,21 @@ def probe_parameters(
     """Both sides' parameters, and the buffers that are set, too.
 
     Args:
-        left, right: the two sides.
+        starts: what the two sides start from.
         known: the possible layouts of each pair; one where the layout is known.
         still: buffers of both sides that are set as parameters are.
         seed: of the random numbers; the last is the trial.
         probe: the values of everything else.
     """
-    snapshots = [one.read(one.init()) for one in (left, right)]
-    typical = float(np.sqrt(np.mean([np.sqrt(one.size) for one in snapshots[0].parameters.values()])))
+    typical = float(np.sqrt(np.mean([np.sqrt(one.size) for one in starts[0].parameters.values()])))
     initial, theirs = (
         {**one.parameters, **{name: one.buffers[name] for name in names}}
-        for one, names in zip(snapshots, still, strict=True)
+        for one, names in zip(starts, still, strict=True)
     )
     level = probe.level * (1 + 0.3 * seed[-1]) / typical
     rng = np.random.default_rng(seed)
-    random = {name: _random(value, level, rng) for name, value in initial.items()}
+    linked = {links[0].left for links in known}
+    random = {name: _random(value, level, rng) for name, value in initial.items() if name in linked}
     ours, other = (
         {name: np.full(value.shape, level * _share(name, probe), value.dtype) for name, value in one.items()}
         for one in (initial, theirs)
