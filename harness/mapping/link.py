@@ -13,6 +13,13 @@ Slices = tuple[tuple[int, int | None], ...]
 """(start, stop) of the first axes; axes that are not named are whole, as is one whose stop is None from its start on."""
 
 
+NEAR = 0.05
+"""The largest distance of counterparts' gradients, relative to their size: it allows for a wrong port, not for a guess."""
+
+CERTAIN = frozenset({"given", "loss"})
+"""How a pair can be matched that no gradient can doubt: by you; by losses that agree under random numbers."""
+
+
 class MappingError(LockstepError):
     """A mapping does not fit the parameters, or could not be found."""
 
@@ -53,6 +60,11 @@ class Link:
         axes = range(len(between)) if self.transpose is None else self.transpose
         converted = values.reshape([between[axis] for axis in axes])
         return np.ascontiguousarray(converted.transpose(np.argsort(axes))).reshape(shape)
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether the gradients of the two differ: names, shapes or structure leave no other candidate, or the port is wrong."""
+        return self.by not in CERTAIN and self.distance is not None and self.distance > NEAR
 
     @property
     def layout(self) -> str:

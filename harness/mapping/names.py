@@ -107,8 +107,7 @@ def _best(name: str, ends: Ends, alike: Hashable) -> str | None:
 
 def _keys(name: str, end: str, alike: Hashable) -> tuple[Hashable, ...]:
     numbers = tuple(word for word in words(name) if word.isdigit())
-    last = _parts(name)[-1].lower()
-    return (end, alike), (end, alike, numbers), (end, alike, numbers, last)
+    return (end, alike), (end, alike, numbers), (end, alike, numbers, last_part(name))
 
 
 def _ends(of: tuple[str, ...]) -> Iterator[str]:
@@ -143,6 +142,11 @@ def parted(name: str) -> tuple[str, str]:
 def kind(name: str) -> str:
     """The kind of a parameter, by its name: ``w``, ``b``, or a word of its own."""
     return parted(name)[1]
+
+
+def last_part(name: str) -> str:
+    """The last part of a name, in lower case: ``kernel``."""
+    return _parts(name)[-1].lower()
 
 
 def series(name: str) -> tuple[str, tuple[int, ...]]:

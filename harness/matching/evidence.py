@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lockstep.harness.mapping import names
-from lockstep.harness.mapping.link import Link
+from lockstep.harness.mapping.link import NEAR, Link
 from lockstep.harness.matching.probes import Probe
-from lockstep.harness.matching.search import NEAR, Search
+from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.slices import ParameterSlice, pair_of
 
 MOST_LAYOUTS = 24
@@ -25,17 +25,17 @@ Pair = tuple[ParameterSlice, ParameterSlice]
 
 def match_by_name(search: Search, by_name: bool) -> list[Link]:
     """Pairs whose names match, or whose lengths occur once on each side, in the one layout whose gradients are near."""
-    pairs = _named(search) if by_name else {}
+    pairs = named(search) if by_name else {}
     taken = [one for pair in pairs for one in pair]
     pairs |= {pair: "shape" for pair in _alone(search) if pair[0] not in taken and pair[1] not in taken}
     return [link for pair, by in pairs.items() if (link := _near(search, *pair, by))]
 
 
-def _named(search: Search) -> dict[Pair, str]:
-    named = names.matched(
-        *([one.name for one in side if not one.slices] for side in search.open), search.sizes
-    )
-    return {(ParameterSlice(left), ParameterSlice(right)): by for (left, right), by in named.items()}
+def named(search: Search) -> dict[Pair, str]:
+    """Open pairs of one size whose names match -> how."""
+    left, right = ([one.name for one in side if not one.slices] for side in search.open)
+    found = names.matched(left, right, search.sizes)
+    return {(ParameterSlice(left), ParameterSlice(right)): by for (left, right), by in found.items()}
 
 
 def _alone(search: Search) -> list[Pair]:
@@ -126,10 +126,10 @@ def of_linked_names(search: Search) -> list[Pair]:
         for other in others.get(module, ())
         for two in rights.get((other, kind), ())
     ]
-    return _without_choice(pairs)
+    return without_choice(pairs)
 
 
-def _without_choice(pairs: Sequence[Pair]) -> list[Pair]:
+def without_choice(pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs neither of whose slices stands in another."""
     firsts, seconds = Counter(one for one, _ in pairs), Counter(two for _, two in pairs)
     return [(one, two) for one, two in pairs if firsts[one] == seconds[two] == 1]
@@ -151,12 +151,12 @@ def ambiguous(search: Search) -> list[list[Link]]:
 def by_trial(search: Search, probe: Probe) -> list[Link]:
     """A pair that has no rival, but several layouts that are as near: the one under which all else stays near."""
     for links in ambiguous(search):
-        if len(links) <= MOST_LAYOUTS and (link := _tried(search, links, probe)):
+        if len(links) <= MOST_LAYOUTS and (link := tried(search, links, probe)):
             return [link]
     return []
 
 
-def _tried(search: Search, links: Sequence[Link], probe: Probe) -> Link | None:
+def tried(search: Search, links: Sequence[Link], probe: Probe) -> Link | None:
     """The one of these under which both losses, and all gradients that are linked, are nearest by far."""
     ranked = sorted(((_strain(search, link, probe), link) for link in links), key=lambda one: one[0])
     (best, link), (second, _) = ranked[0], ranked[1]
@@ -168,22 +168,6 @@ def _strain(search: Search, link: Link, probe: Probe) -> float:
     tried = search.look(probe, [link])
     trained = [one for one in (*search.links, link) if one.left in tried.left and one.right in tried.right]
     return max([tried.loss_distance, *(tried.distance(one) or 0.0 for one in trained)])
-
-
-def by_loss(search: Search, by_name: bool, probe: Probe) -> list[Link]:
-    """Pairs that names or modules suggest though their gradients differ: taken if the losses agree once they are linked."""
-    pairs = dict.fromkeys(of_linked_names(search), "module") | (_named(search) if by_name else {})
-    taken: list[Link] = []
-    plain = search.look(probe, seed=0).loss_distance
-    for pair, by in pairs.items():
-        links = [
-            link
-            for link in search.layouts(*pair, by)
-            if search.same_loss(search.look(probe, [*taken, link], seed=0).loss_distance, plain)
-        ]
-        if len(links) == 1:
-            taken += links
-    return taken
 
 
 def by_elimination(search: Search) -> list[Link]:
@@ -203,7 +187,7 @@ def by_elimination(search: Search) -> list[Link]:
 
 
 def _uninformative_and_alone(search: Search) -> Iterator[Pair]:
-    for left, right in _without_choice([*of_one_size(search)]):
+    for left, right in without_choice([*of_one_size(search)]):
         if search.last.uninformative(left, 0) and search.last.uninformative(right, 1):
             yield left, right
 
@@ -255,7 +239,7 @@ def frozen(search: Search, probe: Probe) -> list[Link]:
 
 def _still_open(search: Search, linked: Sequence[Link]) -> Iterator[Link]:
     """Every layout of every possible pair; only of pairs matched by name, where there are any."""
-    taken = {name for one in linked for name in (one.left, one.right)}
+    taken = {name for one in (*linked, *search.links) for name in (one.left, one.right)}
     left, right = ([one for one in side if one not in taken] for side in search.still)
     pairs = names.matched(left, right) or dict.fromkeys(itertools.product(left, right), "function")
     for (one, two), by in pairs.items():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
+from lockstep.harness.mapping.link import NEAR
 from lockstep.harness.matching.evidence import Pair, of_linked_names
-from lockstep.harness.matching.search import NEAR, Search
+from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.slices import ParameterSlice
 
 PARTS = (3, 4, 2)

@@ -15,7 +15,7 @@ import numpy as np
 from lockstep.backends.problem import Array
 from lockstep.backends.protocol import Snapshot
 from lockstep.harness.mapping.layouts import orbits
-from lockstep.harness.mapping.link import Link
+from lockstep.harness.mapping.link import Link, Slices
 from lockstep.harness.mapping.names import kind
 
 
@@ -56,15 +56,24 @@ def probe_parameters(
     level = probe.level * (1 + 0.3 * seed[-1]) / typical
     rng = np.random.default_rng(seed)
     linked = {links[0].left for links in known}
-    random = {name: _random(value, level, rng) for name, value in initial.items() if name in linked}
+    random = {
+        name: _random(value, level, rng, kind(name) == "var")
+        for name, value in initial.items()
+        if name in linked
+    }
     ours, other = (
         {name: np.full(value.shape, level * _share(name, probe), value.dtype) for name, value in one.items()}
         for one in (initial, theirs)
     )
+    filled: set[tuple[str, Slices]] = set()
     for links in known:
         link = links[0]
         here, there = (tuple(slice(*one) for one in part) for part in (link.left_slice, link.right_slice))
         numbers, target = random[link.left][here], other[link.right]
+        if (link.right, link.right_slice) in filled:  # tied: another of the left side's is there already
+            ours[link.left][here] = link.to_left(target[there], numbers.shape)
+            continue
+        filled.add((link.right, link.right_slice))
         if len(links) > 1:
             numbers = numbers.ravel()[orbits(links, numbers.shape, target[there].shape)]
         ours[link.left][here] = numbers
@@ -76,8 +85,8 @@ def _share(name: str, probe: Probe) -> float:
     return probe.biases if kind(name) == "b" else 1.0
 
 
-def _random(initial: Array, level: float, rng: np.random.Generator) -> Array:
-    """The initial values with noise of their own size, so that nothing is zero, one, or the same."""
+def _random(initial: Array, level: float, rng: np.random.Generator, positive: bool) -> Array:
+    """The initial values with noise of their own size, so that nothing is zero, one, or the same; of a variance, no negative ones."""
     size = max(float(np.sqrt(np.mean(np.square(initial)))), level)
     noisy: Array = (initial + 0.5 * size * rng.standard_normal(initial.shape)).astype(initial.dtype)
-    return noisy
+    return np.abs(noisy) if positive else noisy

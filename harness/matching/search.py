@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from lockstep.harness.matching.probes import Probe
 from lockstep.harness.matching.signals import Signals, one_step, signals
 from lockstep.harness.matching.slices import ParameterSlice, pair_of
 
-NEAR = 0.05
-"""The largest distance of counterparts' gradients, relative to their size: it allows for a wrong port, not for a guess."""
+Shapes = Mapping[str, tuple[int, ...]]
 
 MARGIN = 10.0
 """The next best counterpart, or layout, must be so many times further away."""
@@ -40,10 +39,17 @@ class Search:
         links: the links so far.
         open: slices of both sides that are not linked.
         ambiguous: pairs without a rival whose layout is not certain, several being as near; they are open.
+        ties: links of parameters of one side that the other side has tied to another one: in no mapping, but in every probe.
         last: the gradients last evaluated.
+        suggested: those while all pairs that names suggest were linked.
+        doubted: whether they contradict such a pair.
+        probe: the values of unknown parameters under which most was seen.
     """
 
     last: Signals
+    suggested: Signals
+    doubted: bool = False
+    probe = Probe(0.5, 1.0)
 
     def __init__(self, left: Adopted, right: Adopted, batches: tuple[Batch, Batch]) -> None:
         self.sides, self.batches = (left, right), batches
@@ -52,13 +58,15 @@ class Search:
             tuple({name: one.shape for name, one in arrays.items()} for arrays in both)
             for both in zip(*((one.parameters, one.buffers) for one in self.starts), strict=True)
         )
-        self._every = tuple({**self.buffers[side], **self.shapes[side]} for side in (0, 1))
-        self.sizes = tuple({name: math.prod(shape) for name, shape in side.items()} for side in self._every)
+        left_shapes, right_shapes = ({**self.buffers[side], **self.shapes[side]} for side in (0, 1))
+        self._every: tuple[Shapes, Shapes] = (left_shapes, right_shapes)
+        self.sizes = _sizes(left_shapes), _sizes(right_shapes)
         self.resting, self.used = self._own_steps()
         self.still = self._still()
         self.links: list[Link] = []
         self.open = tuple([ParameterSlice(name) for name in shapes] for shapes in self.shapes)
         self.ambiguous: list[list[Link]] = []
+        self.ties: list[Link] = []
         self._floor = FLOOR[left.dtype]
         self._channels = sorted(
             {length for shapes in self.shapes for shape in shapes.values() for length in shape}
@@ -67,8 +75,8 @@ class Search:
     def _own_steps(self) -> tuple[tuple[set[str], set[str]], tuple[set[str], set[str]]]:
         """Of one step of each side as it is: the buffers that do not move, and the parameters that have a gradient."""
         resting, used = [], []
-        for one in zip(self.sides, self.starts, ({}, {}), self.batches, strict=True):
-            _, gradients, moved = one_step(*one)
+        for trainer, start, batch in zip(self.sides, self.starts, self.batches, strict=True):
+            _, gradients, moved = one_step(trainer, start, {}, batch)
             resting.append({name for name, change in moved.items() if not change.any()})
             used.append({name for name, gradient in gradients.items() if gradient.any()})
         return (resting[0], resting[1]), (used[0], used[1])
@@ -99,7 +107,7 @@ class Search:
         links = [*self.links, *extra]
         taken = {pair_of(one) for one in extra} | {pair_of(one[0]) for one in possible}
         uncertain = [one for one in self.ambiguous if pair_of(one[0]) not in taken]
-        known = [[one] for one in links] + uncertain + list(possible)
+        known = [[one] for one in links] + uncertain + list(possible) + [[one] for one in self.ties]
         seed = len(links) if seed is None else seed
         return signals(self.sides, self.starts, known, self.batches, self.still, seed, probe)
 
@@ -109,16 +117,34 @@ class Search:
         for link in new:
             self.links.append(link)
             for side, array_slice in enumerate(pair_of(link)):
-                self.open[side].remove(array_slice)
+                if array_slice in self.open[side]:  # it may be a buffer
+                    self.open[side].remove(array_slice)
         taken = [pair_of(link) for link in new]
         self.ambiguous = [one for one in self.ambiguous if pair_of(one[0]) not in taken]
         return bool(new)
+
+    def release(self, link: Link) -> None:
+        """Take a link back: its slices are open again."""
+        self.links.remove(link)
+        for side, array_slice in enumerate(pair_of(link)):
+            if array_slice.name in self.shapes[side]:
+                self.open[side].append(array_slice)
 
     def replace(self, array_slice: ParameterSlice, side: int, parts: Sequence[ParameterSlice]) -> None:
         """Replace an open slice by its parts."""
         self.open[side].remove(array_slice)
         self.open[side].extend(parts)
         self.ambiguous = [one for one in self.ambiguous if pair_of(one[0])[side] != array_slice]
+
+    def hold_still(self, side: int, names: Iterable[str]) -> None:
+        """Set these buffers of a side as parameters are, too."""
+        still = [*self.still]
+        still[side] = [*dict.fromkeys([*still[side], *sorted(names)])]
+        self.still = still[0], still[1]
+
+    def axes(self, side: int, name: str) -> tuple[int, ...]:
+        """The shape of a parameter or buffer."""
+        return self._every[side][name]
 
     def shape(self, array_slice: ParameterSlice, side: int) -> tuple[int, ...]:
         """The shape of a slice."""
@@ -143,3 +169,7 @@ class Search:
     def same_loss(self, distance: float, plain: float) -> bool:
         """Whether the distance of the losses is no larger than before, but for rounding."""
         return distance <= max(3 * plain, self._floor)
+
+
+def _sizes(shapes: Shapes) -> Mapping[str, int]:
+    return {name: math.prod(shape) for name, shape in shapes.items()}
