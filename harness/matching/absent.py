@@ -15,7 +15,7 @@ UNUSED = f"no loss depends on it, {FREE}"
 
 LACKING = f"the {{}} side has no parameter like it, {FREE}"
 
-TIED = f"the {{}} side uses one parameter, {{}}, for this and for {{}}, {FREE}"
+TIED = f"the {{}} side has one parameter, {{}}, for this and {{}}, {FREE}"
 
 
 Listed = dict[str, tuple[str, ...]]
@@ -72,11 +72,19 @@ def _reason(search: Search, array_slice: ParameterSlice, side: int, has_candidat
     """
     if array_slice.slices:
         return ""
-    gradient = (search.last.left, search.last.right)[side][array_slice.name]
-    if not gradient.any() and array_slice.name not in search.used[side]:
+    rivals = [
+        one for one in search.open[1 - side] if search.size(one, 1 - side) == search.size(array_slice, side)
+    ]
+    if _unused(search, array_slice, side) and all(_unused(search, one, 1 - side) for one in rivals):
         return UNUSED
     if tie := next((one for one in search.ties if pair_of(one)[side] == array_slice), None):
         shared = pair_of(tie)[1 - side]
         partners = [str(pair_of(one)[side]) for one in search.links if pair_of(one)[1 - side] == shared]
-        return TIED.format(SIDES[1 - side], shared, " and ".join(partners))
+        return TIED.format(SIDES[1 - side], str(shared), " and ".join(partners))
     return "" if has_candidates else LACKING.format(SIDES[1 - side])
+
+
+def _unused(search: Search, array_slice: ParameterSlice, side: int) -> bool:
+    """Whether no number of a parameter has a gradient, neither as it is nor under the last probe."""
+    gradient = (search.last.left, search.last.right)[side][array_slice.name]
+    return array_slice.name not in search.used[side] and not gradient.any()

@@ -53,6 +53,6 @@ def usual(search: Search, layouts: Sequence[Link]) -> Link | None:
 
 
 def _kind(search: Search, link: Link) -> Kind:
-    """The last parts of both names, and how many axes they have: weights of torch and kernels of Flax, say."""
-    axes = (len(search.axes(0, link.left)), len(search.axes(1, link.right)))
-    return (last_part(link.left), last_part(link.right), *axes)
+    """The last parts of both names without their numbers, and how many axes they have: weights of torch and kernels of Flax, say."""
+    ours, theirs = (last_part(name).rstrip("0123456789_") for name in (link.left, link.right))
+    return (ours, theirs, len(search.axes(0, link.left)), len(search.axes(1, link.right)))
