@@ -66,11 +66,11 @@ def _reason(search: Search, array_slice: ParameterSlice, side: int, has_candidat
 
     Args:
         search: that found no link for it, with gradients while all that is linked is.
-        array_slice: the parameter; a slice of one that is linked in part must be.
+        array_slice: the parameter; a slice of one that is linked in part must be, and where nothing is trained all must.
         side: its side.
         has_candidates: whether the other side has open parameters that it could be.
     """
-    if array_slice.slices:
+    if array_slice.slices or not search.trains:
         return ""
     rivals = [
         one for one in search.open[1 - side] if search.size(one, 1 - side) == search.size(array_slice, side)

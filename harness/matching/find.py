@@ -90,7 +90,7 @@ class _Result:
         for one in [one for one in links if one.by == "function" and (self.distances[one] or 0.0) > NEAR]:
             self.search.release(one)
             del self.distances[one]
-        if any(self.search.open):
+        if any(self.search.open) and self.search.trains:
             signals = getattr(self.search, "suggested", self.search.last)
             if new := link_remaining(self.search, signals):
                 self.distances |= self._measured(new)

@@ -93,6 +93,11 @@ class Search:
         )
         return left, right
 
+    @property
+    def trains(self) -> bool:
+        """Whether the losses of both sides depend on any parameter; else nothing is evidence."""
+        return all(self.used)
+
     def look(
         self,
         probe: Probe,

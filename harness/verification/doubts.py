@@ -18,6 +18,9 @@ MOST_NAMED = 3
 REMAPPED = frozenset({"transposed", "swapped"})
 """Explanations by a wrong mapping."""
 
+BY_NAME = frozenset({"name", "normalised name"})
+"""How links are matched whose names are the same but for what frameworks write differently."""
+
 
 def doubts(mapping: Mapping, reference: str, name: str) -> tuple[str, ...]:
     """What the mapping between two trainers leaves in doubt; nothing where all is confirmed.
@@ -64,19 +67,19 @@ def _favoured(diagnosis: Diagnosis, links: tuple[Link, ...]) -> str:
     """Which is wrong, the mapping or the port, as far as the evidence goes; empty where no link is in doubt."""
     if not links:
         return ""
-    either = (
-        f"{_count(len(links), 'link')} unconfirmed, so either the mapping or {diagnosis.backend} is wrong"
-    )
+    either = f"{_count(len(links), 'link')} unconfirmed, so either the mapping or the port is wrong"
     if diagnosis.explanation and diagnosis.explanation.name in REMAPPED:
         return f"{either}; the evidence is against the mapping: under another one the difference vanishes"
     if agreeing := next((row for row in _before(diagnosis) if row.name in ("forward/output", "loss")), None):
         shown = "outputs" if agreeing.name == "forward/output" else "losses"
-        return f"{either}; the evidence is against {diagnosis.backend}: through the mapping the {shown} of step {agreeing.step} agree"
+        return f"{either}; the evidence is against the port: through the mapping the {shown} of step {agreeing.step} agree"
     first = diagnosis.first
     if first and first.name.startswith("forward/") and first.name != "forward/output":
         computed = {row.name.partition("/")[2] for row in (*_before(diagnosis), first)}
         if not any(owner(one.left) in computed for one in links):
-            return f"{either}; the evidence is against {diagnosis.backend}: it differs before any of them is used"
+            return f"{either}; the evidence is against the port: it differs before any of them is used"
+    if all(one.by in BY_NAME for one in links):
+        return f"{either}; the evidence is against the port: the names leave no choice"
     names = _listed([f"{one.left} to {one.right}" for one in links[:MOST_NAMED]], len(links))
     return (
         f"{either}; the evidence is against neither: give mapping= with what you know to be right of {names}"

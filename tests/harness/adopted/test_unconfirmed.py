@@ -46,7 +46,7 @@ def test_the_same_module_with_another_loss_differs_at_the_loss(name, deep):
     found = adopted.diagnose([side(nn.functional.mse_loss), side(LOSSES[name])], wide_batches())
     assert found.verdict is Verdict.DIFFER
     assert (found.first.step, found.first.name) == (0, "loss")
-    doubt = "the evidence is against torch 2: through the mapping the outputs of step 0 agree"
+    doubt = "the evidence is against the port: through the mapping the outputs of step 0 agree"
     assert (doubt in found.sentence) is ("unconfirmed" in found.sentence)
 
 
@@ -77,7 +77,15 @@ def test_numbers_in_names_and_layouts_of_their_kind_are_what_is_left(wrong):
         f"{len(found.unconfirmed)} links unconfirmed: 0.bias to b0 (by series, gradients off by"
     )
     assert note in case.reason
-    assert "either the mapping or jax is wrong" in case.diagnoses[0].sentence
+    assert "either the mapping or the port is wrong" in case.diagnoses[0].sentence
+
+
+def test_names_that_leave_no_choice_are_evidence_against_the_port():
+    """The outputs differ, and no stage before them is shown: the names are all that there is."""
+    left = nets.torch_side(nets.Net())
+    right = nets.jax_side(nets.random(**nets.SHAPES), lambda params, x: nets.net(params, 3 * jnp.abs(x)))
+    found = adopted.diagnose([left, right], BATCHES)
+    assert "the evidence is against the port: the names leave no choice" in found.sentence
 
 
 def test_a_right_mapping_is_not_in_doubt():
