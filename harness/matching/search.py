@@ -157,6 +157,8 @@ class Search:
 
     def size(self, array_slice: ParameterSlice, side: int) -> int:
         """How many numbers a slice holds."""
+        if not array_slice.slices:
+            return self.sizes[side][array_slice.name]
         return math.prod(self.shape(array_slice, side))
 
     def layouts(
@@ -176,5 +178,5 @@ class Search:
         return distance <= max(3 * plain, self._floor)
 
 
-def _sizes(shapes: Shapes) -> Mapping[str, int]:
+def _sizes(shapes: Shapes) -> dict[str, int]:
     return {name: math.prod(shape) for name, shape in shapes.items()}
