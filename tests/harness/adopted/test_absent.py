@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lockstep import Verdict
+from lockstep.harness.adopt.implementation import implementations
 from lockstep.harness.mapping.link import MappingError
 from lockstep.harness.mapping.mapping import Mapping
 from lockstep.harness.verification import adopted
@@ -64,6 +65,18 @@ def test_a_bias_that_one_side_lacks_is_named(lacking):
     assert case.verdict is Verdict.DIFFER
     assert case.notes == (f"1 parameter not compared: {name} has no parameter like it",)
     assert case.notes[0] in case.reason
+
+
+def test_what_only_one_side_trains_goes_on_where_its_snapshot_was_taken():
+    left, right = nets.torch_side(nets.Net(bias=False)), nets.jax_side(nets.random(**nets.SHAPES))
+    found = adopted.find_mapping(left, right, BATCHES)
+    task, sides = adopted.prepared([left, right], BATCHES, found, None, "test")
+    trainer = implementations(sides)[1].trainer(task)
+    state, _ = trainer.step(trainer.init(), task.data[0])
+    trained = right.read(state.own).parameters["fc2/bias"]
+    assert (trained != right.read(right.init()).parameters["fc2/bias"]).all()
+    written = trainer.write(trainer.init(), trainer.read(state))
+    assert right.read(written.own).parameters["fc2/bias"] == trained
 
 
 @pytest.mark.parametrize("tied", ["left", "right"])

@@ -51,6 +51,7 @@ def test_a_thousand_names_are_matched(other):
         (["m.weight", "m.scale"], ["m/kernel", "m/scale"], 2),  # two words for one kind
         (["a.fc.weight", "b.fc.weight"], ["a/fc/w", "c/fc/w"], 2),  # what is matched is no choice for others
         (["enc.0.fc.weight", "enc.1.fc.weight"], ["block_0/fc/w", "block_1/fc/w"], 2),  # by their numbers
+        (["layer.0.w", "block.0.w"], ["layers_0/w", "blocks_0/w"], 2),
         (["weight"], ["kernel"], 1),
         (["a.fc.weight", "b.fc.weight"], ["u/fc/w", "v/fc/w"], 0),
         (["0.weight", "2.weight"], ["Dense_0/kernel", "Dense_1/kernel"], 0),  # a number says nothing
