@@ -18,7 +18,7 @@ from lockstep.harness.runs.lockstep_run import UNSHOWN
 OWN_NAMES = "the optimizers keep states of different forms: each side carries its own"
 
 UNLINKED = "unlinked"
-"""Prefix in the optimizer's state of a snapshot: a buffer that is linked to none of the reference's."""
+"""Prefix in the optimizer's state of a snapshot: a buffer or parameter that is linked to none of the reference's."""
 
 
 MODULES = ("forward/", "cotangent/")
@@ -88,7 +88,7 @@ class Renamed(AdoptedTrainer):
         own = self._trainer.read(state.own)
         arrays = self._side.canonical(held(own))
         linked = self._linked()
-        unlinked = {name: value for name, value in own.buffers.items() if name not in linked}
+        unlinked = {name: value for name, value in held(own).items() if name not in linked}
         return Snapshot(
             {name: value for name, value in arrays.items() if name in self._parameters},
             {**own.optimizer, **{f"{UNLINKED}/{name}": value for name, value in unlinked.items()}},
@@ -108,7 +108,7 @@ class Renamed(AdoptedTrainer):
             state.own,
             dataclasses.replace(
                 own,
-                parameters={name: moved[name] for name in own.parameters},
+                parameters={name: unlinked.get(name, moved[name]) for name in own.parameters},
                 buffers={name: unlinked.get(name, moved[name]) for name in own.buffers},
                 optimizer=optimizer,
                 step=snapshot.step,
@@ -188,7 +188,7 @@ class Renamed(AdoptedTrainer):
         unlinked = {
             name.removeprefix(prefix): value
             for name, value in snapshot.optimizer.items()
-            if name.startswith(prefix) and name.removeprefix(prefix) in own.buffers
+            if name.startswith(prefix) and name.removeprefix(prefix) in held(own)
         }
         form = _forms(own.optimizer) or self._side.form
         shared = state.keys() & form.keys()

@@ -242,8 +242,12 @@ def _table(mapping: Mapping, left: str, right: str) -> RenderableType:
         apart = "" if one.distance is None else f"{one.distance:.1e}"
         table.add_row(escape(one.left), escape(one.right), escape(one.layout), one.by, apart)
     over = [
-        Text(f"left over: {name}: {', '.join(candidates)}") for name, candidates in mapping.left_over.items()
+        Text(f"left over: {name}: {', '.join(mapping.candidates.get(name, candidates))}")
+        for name, candidates in mapping.left_over.items()
     ]
+    doubt = f", {len(mapping.unconfirmed)} of them unconfirmed" if mapping.unconfirmed else ""
     return Group(
-        table, *over, Text(f"{len(mapping.links)} links, {len(mapping.open_parameters)} parameters left over")
+        table,
+        *over,
+        Text(f"{len(mapping.links)} links{doubt}, {len(mapping.open_parameters)} parameters left over"),
     )

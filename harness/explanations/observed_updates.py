@@ -101,7 +101,7 @@ def learning_rate(evidence: Evidence) -> Iterator[Intervention]:
 def rescheduled(evidence: Evidence) -> Iterator[Intervention]:
     """Every update is a multiple, at each step another one."""
     ratios = {step: one for step, (one, _) in _each_step(evidence, _ratio).items() if one}
-    if _vary(ratios.values()):
+    if _vary(ratios.values()) or 1 < len(ratios) < evidence.spec.steps:
         step = max(ratios, key=lambda one: abs(math.log(abs(ratios[one]))))
         words = f"updates {in_words(ratios[step])} times as far at step {step}, and otherwise than the other at {len(ratios) - 1} more"
         yield _updates_at_steps(ratios, f"{words}: it has another schedule of the learning rate")

@@ -13,6 +13,13 @@ Slices = tuple[tuple[int, int | None], ...]
 """(start, stop) of the first axes; axes that are not named are whole, as is one whose stop is None from its start on."""
 
 
+NEAR = 0.05
+"""The largest distance of counterparts' gradients, relative to their size: it allows for a wrong port, not for a guess."""
+
+CERTAIN = frozenset({"given", "loss"})
+"""How a pair can be matched that no gradient can doubt: by you; by losses that agree under random numbers."""
+
+
 class MappingError(LockstepError):
     """A mapping does not fit the parameters, or could not be found."""
 
@@ -55,6 +62,11 @@ class Link:
         return np.ascontiguousarray(converted.transpose(np.argsort(axes))).reshape(shape)
 
     @property
+    def unconfirmed(self) -> bool:
+        """Whether the gradients of the two differ: names, shapes or structure leave no other candidate, or the port is wrong."""
+        return self.by not in CERTAIN and self.distance is not None and self.distance > NEAR
+
+    @property
     def layout(self) -> str:
         """The layout in words; empty where both sides have the same."""
         words = [
@@ -69,3 +81,9 @@ class Link:
 def sliced(slices: Slices) -> str:
     """As Python writes them: ``[0:4, 2:]``."""
     return "[" + ", ".join(f"{start}:{'' if stop is None else stop}" for start, stop in slices) + "]"
+
+
+def slice_shape(shape: tuple[int, ...], slices: Slices) -> tuple[int, ...]:
+    """The shape of a slice of an array of this shape."""
+    cut = [len(range(length)[slice(*one)]) for one, length in zip(slices, shape, strict=False)]
+    return (*cut, *shape[len(cut) :])

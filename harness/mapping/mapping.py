@@ -7,20 +7,25 @@ import math
 from collections.abc import Collection, Iterable
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
 from lockstep.backends.errors import did_you_mean
 from lockstep.backends.problem import Array, Arrays
-from lockstep.harness.mapping.link import Link, MappingError, Slices, sliced
+from lockstep.harness.mapping.link import Link, MappingError, Slices, slice_shape, sliced
 from lockstep.harness.mapping.written import links
 
 Shapes = AnyMapping[str, tuple[int, ...]]
 
 
-OPTIONAL = "a buffer, or frozen; it need not be linked"
-"""The reason why a leftover name may stay unlinked."""
+FREE = "it need not be linked"
+"""How every reason ends for which a leftover name may stay unlinked."""
+
+OPTIONAL = f"a buffer, or frozen; {FREE}"
+
+LEFT_OUT = f"left out by you; {FREE}"
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,12 @@ class Mapping:
         links: in any order.
         left_over: names without a match -> their candidates on the other side, or the reason why there are none;
             names begin with ``left:`` or ``right:``.
+        candidates: the same of names that must be linked, with how far the gradients of each candidate are off.
     """
 
     links: tuple[Link, ...]
     left_over: AnyMapping[str, tuple[str, ...]] = field(default_factory=dict)
+    candidates: AnyMapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, value: Any) -> Mapping:
@@ -66,7 +73,7 @@ class Mapping:
                     )
             self._check_link(link, left, right)
         for side, shapes in (("left", left), ("right", right)):
-            self._check_covered(side, shapes, optional)
+            self._check_covered(side, shapes, {*optional, *self.free})
 
     def _check_link(self, link: Link, left: Shapes, right: Shapes) -> None:
         for shape, slices in ((left[link.left], link.left_slice), (right[link.right], link.right_slice)):
@@ -77,8 +84,8 @@ class Mapping:
                     "give 0 <= start < stop <= length for each axis",
                 )
         shapes = (
-            _slice_shape(left[link.left], link.left_slice),
-            _slice_shape(right[link.right], link.right_slice),
+            slice_shape(left[link.left], link.left_slice),
+            slice_shape(right[link.right], link.right_slice),
         )
         between = shapes[0] if link.reshape is None else link.reshape
         axes = tuple(range(len(between))) if link.transpose is None else link.transpose
@@ -108,14 +115,27 @@ class Mapping:
                     if (hits == 0).any()
                     else "is linked twice"
                 )
-                candidates = self.left_over.get(f"{side}:{name}", ())
                 other = "right" if side == "left" else "left"
-                listed = f"candidates: {', '.join(candidates)}" if candidates else "no link that fits"
                 raise MappingError(
                     f"{name}, of the {side} side, {what}",
-                    f"links to {', '.join(getattr(one, other) for one in links)}" if links else listed,
-                    "link each of its numbers once (`lockstep map` writes a file to begin with)",
+                    f"links to {', '.join(getattr(one, other) for one in links)}"
+                    if links
+                    else self._listed(f"{side}:{name}"),
+                    self._fix(side, name),
                 )
+
+    def _listed(self, place: str) -> str:
+        """The candidates of a leftover name."""
+        candidates = self.candidates.get(place) or self.left_over.get(place, ())
+        return f"candidates: {', '.join(candidates)}" if candidates else "no link that fits"
+
+    def _fix(self, side: str, name: str) -> str:
+        first = next(iter(self.left_over.get(f"{side}:{name}", ())), "its counterpart")
+        pair = (name, first) if side == "left" else (first, name)
+        return (
+            f"link each of its numbers once: edit the file that `lockstep map -o FILE` writes, or give mapping= with, say, "
+            f"{{{pair[0]!r}: {pair[1]!r}}}"
+        )
 
     def to_right(self, arrays: Arrays, shapes: Shapes) -> dict[str, Array]:
         """The left side's arrays under the right side's names and in its layouts; arrays that are not linked are left out."""
@@ -141,11 +161,45 @@ class Mapping:
     @property
     def open_parameters(self) -> list[str]:
         """The leftover names that must be linked."""
-        return [name for name, candidates in self.left_over.items() if candidates != (OPTIONAL,)]
+        return [name for name in self.left_over if name not in self.free]
+
+    @property
+    def free(self) -> dict[str, str]:
+        """The leftover names that need not be linked, each with its reason."""
+        return {
+            name: one[0] for name, one in self.left_over.items() if len(one) == 1 and one[0].endswith(FREE)
+        }
+
+    @property
+    def unconfirmed(self) -> tuple[Link, ...]:
+        """The links that no gradient confirms; see `Link.unconfirmed`."""
+        return tuple(one for one in self.links if one.unconfirmed)
 
     def without(self, *names: str) -> Mapping:
-        """The mapping without the links of these names of the left side: buffers that are not to be compared."""
-        return dataclasses.replace(self, links=tuple(one for one in self.links if one.left not in names))
+        """The mapping without these names or patterns (``ema.*``), of either side: what is not to be compared.
+
+        A name of the other side goes with the one that it is linked to.
+
+        Raises:
+            MappingError: no name is like that.
+        """
+        every = {place for one in self.links for place in _places(one)} | {*self.left_over}
+        for pattern in names:
+            if not any(_like(place, pattern) for place in every):
+                own = sorted(place.partition(":")[2] for place in every)
+                raise MappingError(
+                    "there is nothing to leave out of the mapping",
+                    repr(pattern),
+                    did_you_mean(pattern, own) + f"it has {', '.join(own)}",
+                )
+        out = {place for place in every for pattern in names if _like(place, pattern)}
+        links = [one for one in self.links if not out.isdisjoint(_places(one))]
+        out |= {place for one in links for place in _places(one)}
+        return dataclasses.replace(
+            self,
+            links=tuple(one for one in self.links if one not in links),
+            left_over={**self.left_over, **dict.fromkeys(sorted(out), (LEFT_OUT,))},
+        )
 
     def replaced(self, old: Link, new: Link) -> Mapping:
         """The mapping with one link in place of another."""
@@ -156,6 +210,16 @@ def parts(link: Link, left: Array, right: Array) -> tuple[Array, Array]:
     """What a link pairs: the slice of its left array, and that of its right array in the layout of the left one."""
     part = left[_index(link.left_slice)]
     return part, link.to_left(right[_index(link.right_slice)], part.shape)
+
+
+def _places(link: Link) -> tuple[str, str]:
+    """Both names, with their sides."""
+    return f"left:{link.left}", f"right:{link.right}"
+
+
+def _like(place: str, pattern: str) -> bool:
+    name = place.partition(":")[2]
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def _index(slices: Slices) -> tuple[slice, ...]:
@@ -171,7 +235,3 @@ def _inside(shape: tuple[int, ...], slices: Slices) -> bool:
 
 def _without_ones(shape: Iterable[int]) -> tuple[int, ...]:
     return tuple(length for length in shape if length != 1)
-
-
-def _slice_shape(shape: tuple[int, ...], slices: Slices) -> tuple[int, ...]:
-    return np.empty(shape, dtype=bool)[_index(slices)].shape

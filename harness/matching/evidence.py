@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from lockstep.harness.mapping import names
-from lockstep.harness.mapping.link import Link
+from lockstep.harness.mapping.link import NEAR, Link
 from lockstep.harness.matching.probes import Probe
-from lockstep.harness.matching.search import NEAR, Search
+from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.slices import ParameterSlice, pair_of
 
 MOST_LAYOUTS = 24
@@ -24,15 +25,17 @@ Pair = tuple[ParameterSlice, ParameterSlice]
 
 def match_by_name(search: Search, by_name: bool) -> list[Link]:
     """Pairs whose names match, or whose lengths occur once on each side, in the one layout whose gradients are near."""
-    pairs = _named(search) if by_name else {}
+    pairs = named(search) if by_name else {}
     taken = [one for pair in pairs for one in pair]
     pairs |= {pair: "shape" for pair in _alone(search) if pair[0] not in taken and pair[1] not in taken}
     return [link for pair, by in pairs.items() if (link := _near(search, *pair, by))]
 
 
-def _named(search: Search) -> dict[Pair, str]:
-    named = names.matched(*([one.name for one in side if not one.slices] for side in search.open))
-    return {(ParameterSlice(left), ParameterSlice(right)): by for (left, right), by in named.items()}
+def named(search: Search) -> dict[Pair, str]:
+    """Open pairs of one size whose names match -> how."""
+    left, right = ([one.name for one in side if not one.slices] for side in search.open)
+    found = names.matched(left, right, search.sizes)
+    return {(ParameterSlice(left), ParameterSlice(right)): by for (left, right), by in found.items()}
 
 
 def _alone(search: Search) -> list[Pair]:
@@ -58,13 +61,16 @@ def _near(
 def by_function(search: Search) -> list[Link]:
     """Pairs that are each other's nearest by far, in a layout that is the nearest by far."""
     ranked = _ranked(search)
+    sharing: dict[tuple[int, ParameterSlice], list[tuple[float, Link]]] = {}
+    for distance, link in ranked:
+        for place in enumerate(pair_of(link)):
+            sharing.setdefault(place, []).append((distance, link))
     links = []
     for distance, link in sorted(ranked, key=lambda one: one[0]):
         if distance > NEAR:
             break
-        pair = pair_of(link)
-        rivals = (other for other, one in ranked if one != link and _share_a_slice(pair_of(one), pair))
-        if search.far(rivals, distance):
+        alternatives = itertools.chain.from_iterable(sharing[place] for place in enumerate(pair_of(link)))
+        if search.far((other for other, one in alternatives if one != link), distance):
             links.append(link)
     return links
 
@@ -76,7 +82,7 @@ def _share_a_slice(one: Pair, other: Pair) -> bool:
 def _ranked(search: Search) -> list[tuple[float, Link]]:
     """Every layout of every pair that could be, with its distance; a pair that no layout makes near is there once."""
     ranked = []
-    for left, right in itertools.product(*search.open):
+    for left, right in of_one_size(search):
         coarse = search.last.invariant_distance(left, right)
         if coarse is None:
             continue
@@ -88,6 +94,16 @@ def _ranked(search: Search) -> list[tuple[float, Link]]:
     return ranked
 
 
+def of_one_size(search: Search) -> Iterator[Pair]:
+    """Open pairs that hold as many numbers."""
+    rights: dict[int, list[ParameterSlice]] = {}
+    for one in search.open[1]:
+        rights.setdefault(search.size(one, 1), []).append(one)
+    for left in search.open[0]:
+        for right in rights.get(search.size(left, 0), ()):
+            yield left, right
+
+
 def by_module(search: Search) -> list[Link]:
     """Where gradients cannot decide, the names of linked parameters do: of two biases, which one belongs to a weight."""
     pairs = of_linked_names(search)
@@ -97,13 +113,26 @@ def by_module(search: Search) -> list[Link]:
 def of_linked_names(search: Search) -> list[Pair]:
     """Open pairs of one kind whose names are otherwise those of linked ones, where that leaves no choice."""
     linked = {(names.parted(one.left)[0], names.parted(one.right)[0]) for one in search.links}
-    pairs = []
-    for one, two in itertools.product(*search.open):
-        (ours, kind), (theirs, other) = names.parted(one.name), names.parted(two.name)
-        if kind == other and (ours, theirs) in linked:
-            pairs.append((one, two))
-    firsts, seconds = [one for one, _ in pairs], [two for _, two in pairs]
-    return [(one, two) for one, two in pairs if firsts.count(one) == seconds.count(two) == 1]
+    others: dict[str, list[str]] = {}
+    for ours, theirs in linked:
+        others.setdefault(ours, []).append(theirs)
+    rights: dict[tuple[str, str], list[ParameterSlice]] = {}
+    for two in search.open[1]:
+        rights.setdefault(names.parted(two.name), []).append(two)
+    pairs = [
+        (one, two)
+        for one in search.open[0]
+        for module, kind in [names.parted(one.name)]
+        for other in others.get(module, ())
+        for two in rights.get((other, kind), ())
+    ]
+    return without_choice(pairs)
+
+
+def without_choice(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs neither of whose slices stands in another."""
+    firsts, seconds = Counter(one for one, _ in pairs), Counter(two for _, two in pairs)
+    return [(one, two) for one, two in pairs if firsts[one] == seconds[two] == 1]
 
 
 def ambiguous(search: Search) -> list[list[Link]]:
@@ -122,12 +151,12 @@ def ambiguous(search: Search) -> list[list[Link]]:
 def by_trial(search: Search, probe: Probe) -> list[Link]:
     """A pair that has no rival, but several layouts that are as near: the one under which all else stays near."""
     for links in ambiguous(search):
-        if len(links) <= MOST_LAYOUTS and (link := _tried(search, links, probe)):
+        if len(links) <= MOST_LAYOUTS and (link := tried(search, links, probe)):
             return [link]
     return []
 
 
-def _tried(search: Search, links: Sequence[Link], probe: Probe) -> Link | None:
+def tried(search: Search, links: Sequence[Link], probe: Probe) -> Link | None:
     """The one of these under which both losses, and all gradients that are linked, are nearest by far."""
     ranked = sorted(((_strain(search, link, probe), link) for link in links), key=lambda one: one[0])
     (best, link), (second, _) = ranked[0], ranked[1]
@@ -139,22 +168,6 @@ def _strain(search: Search, link: Link, probe: Probe) -> float:
     tried = search.look(probe, [link])
     trained = [one for one in (*search.links, link) if one.left in tried.left and one.right in tried.right]
     return max([tried.loss_distance, *(tried.distance(one) or 0.0 for one in trained)])
-
-
-def by_loss(search: Search, by_name: bool, probe: Probe) -> list[Link]:
-    """Pairs that names or modules suggest though their gradients differ: taken if the losses agree once they are linked."""
-    pairs = dict.fromkeys(of_linked_names(search), "module") | (_named(search) if by_name else {})
-    taken: list[Link] = []
-    plain = search.look(probe, seed=0).loss_distance
-    for pair, by in pairs.items():
-        links = [
-            link
-            for link in search.layouts(*pair, by)
-            if search.same_loss(search.look(probe, [*taken, link], seed=0).loss_distance, plain)
-        ]
-        if len(links) == 1:
-            taken += links
-    return taken
 
 
 def by_elimination(search: Search) -> list[Link]:
@@ -174,11 +187,8 @@ def by_elimination(search: Search) -> list[Link]:
 
 
 def _uninformative_and_alone(search: Search) -> Iterator[Pair]:
-    sizes = [[search.size(one, side) for one in search.open[side]] for side in (0, 1)]
-    for left, right in itertools.product(*search.open):
-        size = search.size(left, 0)
-        alone = size == search.size(right, 1) and all(one.count(size) == 1 for one in sizes)
-        if alone and search.last.uninformative(left, 0) and search.last.uninformative(right, 1):
+    for left, right in without_choice([*of_one_size(search)]):
+        if search.last.uninformative(left, 0) and search.last.uninformative(right, 1):
             yield left, right
 
 
@@ -199,14 +209,17 @@ def buffers(search: Search) -> list[Link]:
         for two, b in theirs.items()
         if a.shape == b.shape and a.size
     }
+    rivals: dict[tuple[int, str], list[float]] = {}
+    for pair, distance in distances.items():
+        for place in enumerate(pair):
+            rivals.setdefault(place, []).append(distance)
+    for values in rivals.values():
+        values.sort()
     links = []
     for pair, distance in distances.items():
-        rivals = (
-            other
-            for one, other in distances.items()
-            if one != pair and (one[0] == pair[0] or one[1] == pair[1])
-        )
-        if distance <= NEAR and search.far(rivals, distance):
+        # Of the two nearest, one is the pair itself, if it is near at all.
+        others = [one for place in enumerate(pair) for one in rivals[place][1:2]]
+        if distance <= NEAR and search.far(others, distance):
             links.append(Link(*pair, by="function", distance=distance))
     return links
 
@@ -217,7 +230,7 @@ def frozen(search: Search, probe: Probe) -> list[Link]:
     while True:
         good = [
             one
-            for one in _still_open(search, links)[:MOST_TRIED]
+            for one in itertools.islice(_still_open(search, links), MOST_TRIED)
             if search.same_loss(_strain(search, one, probe), 0.0)
         ]
         alone = [
@@ -229,14 +242,11 @@ def frozen(search: Search, probe: Probe) -> list[Link]:
         search.links += alone
 
 
-def _still_open(search: Search, linked: Sequence[Link]) -> list[Link]:
+def _still_open(search: Search, linked: Sequence[Link]) -> Iterator[Link]:
     """Every layout of every possible pair; only of pairs matched by name, where there are any."""
-    taken = [name for one in linked for name in (one.left, one.right)]
+    taken = {name for one in (*linked, *search.links) for name in (one.left, one.right)}
     left, right = ([one for one in side if one not in taken] for side in search.still)
     pairs = names.matched(left, right) or dict.fromkeys(itertools.product(left, right), "function")
-    return [
-        link
-        for (one, two), by in pairs.items()
-        if search.size(ParameterSlice(one), 0) == search.size(ParameterSlice(two), 1)
-        for link in search.layouts(ParameterSlice(one), ParameterSlice(two), by)
-    ]
+    for (one, two), by in pairs.items():
+        if search.size(ParameterSlice(one), 0) == search.size(ParameterSlice(two), 1):
+            yield from search.layouts(ParameterSlice(one), ParameterSlice(two), by)

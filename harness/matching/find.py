@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,24 +13,28 @@ from lockstep.backends.adoption import Adopted
 from lockstep.backends.problem import Batch
 from lockstep.harness.adopt.randomness import refuse_random
 from lockstep.harness.adopt.task import task_of
-from lockstep.harness.mapping.link import Link
-from lockstep.harness.mapping.mapping import OPTIONAL, Mapping
+from lockstep.harness.mapping.link import NEAR, Link
+from lockstep.harness.mapping.mapping import Mapping
 from lockstep.harness.matching import evidence
+from lockstep.harness.matching.absent import left_over
 from lockstep.harness.matching.fused import split
 from lockstep.harness.matching.masks import both_keeping_all
+from lockstep.harness.matching.named import link_by_name
 from lockstep.harness.matching.probes import Probe
-from lockstep.harness.matching.search import NEAR, Search
-from lockstep.harness.matching.slices import ParameterSlice
+from lockstep.harness.matching.remaining import link_remaining
+from lockstep.harness.matching.search import Search
 
-PROBES = (Probe(0.5, 1.0), Probe(0.5, 0.0), Probe(0.25, 1.0), Probe(1.0, 1.0))
+PROBES = (Search.probe, Probe(0.5, 0.0), Probe(0.25, 1.0), Probe(1.0, 1.0))
 """Values for unknown parameters, tried in turn: under one of them a unit may be dead or a softmax saturated."""
 
 
 def find_mapping(left: Adopted, right: Adopted, batches: Iterable[Any]) -> Mapping:
     """Which parameter of `left` is which of `right`, and how that was found.
 
-    Names and shapes are tried first and compared with the function; where the function contradicts them, it alone decides.
-    Parameters that cannot be distinguished are in `Mapping.left_over`.
+    Names that leave no choice are tried first, all at once, and compared with the function; where the function contradicts
+    them and another mapping fits, it alone decides. Where none fits, the port is wrong: what names, modules or shapes leave
+    one candidate for is linked all the same, and is in `Mapping.unconfirmed`. Parameters that cannot be distinguished are in
+    `Mapping.left_over`, and so are those that the other side lacks.
 
     Args:
         left, right: adopted trainers of the same model.
@@ -44,11 +48,12 @@ def find_mapping(left: Adopted, right: Adopted, batches: Iterable[Any]) -> Mappi
     for one, its in zip((left, right), unmasked, strict=True):
         refuse_random(one, its)
     with np.errstate(all="ignore"):
-        by_name = _Result(left, right, unmasked, by_name=True)
-        if by_name.confirmed:
-            return by_name.mapping()
-        by_function = _Result(left, right, unmasked, by_name=False)
-        return (by_function if by_function.confirmed else by_name).mapping()
+        named = _Result(left, right, unmasked, by_name=True)
+        if named.doubted:
+            by_function = _Result(left, right, unmasked, by_name=False)
+            if by_function.confirmed:
+                return by_function.mapping()
+        return named.mapping()
 
 
 class _Result:
@@ -56,55 +61,48 @@ class _Result:
 
     def __init__(self, left: Adopted, right: Adopted, batches: tuple[Batch, Batch], by_name: bool) -> None:
         self.search = Search(left, right, batches)
+        if by_name:
+            link_by_name(self.search, PROBES[0])
         _run(self.search, by_name)
         self.search.ambiguous = []
         trained = list(self.search.links)
         self.frozen = evidence.frozen(self.search, PROBES[0])
-        self.search.last = self.search.look(PROBES[0], seed=1_000)
-        self.distances = {link: self.search.last.distance(link) for link in trained}
+        self.distances = self._measured(trained)
 
     @property
     def confirmed(self) -> bool:
-        """Whether everything is linked, and the gradients of every link are near."""
+        """Whether everything is linked that can be, and the gradients of every link are near."""
         known = [one for one in self.distances.values() if one is not None]
         return not any(self.search.open) and all(one <= NEAR for one in known) and bool(known)
 
-    def mapping(self) -> Mapping:
-        """The links; one found by function alone that is not confirmed in the end is left over."""
-        dropped = [
-            one for one in self.distances if one.by == "function" and (self.distances[one] or 0.0) > NEAR
-        ]
-        links = [
-            dataclasses.replace(one, distance=distance)
+    @property
+    def doubted(self) -> bool:
+        """Whether gradients contradict what names suggest."""
+        far = any(
+            distance is not None and distance > NEAR and one.by in ("name", "normalised name", "module")
             for one, distance in self.distances.items()
-            if one not in dropped
-        ]
-        links += [*self.frozen, *evidence.buffers(self.search)]
-        linked = {(side, getattr(one, side)) for one in links for side in ("left", "right")}
-        over: dict[str, tuple[str, ...]] = {}
-        for index, side in enumerate(("left", "right")):
-            over |= {f"{side}:{one}": self._candidates(one, index) for one in self.search.open[index]}
-            over |= {
-                f"{side}:{one}": (OPTIONAL,)
-                for one in self.search.buffers[index]
-                if (side, one) not in linked
-            }
-        over |= {f"left:{one.left}": (f"{one.right} (not confirmed)",) for one in dropped}
-        over |= {f"right:{one.right}": (f"{one.left} (not confirmed)",) for one in dropped}
-        return Mapping(tuple(sorted(links, key=lambda one: (one.left, one.left_slice))), over)
+        )
+        return self.search.doubted or far
 
-    def _candidates(self, array_slice: ParameterSlice, side: int) -> tuple[str, ...]:
-        """The other side's open slices of its size, or larger ones that it may be a part of."""
-        size = self.search.size(array_slice, side)
-        sizes = {one: self.search.size(one, 1 - side) for one in self.search.open[1 - side]}
-        candidates = [str(one) for one, other in sizes.items() if other == size]
-        candidates += [
-            f"a part of {one}" for one, other in sizes.items() if other > size and other % size == 0
-        ]
-        candidates += [
-            f"made of {one} and others" for one, other in sizes.items() if other < size and size % other == 0
-        ]
-        return tuple(candidates) or ("no candidate is left on the other side",)
+    def mapping(self) -> Mapping:
+        """The links, with those that only names, modules or shapes suggest, and what is left over."""
+        links = [*self.distances]
+        for one in [one for one in links if one.by == "function" and (self.distances[one] or 0.0) > NEAR]:
+            self.search.release(one)
+            del self.distances[one]
+        if any(self.search.open) and self.search.trains:
+            signals = getattr(self.search, "suggested", self.search.last)
+            if new := link_remaining(self.search, signals):
+                self.distances |= self._measured(new)
+        measured = [dataclasses.replace(one, distance=distance) for one, distance in self.distances.items()]
+        measured += [*self.frozen, *evidence.buffers(self.search)]
+        found = sorted(measured, key=lambda one: (one.left, one.left_slice))
+        return Mapping(tuple(found), *left_over(self.search, found))
+
+    def _measured(self, links: Sequence[Link]) -> dict[Link, float | None]:
+        """The distance of the gradients of each of these links, while all that is linked is random."""
+        self.search.last = self.search.look(self.search.probe, seed=1_000)
+        return {link: self.search.last.distance(link) for link in links}
 
 
 def _run(search: Search, by_name: bool) -> None:
@@ -119,8 +117,6 @@ def _run(search: Search, by_name: bool) -> None:
             # A pair of which only the layout is uncertain need not be constant: a constant may hide all layers before it.
             tried.append(search.ambiguous)
             search.ambiguous = evidence.ambiguous(search)
-    if any(search.open):
-        search.take(evidence.by_loss(search, by_name, PROBES[0]))
 
 
 def _round(search: Search, by_name: bool, probe: Probe) -> bool:

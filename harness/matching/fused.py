@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lockstep.harness.matching.evidence import Pair, of_linked_names
-from lockstep.harness.matching.search import NEAR, Search
+from lockstep.harness.mapping.link import NEAR
+from lockstep.harness.matching.evidence import Pair, of_linked_names, of_one_size
+from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.slices import ParameterSlice
 
 PARTS = (3, 4, 2)
@@ -15,8 +17,12 @@ PARTS = (3, 4, 2)
 
 def split(search: Search) -> bool:
     """Cut the first open slice each of whose parts is the counterpart of another slice, or of a part of one."""
+    counts = [Counter(search.size(one, side) for one in search.open[side]) for side in (0, 1)]
     for side in (0, 1):
         for array_slice in search.open[side]:
+            size = search.size(array_slice, side)
+            if counts[side][size] <= counts[1 - side][size]:
+                continue  # the other side has a whole one for each of this size
             for parts in _cuts(search, array_slice, side):
                 if _have_counterparts(search, parts, side, search.open[1 - side]):
                     search.replace(array_slice, side, parts)
@@ -37,8 +43,7 @@ def _split_both(search: Search) -> bool:
 
 def _reordered(search: Search) -> list[Pair]:
     """Pairs with the same numbers but in no layout, without a rival or matched by name: gates in another order, for example."""
-    lefts, rights = search.open
-    pairs = [pair for pair in itertools.product(lefts, rights) if _alike(search, *pair)]
+    pairs = [pair for pair in of_one_size(search) if _alike(search, *pair)]
     ours, theirs = [one for one, _ in pairs], [two for _, two in pairs]
     named = of_linked_names(search)
     return [pair for pair in pairs if ours.count(pair[0]) == theirs.count(pair[1]) == 1 or pair in named]

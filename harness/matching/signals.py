@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from lockstep.backends.adoption import Adopted
 from lockstep.backends.problem import Array, Batch
+from lockstep.backends.protocol import Snapshot
 from lockstep.harness.adopt.side import step_of
 from lockstep.harness.mapping.link import Link
 from lockstep.harness.matching.probes import Probe, probe_parameters
@@ -49,34 +51,70 @@ class Signals:
 
     def pair(self, left: ParameterSlice, right: ParameterSlice) -> tuple[Array, Array]:
         """Both slices' gradients, (trials, ...)."""
-        ours = np.stack([left.of(one) for one in self.left[left.name]])
-        theirs = np.stack([right.of(one) for one in self.right[right.name]])
-        return ours, theirs
+        return _of(left, self.left), _of(right, self.right)
 
     def distance(self, link: Link) -> float | None:
-        """The relative distance of the gradients through a link; None where both gradients are negligible."""
+        """The relative distance of the gradients through a link; None where it is not known: both are negligible, or one is no gradient."""
+        if not self.shown(*pair_of(link)):
+            return None
         ours, theirs = self.pair(*pair_of(link))
         converted = np.stack([link.to_left(one, ours.shape[1:]) for one in theirs])
-        return _relative_distance(ours, converted, self._least())
+        return _relative_distance(ours, converted, self.least)
+
+    def likeness(self, link: Link) -> float:
+        """The cosine between the gradients through a link, of either sign; 0 where it is not known."""
+        if self.distance(link) is None:
+            return 0.0
+        ours, theirs = self.pair(*pair_of(link))
+        converted = np.stack([link.to_left(one, ours.shape[1:]) for one in theirs])
+        size = float(np.linalg.norm(ours) * np.linalg.norm(converted))
+        return abs(float(np.vdot(ours, converted))) / size if size else 0.0
 
     def invariant_distance(self, left: ParameterSlice, right: ParameterSlice) -> float | None:
         """The same regardless of the layout: of the sorted numbers."""
-        ours, theirs = (np.sort(one.reshape(len(one), -1), axis=1) for one in self.pair(left, right))
-        return _relative_distance(ours, theirs, self._least()) if ours.shape == theirs.shape else None
+        if not self.shown(left, right):
+            return None
+        ours, theirs = self.pair(left, right)
+        if ours.size != theirs.size:
+            return None
+        return _relative_distance(self._in_order(left, 0), self._in_order(right, 1), self.least)
 
     def uninformative(self, array_slice: ParameterSlice, side: int) -> bool:
         """Whether the gradient of a slice of the left (0) or right (1) side is negligible: a probe shows nothing of it."""
-        gradients = (self.left, self.right)[side][array_slice.name]
-        return all(np.abs(array_slice.of(one)).max(initial=0.0) <= self._least() for one in gradients)
+        gradients = (self.left, self.right)[side]
+        return bool(np.abs(_of(array_slice, gradients)).max(initial=0.0) <= self.least)
 
-    def _least(self) -> float:
+    def shown(self, left: ParameterSlice, right: ParameterSlice) -> bool:
+        """Whether both sides have a gradient of these: neither is frozen."""
+        return left.name in self.left and right.name in self.right
+
+    @cached_property
+    def least(self) -> float:
         """A gradient below this is negligible: rounding, next to the largest."""
-        return 1e-6 * max(float(np.abs(one).max(initial=0.0)) for one in self.left.values())
+        return 1e-6 * max((float(np.abs(one).max(initial=0.0)) for one in self.left.values()), default=0.0)
+
+    @cached_property
+    def _sorted(self) -> dict[tuple[ParameterSlice, int], Array]:
+        return {}
+
+    def _in_order(self, array_slice: ParameterSlice, side: int) -> Array:
+        """A slice's numbers from the least to the largest, sorted once; (trials, numbers)."""
+        key = array_slice, side
+        if key not in self._sorted:
+            values = _of(array_slice, (self.left, self.right)[side])
+            self._sorted[key] = np.sort(values.reshape(len(values), -1), axis=1)
+        return self._sorted[key]
+
+
+def _of(array_slice: ParameterSlice, arrays: Mapping[str, Array]) -> Array:
+    """A slice of stacked arrays, (trials, ...)."""
+    values: Array = arrays[array_slice.name][(slice(None), *(slice(*one) for one in array_slice.slices))]
+    return values
 
 
 def signals(
-    left: Adopted,
-    right: Adopted,
+    sides: tuple[Adopted, Adopted],
+    starts: tuple[Snapshot, Snapshot],
     known: Sequence[Sequence[Link]],
     batches: tuple[Batch, Batch],
     still: tuple[Collection[str], Collection[str]],
@@ -86,7 +124,8 @@ def signals(
     """Both sides' gradients.
 
     Args:
-        left, right: the two sides.
+        sides: the two sides.
+        starts: what each of them starts from.
         known: the possible layouts of each pair.
         batches: the batch of each side.
         still: buffers of both sides that are set as parameters are.
@@ -96,9 +135,9 @@ def signals(
     observed: list[tuple[dict[str, Array], ...]] = []
     losses = []
     for trial in range(TRIALS):
-        probed = probe_parameters(left, right, known, still, [seed, trial], probe)
+        probed = probe_parameters(starts, known, still, [seed, trial], probe)
         (loss, ours, moved), (other, theirs, their_moved) = (
-            one_step(*one) for one in zip((left, right), probed, batches, strict=True)
+            one_step(*one) for one in zip(sides, starts, probed, batches, strict=True)
         )
         # A loss that is summed where the other is averaged is a finding for `verify`, not for the mapping.
         ratio = loss / other if other and abs(loss / other - 1) > 0.05 else 1.0
@@ -111,15 +150,14 @@ def signals(
 
 
 def _stacked(trials: Sequence[dict[str, Array]]) -> dict[str, Array]:
-    return {name: np.stack([one[name] for one in trials]).astype(np.float64) for name in trials[0]}
+    return {name: np.stack([one[name] for one in trials]) for name in trials[0]}
 
 
 def one_step(
-    trainer: Adopted, probe: Mapping[str, Array], batch: Batch
+    trainer: Adopted, start: Snapshot, probe: Mapping[str, Array], batch: Batch
 ) -> tuple[float, dict[str, Array], dict[str, Array]]:
-    """Loss, gradients, and by how much the buffers move."""
+    """Loss, gradients, and by how much the buffers move, from a start with the values of a probe."""
     with step_of(trainer):
-        start = trainer.read(trainer.init())
         parameters, buffers = (
             {name: probe.get(name, value) for name, value in one.items()}
             for one in (start.parameters, start.buffers)

@@ -31,6 +31,7 @@ from lockstep.harness.numerics import limits
 from lockstep.harness.numerics.budget import measure_by_inputs
 from lockstep.harness.runs.free_run import describe, free_run
 from lockstep.harness.runs.trajectory import trajectory
+from lockstep.harness.verification.doubts import doubted, doubts
 from lockstep.harness.verification.parity import DIAGNOSED
 from lockstep.harness.verification.remapping import mapping_explanations
 from lockstep.harness.verification.result import Case, ParityError, Result
@@ -166,7 +167,13 @@ def _judged(spec: Task, sides: Sequence[Side], runs: Sequence[Run], tolerance: J
         for left, right in itertools.combinations(trained, 2)
         for one in _compared(spec, sides[0], left, right, tolerance)
     ]
-    return Case(spec, tuple(runs), tuple(compared), tolerance)
+    notes = [
+        note
+        for side in sides[1:]
+        if side.mapping is not None
+        for note in doubts(side.mapping, sides[0].name, side.name)
+    ]
+    return Case(spec, tuple(runs), tuple(compared), tolerance, notes=tuple(notes))
 
 
 def _compared(spec: Task, first: Side, left: Run, right: Run, tolerance: Judge) -> list[Comparison]:
@@ -204,7 +211,7 @@ def _diagnoses(spec: Task, codes: Sequence[AdoptedCode], case: Case) -> Iterator
             continue
         witnesses = [one for one, its in others if one is not code and its.trace is not None]
         try:
-            yield diagnosis.investigate(
+            found = diagnosis.investigate(
                 spec,
                 (reference[0], code),
                 (reference[1], run),
@@ -213,6 +220,7 @@ def _diagnoses(spec: Task, codes: Sequence[AdoptedCode], case: Case) -> Iterator
                 growth=growth,
                 explanations=(*EXPLANATIONS, *mapping_explanations(reference[0], code)),
             )
+            yield found if code.side.mapping is None else doubted(found, code.side.mapping)
         except (
             Exception
         ) as error:  # an exception of the user's code is a finding about it, not the harness' end

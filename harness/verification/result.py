@@ -27,6 +27,7 @@ class Case:
         tolerance: the judge of the comparisons.
         certified: each backend's own error, where that was asked for.
         diagnoses: where backends first diverge from the first that trained, where that was asked for.
+        notes: what a mapping that was found leaves in doubt.
     """
 
     problem: RunSpec
@@ -35,6 +36,7 @@ class Case:
     tolerance: Judge
     certified: Certified | None = None
     diagnoses: tuple[Diagnosis, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def trained(self) -> list[Run]:
@@ -53,9 +55,12 @@ class Case:
 
     @property
     def reason(self) -> str:
-        """Why it does not agree, in one sentence; empty where it does."""
+        """Why it does not agree, in one sentence, and what is in doubt of the mapping; empty where it does agree."""
         if self.verdict is Verdict.AGREE:
             return ""
+        return "; ".join((self._cause(), *self.notes))
+
+    def _cause(self) -> str:
         for one in self.comparisons:
             if one.verdict is self.verdict:
                 return f"{one.quantity}, {one.left} against {one.right}: {one.reason}"
@@ -130,6 +135,8 @@ class Result:
                 lines += [f"  {one.sentence}" for one in case.diagnoses]
                 lines += [f"  {_line(one)}" for one in case.comparisons if one.verdict is not Verdict.AGREE]
                 lines += [f"  {run.backend}: {run.verdict}: {run.reason}" for run in case.runs if run.reason]
+            elif case.notes:
+                lines.append(f"{case.problem.name} {case.problem.dtype}: {'; '.join(case.notes)}")
         return "\n".join(lines)
 
 

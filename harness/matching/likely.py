@@ -1,0 +1,58 @@
+"""The layout that is the likeliest where no gradient confirms one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from lockstep.harness.mapping.link import Link
+from lockstep.harness.mapping.names import last_part
+from lockstep.harness.matching.search import Search
+from lockstep.harness.matching.signals import Signals
+
+ALIKE = 0.5
+"""The least cosine of two gradients that are those of counterparts, but for a fault of the port."""
+
+OTHERWISE = 2.0
+"""Another layout's cosine must be so many times smaller."""
+
+Kind = tuple[str, str, int, int]
+
+
+def likeliest(search: Search, signals: Signals, layouts: Sequence[Link]) -> Link | None:
+    """The only layout; else the one in which the gradients point in one direction; else the usual one; None if none is.
+
+    Args:
+        search: whose links show what is usual.
+        signals: gradients under which the sides would compute the same in any of the layouts.
+        layouts: of one pair.
+    """
+    if len(layouts) == 1:
+        return layouts[0]
+    likeness = sorted(((signals.likeness(one), at) for at, one in enumerate(layouts)), reverse=True)
+    if likeness and likeness[0][0] >= max(ALIKE, OTHERWISE * likeness[1][0]):
+        return layouts[likeness[0][1]]
+    return usual(search, layouts)
+
+
+def usual(search: Search, layouts: Sequence[Link]) -> Link | None:
+    """The layout of the other links of such names and axes; where there are none, of two names with one last part, no other layout."""
+    if not layouts:
+        return None
+    kind = _kind(search, layouts[0])
+    counts = Counter((one.reshape, one.transpose) for one in search.links if _kind(search, one) == kind)
+    if not counts and kind[0] == kind[1]:
+        counts[None, None] = 1
+    chosen = [
+        one
+        for layout, _ in counts.most_common(1)
+        for one in layouts
+        if (one.reshape, one.transpose) == layout
+    ]
+    return chosen[0] if chosen else None
+
+
+def _kind(search: Search, link: Link) -> Kind:
+    """The last parts of both names without their numbers, and how many axes they have: weights of torch and kernels of Flax, say."""
+    ours, theirs = (last_part(name).rstrip("0123456789_") for name in (link.left, link.right))
+    return (ours, theirs, len(search.axes(0, link.left)), len(search.axes(1, link.right)))

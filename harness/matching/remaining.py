@@ -1,0 +1,59 @@
+"""Pairs that no gradient confirms, but that names, modules or shapes leave without a choice: a wrong port is diagnosed, not refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lockstep.harness.mapping import names
+from lockstep.harness.mapping.link import Link
+from lockstep.harness.matching import evidence
+from lockstep.harness.matching.likely import likeliest
+from lockstep.harness.matching.search import Search
+from lockstep.harness.matching.signals import Signals
+from lockstep.harness.matching.slices import ParameterSlice
+
+Pair = evidence.Pair
+
+
+def link_remaining(search: Search, signals: Signals) -> list[Link]:
+    """Link all that only one candidate is left for, the surest first; what has several stays open.
+
+    Args:
+        search: that found no more evidence.
+        signals: gradients that show which layout is the likeliest.
+    """
+    linked: list[Link] = []
+    while new := next(
+        (links for pairs in _without_choice(search) if (links := _laid_out(search, signals, pairs))), []
+    ):
+        search.take(new)
+        linked += new
+    return linked
+
+
+def _without_choice(search: Search) -> Iterator[dict[Pair, str]]:
+    yield evidence.named(search)
+    yield dict.fromkeys(evidence.of_linked_names(search), "module")
+    yield dict.fromkeys(_in_series(search), "series")
+    yield dict.fromkeys(evidence.without_choice([*evidence.of_one_size(search)]), "shape")
+
+
+def _laid_out(search: Search, signals: Signals, pairs: dict[Pair, str]) -> list[Link]:
+    """The pairs in their likeliest layouts, where there is one."""
+    chosen = (likeliest(search, signals, [*search.layouts(*pair, by)]) for pair, by in pairs.items())
+    return [one for one in chosen if one]
+
+
+def _in_series(search: Search) -> Iterator[Pair]:
+    """Names that differ by a number alone, ``w0``, ``w1`` and ``0.weight``, ``2.weight``: in the order of the numbers, if they are as many."""
+    sides: list[dict[int, dict[str, list[tuple[tuple[int, ...], ParameterSlice]]]]] = [{}, {}]
+    for side, by_size in enumerate(sides):
+        for one in search.open[side]:
+            name, numbers = names.series(one.name)
+            by_size.setdefault(search.size(one, side), {}).setdefault(name, []).append((numbers, one))
+    for size, ours in sides[0].items():
+        theirs = sides[1].get(size, {})
+        if len(ours) == len(theirs) == 1:
+            left, right = (sorted(*one.values(), key=lambda member: member[0]) for one in (ours, theirs))
+            if len(left) == len(right) and all(numbers for numbers, _ in (*left, *right)):
+                yield from zip((one for _, one in left), (one for _, one in right), strict=True)
