@@ -15,7 +15,7 @@ from lockstep.harness.adopt.randomness import refuse_random
 from lockstep.harness.adopt.task import task_of
 from lockstep.harness.mapping.link import Link
 from lockstep.harness.mapping.mapping import OPTIONAL, Mapping
-from lockstep.harness.matching import evidence
+from lockstep.harness.matching import buffers, evidence
 from lockstep.harness.matching.fused import split
 from lockstep.harness.matching.masks import both_keeping_all
 from lockstep.harness.matching.probes import Probe
@@ -80,6 +80,7 @@ class _Result:
             if one not in dropped
         ]
         links += [*self.frozen, *evidence.buffers(self.search)]
+        links += buffers.by_name(self.search, links)
         linked = {(side, getattr(one, side)) for one in links for side in ("left", "right")}
         over: dict[str, tuple[str, ...]] = {}
         for index, side in enumerate(("left", "right")):

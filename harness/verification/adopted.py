@@ -15,7 +15,15 @@ from lockstep.harness.adopt.implementation import AdoptedCode, implementations
 from lockstep.harness.adopt.randomness import check_repeats, refuse_other_draws
 from lockstep.harness.adopt.side import Side, held, sides_of
 from lockstep.harness.adopt.task import Task, task_of
-from lockstep.harness.core.compare import Comparison, Expected, Fingerprint, Run, compare_runs
+from lockstep.harness.core.compare import (
+    LOSS,
+    Comparison,
+    Expected,
+    Fingerprint,
+    Run,
+    compare_runs,
+    is_whole,
+)
 from lockstep.harness.core.tolerance import FIXED, Judge, choose
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose import diagnosis
@@ -33,6 +41,7 @@ from lockstep.harness.runs.trajectory import trajectory
 from lockstep.harness.verification.parity import DIAGNOSED
 from lockstep.harness.verification.remapping import mapping_explanations
 from lockstep.harness.verification.result import Case, ParityError, Result
+from lockstep.harness.verification.states import compared_states, left_out
 
 MOST_REPORTED = 10_000
 """The most final parameters that a run carries into the report; a larger model's are compared, but not reported."""
@@ -49,6 +58,7 @@ def verify(
     atol: float | None = None,
     diagnose: str = "differing",
     name: str = "adopted",
+    require_all: bool = False,
 ) -> Result:
     """Train adopted trainers from the first one's parameters on the same batches, and judge.
 
@@ -63,6 +73,8 @@ def verify(
         rtol, atol: |left − right| ≤ atol + rtol·|left| instead.
         diagnose: ``none``, ``differing`` or ``all``: when to find where they first differ.
         name: of the run in reports.
+        require_all: INCONCLUSIVE where buffers or an optimizer's state of one side have no counterpart on another; by default
+            the verdict is about the rest, and its first line names what was left out.
 
     Raises:
         LockstepError: the trainers cannot be compared: other dtypes, a mapping that does not fit, random numbers.
@@ -78,7 +90,8 @@ def verify(
         case = _judged(spec, sides, runs, measure_by_inputs(spec, codes))
     if diagnose == "all" or (diagnose == "differing" and case.verdict is not Verdict.AGREE):
         case = dataclasses.replace(case, diagnoses=tuple(_diagnoses(spec, codes, case)))
-    return Result((dataclasses.replace(case, runs=tuple(reported(run) for run in runs)),))
+    shown = tuple(reported(run) for run in runs)
+    return Result((dataclasses.replace(case, runs=shown, require_all=require_all),))
 
 
 def assert_parity(trainers: Sequence[Adopted], batches: Iterable[Any], **settings: Any) -> Result:
@@ -172,13 +185,17 @@ def _judged(spec: Task, sides: Sequence[Side], runs: Sequence[Run], tolerance: J
         for left, right in itertools.combinations(trained, 2)
         for one in _compared(spec, sides[0], left, right, tolerance)
     ]
-    return Case(spec, tuple(runs), tuple(compared), tolerance)
+    return Case(spec, tuple(runs), tuple(compared), tolerance, left_out=left_out(trained))
 
 
 def _compared(spec: Task, first: Side, left: Run, right: Run, tolerance: Judge) -> list[Comparison]:
-    """Inputs, losses, and every parameter and buffer that both sides have."""
-    start = held(first.start)
-    common = [name for name in first.shapes if name in _ends(left) and name in _ends(right)]
+    """Inputs, losses, every parameter and buffer that both sides have, and what both optimizers keep."""
+    start, ends = held(first.start), (_ends(left), _ends(right))
+    common = [
+        name
+        for name in first.shapes
+        if all(name in end for end in ends) and not all(is_whole(end[name]) for end in ends)
+    ]
     expected = Expected(
         {f"initial/{name}": Fingerprint.of(start[name]) for name in common},
         {name: first.shapes[name] for name in common},
@@ -190,7 +207,11 @@ def _compared(spec: Task, first: Side, left: Run, right: Run, tolerance: Judge) 
         )
         for run in (left, right)
     ]
-    return compare_runs(spec, sides[0], sides[1], tolerance, expected)
+    blank = Comparison(spec.name, spec.dtype, left.backend, right.backend, LOSS, Verdict.AGREE)
+    return [
+        *compare_runs(spec, sides[0], sides[1], tolerance, expected),
+        *compared_states(blank, left, right, tolerance),
+    ]
 
 
 def _ends(run: Run) -> Arrays:
