@@ -78,12 +78,20 @@ class Case:
     def verdict(self) -> Verdict:
         """The most severe of its comparisons and runs; INCONCLUSIVE if nothing was compared.
 
-        A stage of a single step that diverges is a difference, too, where the whole runs show none.
+        Where the comparisons of two whole runs decide nothing, a stage of a single step that diverges is a difference.
         """
         shortfall = [run.verdict for run in self.runs if run.trace is None]
-        differing = [one.verdict for one in self.diagnoses if one.verdict is Verdict.DIFFER]
+        differing = [
+            one.verdict
+            for one in self.diagnoses
+            if one.verdict is Verdict.DIFFER and self.of_pair(one.reference, one.backend) is not Verdict.AGREE
+        ]
         missing = [Verdict.INCONCLUSIVE] if self.left_out and self.require_all else []
         return combine([*(one.verdict for one in self.comparisons), *shortfall, *differing, *missing])
+
+    def of_pair(self, left: str, right: str) -> Verdict:
+        """The most severe of the comparisons of two whole runs; INCONCLUSIVE if there is none."""
+        return combine(one.verdict for one in self.comparisons if (one.left, one.right) == (left, right))
 
     @property
     def reason(self) -> str:
