@@ -18,7 +18,8 @@ FOUND = {
     "mlp": ("forward/2", None),  # Haiku's gelu is no module: what it gives first shows in what is made of it
     "convnet": (
         "buffers/1.running_var",
-        "1.running_var divides the squares of 180 numbers by n, not by n − 1",
+        "1.running_var divides the squares of 180 numbers by n, not by n − 1 "
+        "(a known convention: torch keeps the variance of n − 1, Flax and Haiku that of n)",
     ),
     "transformer": ("forward/norm1", None),
     "lstm": ("forward/lstm", None),

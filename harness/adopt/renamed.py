@@ -11,7 +11,8 @@ import numpy as np
 from lockstep.backends.adoption import AdoptedTrainer
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, Grads, Scalar, Snapshot, State
-from lockstep.harness.adopt.side import Side, held
+from lockstep.harness.adopt.side import Side, held, shapes_of
+from lockstep.harness.adopt.state_names import StateNames
 from lockstep.harness.mapping.modules import Modules, fitting
 from lockstep.harness.runs.lockstep_run import UNSHOWN
 
@@ -47,6 +48,7 @@ class Renamed(AdoptedTrainer):
     ) -> None:
         self._side, self._trainer = side, side.trainer
         self._parameters, self._shared, self._modules = parameters, shared, modules
+        self._names = StateNames.of(side.mapping, side.shapes, shapes_of(held(side.start)))
         self._own_grads: Arrays = {}
         self.capabilities = side.trainer.capabilities
 
@@ -91,7 +93,10 @@ class Renamed(AdoptedTrainer):
         unlinked = {name: value for name, value in held(own).items() if name not in linked}
         return Snapshot(
             {name: value for name, value in arrays.items() if name in self._parameters},
-            {**own.optimizer, **{f"{UNLINKED}/{name}": value for name, value in unlinked.items()}},
+            {
+                **self._names.canonical(own.optimizer),
+                **{f"{UNLINKED}/{name}": value for name, value in unlinked.items()},
+            },
             state.step,
             {
                 name: value
@@ -191,6 +196,7 @@ class Renamed(AdoptedTrainer):
             if name.startswith(prefix) and name.removeprefix(prefix) in held(own)
         }
         form = _forms(own.optimizer) or self._side.form
+        state = self._names.own(state, form)
         shared = state.keys() & form.keys()
         fits = shared and all(_forms(state)[name] == form[name] for name in shared)
         return (state if fits else own.optimizer), unlinked

@@ -13,13 +13,14 @@ from lockstep.backends.problem import UNAVERAGED, Array, Arrays, Problem
 from lockstep.backends.protocol import Trace
 from lockstep.harness.core.distance import Place, place, ratio
 from lockstep.harness.core.spec import RunSpec
-from lockstep.harness.core.tolerance import Judge
+from lockstep.harness.core.tolerance import EXACT, Judge
 from lockstep.harness.core.verdict import Verdict
 
 LOSS = "loss"
 INPUTS = "inputs"
 EVALUATION = "evaluation"
 AVERAGE = "average"
+STATE = "optimizer"
 
 PLACES = 10
 """Elements that a comparison names."""
@@ -302,6 +303,17 @@ def compare_arrays(
     if left.size == 0:
         return dataclasses.replace(blank, verdict=Verdict.INCONCLUSIVE, reason="no elements to compare")
     return _compare_values(blank, left, right)
+
+
+def is_whole(array: Array) -> bool:
+    """Whether an array holds whole numbers or truth values."""
+    return array.dtype.kind in "iub"
+
+
+def compare_whole(blank: Comparison, left: Array, right: Array) -> Comparison:
+    """Two arrays of whole numbers or truth values, exactly; how many bytes a number has does not matter."""
+    exact = dataclasses.replace(blank, tolerance=EXACT)
+    return compare_arrays(exact, left.astype(np.int64), right.astype(np.int64), left.shape, "int64")
 
 
 def compare_named(

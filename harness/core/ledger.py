@@ -51,6 +51,12 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
 A kind among its own inputs is a chain: what follows a bad link is not blamed.
 """
 
+UNDISTURBED = "undisturbed/"
+"""Prefix of a second limit of a stage: of what rounding does to it where no disturbance takes another branch."""
+
+LARGE = "rounding alone is as large as the value"
+"""Why a row may be INCONCLUSIVE."""
+
 EXACT = frozenset({"given", "initial", "state", "batch", "count"})
 """Kinds in which nothing is computed: every bit must agree."""
 
@@ -149,7 +155,9 @@ def compare_stages(
     Args:
         step: its number, from 0.
         left, right: the reference's and the other's stages, in the order of computation.
-        limits: the largest distance that passes, by stage; the kinds in EXACT need none.
+        limits: the largest distance that passes, by stage; the kinds in EXACT need none. A gradient may have a second one,
+            with the prefix UNDISTURBED: where both forward passes are the same to the bit, both sides are at the same point of a
+            function that bends or jumps there, and that limit decides.
         out_of_reach: stages, or kinds of them, that cannot be compared -> why.
     """
     unreachable = out_of_reach or {}
@@ -164,7 +172,29 @@ def compare_stages(
         else:
             limit = 0.0 if is_exact(name) else limits.get(name, np.nan)
             rows.append(compare(step, name, left[name], right[name], limit))
-    return _with_blame(rows)
+    return _with_blame(_undisturbed(rows, limits))
+
+
+def _undisturbed(rows: Sequence[Row], limits: Mapping[str, float]) -> list[Row]:
+    """The rows; gradients that nothing but another branch makes undecided are judged at the one point where both sides are."""
+    forward = [row for row in rows if row.kind in (*_FORWARD, "loss")]
+    same = all(row.verdict is not Verdict.DIFFER and row.absolute == 0.0 for row in forward)
+    same &= any(row.kind == "forward" and row.verdict is Verdict.AGREE for row in forward)
+    return [_judged_again(row, limits.get(UNDISTURBED + row.name), same) for row in rows]
+
+
+def _judged_again(row: Row, limit: float | None, same: bool) -> Row:
+    """The row of a gradient that jumps: by its second limit where both sides are at the `same` point, else undecided."""
+    if limit is None or not (
+        row.verdict is Verdict.INCONCLUSIVE or (row.scale == 0.0 and row.absolute > limit)
+    ):
+        return row
+    if not same:
+        return dataclasses.replace(row, verdict=Verdict.INCONCLUSIVE, reason=LARGE)
+    verdict, reason = _judged(dataclasses.replace(row, limit=limit))
+    if verdict is Verdict.INCONCLUSIVE:
+        return row
+    return dataclasses.replace(row, limit=limit, verdict=verdict, reason=reason)
 
 
 def is_exact(name: str) -> bool:
@@ -174,10 +204,11 @@ def is_exact(name: str) -> bool:
 
 def compare(step: int, name: str, left: Array, right: Array, limit: float) -> Row:
     """Two arrays: shape, then dtype, then finiteness, then value."""
-    blank = Row(step, name, Verdict.DIFFER, limit=float(limit))
+    whole = left.dtype.kind in "iub" and right.dtype.kind in "iub"  # counters: no rounding, of any width
+    blank = Row(step, name, Verdict.DIFFER, limit=0.0 if whole else float(limit))
     if left.shape != right.shape:
         return dataclasses.replace(blank, reason=f"shape {left.shape} against {right.shape}")
-    if left.dtype != right.dtype and not is_exact(name):
+    if left.dtype != right.dtype and not (whole or is_exact(name)):
         return dataclasses.replace(blank, reason=f"dtype {left.dtype} against {right.dtype}")
     if left.size == 0:
         return dataclasses.replace(blank, verdict=Verdict.SKIPPED, reason="it has no elements")
@@ -198,7 +229,7 @@ def _judged(row: Row) -> tuple[Verdict, str]:
     if row.absolute > row.limit:
         return Verdict.DIFFER, "beyond its limit"
     if row.scale and row.limit >= row.scale:
-        return Verdict.INCONCLUSIVE, "rounding alone is as large as the value"
+        return Verdict.INCONCLUSIVE, LARGE
     return Verdict.AGREE, ""
 
 

@@ -95,6 +95,56 @@ class Tolerance:
         return np.zeros(scale.shape, dtype=bool)
 
 
+@dataclass(frozen=True)
+class AtLeast:
+    """A judge whose scale has a least value: of arrays that are computed together, the largest of all of them.
+
+    Attributes:
+        judge: the judge.
+        least: the least scale.
+    """
+
+    judge: Judge
+    least: float
+
+    @property
+    def rtol(self) -> float:
+        """The judge's."""
+        return self.judge.rtol
+
+    @property
+    def atol(self) -> float:
+        """The judge's."""
+        return self.judge.atol
+
+    @property
+    def scaled(self) -> bool:
+        """The judge's."""
+        return self.judge.scaled
+
+    @property
+    def kind(self) -> str:
+        """The judge's."""
+        return self.judge.kind
+
+    @property
+    def source(self) -> str:
+        """The judge's."""
+        return self.judge.source
+
+    def scale(self, left: Array, is_loss: bool) -> Array:
+        """The judge's, but no less than `least`."""
+        return self.judge.scale(left, is_loss).clip(min=self.least)
+
+    def limit(self, quantity: str, scale: Array) -> Array:
+        """The judge's."""
+        return self.judge.limit(quantity, scale)
+
+    def uninformative(self, quantity: str, scale: Array) -> Array:
+        """The judge's."""
+        return self.judge.uninformative(quantity, scale)
+
+
 def scaled(left: Array, is_loss: bool) -> Array:
     """max(|loss|, |first loss|) of losses, of anything else the largest magnitude, of left's shape."""
     magnitude: Array = np.abs(left.astype(np.float64))
@@ -103,6 +153,9 @@ def scaled(left: Array, is_loss: bool) -> Array:
 
 KINDS = ("budget", "fixed")
 """Where a tolerance comes from that the user does not give: measured on the problem, or the same for all."""
+
+EXACT = Tolerance(0.0, 0.0, True, "exact: whole numbers")
+"""Of counters and switches, in which nothing is rounded."""
 
 FIXED: Mapping[str, Tolerance] = {
     # Measured on the seed problem over 10, 1,000 and 20,000 epochs, the three backends pairwise: at most 6e-17

@@ -35,6 +35,9 @@ RUNNING = 1e-3
 """How near the difference of buffers must be to a multiple of the new and one of the old; three numbers decide two."""
 
 
+CONVENTION = "a known convention: torch keeps the variance of n − 1, Flax and Haiku that of n"
+
+
 def loss_multiplied(evidence: Evidence) -> Iterator[Intervention]:
     """Loss and gradients are the same multiple: another reduction, half squares."""
     ratio = _loss_ratio(evidence)
@@ -134,7 +137,9 @@ def running_average(evidence: Evidence) -> Iterator[Intervention]:
             return
         coefficients[name] = solved
     if coefficients:
-        parts = ", ".join(f"{name} {_running(*one)}" for name, one in coefficients.items())
+        clearest = min(coefficients.values(), key=lambda one: _off_momentum(*one))
+        factor = 1 + clearest[0] if _is_momentum(*clearest) else 0.0
+        parts = ", ".join(f"{name} {_running(*one, factor)}" for name, one in coefficients.items())
         yield Intervention(f"keeps another running average: {parts}", on_buffers=_averaged(coefficients))
 
 
@@ -149,14 +154,36 @@ def _combination(pair: Pair, before: Array) -> tuple[float, float] | None:
     return float(alpha), float(beta) if np.any(before) else -float(alpha)
 
 
-def _running(alpha: float, beta: float) -> str:
-    """The meaning of the two coefficients, in words."""
-    if abs(alpha + beta) <= 1e-3 * abs(alpha):
-        return f"moves {1 + alpha:.6g} times as far"
-    n = 1 / abs(alpha) + (alpha > 0)
-    if abs(n - round(n)) < 1e-3 * n:
-        return f"divides the squares of {round(n)} numbers by {'n, not by n − 1' if alpha < 0 else 'n − 1, not by n'}"
-    return f"is {1 + alpha:.6g} times the reference's, plus {beta:.6g} times what it was"
+def _running(alpha: float, beta: float, factor: float) -> str:
+    """The meaning of the two coefficients, in words; the momentum makes one of the buffers move `factor` times as far, or 0."""
+    share = 1 + alpha
+    if factor and (count := _counted(share / factor)):
+        return f"moves {factor:.6g} times as far, by another momentum, and {count}"
+    if _is_momentum(alpha, beta):
+        return f"moves {share:.6g} times as far, by another momentum"
+    if count := _counted(share):
+        return count
+    return f"is {share:.6g} times the reference's, plus {beta:.6g} times what it was"
+
+
+def _off_momentum(alpha: float, beta: float) -> float:
+    """How far the difference of two buffers is from that of two momenta alone, as a share of it."""
+    return abs(alpha + beta) / abs(alpha) if alpha else np.inf
+
+
+def _is_momentum(alpha: float, beta: float) -> bool:
+    return _off_momentum(alpha, beta) <= 1e-3
+
+
+def _counted(ratio: float) -> str:
+    """A ratio of (n − 1)/n or its inverse in words; empty where it is neither."""
+    if not ratio or abs(ratio - 1) < RUNNING / 10:
+        return ""
+    n = 1 / abs(ratio - 1) + (ratio > 1)
+    if n < 1.5 or abs(n - round(n)) >= 1e-3 * n:
+        return ""
+    which = "n, not by n − 1" if ratio < 1 else "n − 1, not by n"
+    return f"divides the squares of {round(n)} numbers by {which} ({CONVENTION})"
 
 
 def _averaged(coefficients: Mapping[str, tuple[float, float]]) -> OnState:

@@ -15,7 +15,7 @@ from lockstep.harness.adopt.randomness import refuse_random
 from lockstep.harness.adopt.task import task_of
 from lockstep.harness.mapping.link import NEAR, Link
 from lockstep.harness.mapping.mapping import Mapping
-from lockstep.harness.matching import evidence
+from lockstep.harness.matching import buffers, evidence
 from lockstep.harness.matching.absent import left_over
 from lockstep.harness.matching.fused import split
 from lockstep.harness.matching.masks import both_keeping_all
@@ -96,6 +96,7 @@ class _Result:
                 self.distances |= self._measured(new)
         measured = [dataclasses.replace(one, distance=distance) for one, distance in self.distances.items()]
         measured += [*self.frozen, *evidence.buffers(self.search)]
+        measured += buffers.by_name(self.search, measured)
         found = sorted(measured, key=lambda one: (one.left, one.left_slice))
         return Mapping(tuple(found), *left_over(self.search, found))
 

@@ -20,7 +20,7 @@ import numpy as np
 from lockstep import backends
 from lockstep.backends.problem import Array, Arrays, Batch, Batches, Problem
 from lockstep.backends.protocol import LOSSES_ONLY, Disturbable, Trainer
-from lockstep.harness.core.compare import LOSS, Run, final
+from lockstep.harness.core.compare import LOSS, STATE, Run, final
 from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.core.tolerance import FIXED, Tolerance, scaled
 from lockstep.harness.numerics.twins import step_twin
@@ -229,6 +229,7 @@ def _ends(spec: RunSpec, trainer: Trainer) -> dict[str, Array]:
         LOSS: trace.losses.astype(np.float64),
         **{name: value.astype(np.float64) for name, value in trace.final.parameters.items()},
         **{name: value.astype(np.float64) for name, value in trace.final.buffers.items()},
+        **{f"{STATE}/{name}": value.astype(np.float64) for name, value in trace.final.optimizer.items()},
     }
 
 

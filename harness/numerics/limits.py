@@ -18,6 +18,7 @@ from lockstep.backends.adoption import leaves
 from lockstep.backends.problem import Array, Arrays, Batch, Batches, Problem
 from lockstep.backends.protocol import LOSSES_ONLY, Disturbable, DisturbedStep, Snapshot, Trainer
 from lockstep.harness.core.compare import LOSS
+from lockstep.harness.core.ledger import UNDISTURBED
 from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.core.tolerance import Judge
 from lockstep.harness.numerics.budget import MULTIPLE, deviation, twins_for
@@ -55,6 +56,13 @@ CANCELLED = 16.0
 
 Measured: 7, of a perceptron whose tanh units are saturated after 30 steps of momentum, torch against XLA.
 """
+
+
+COARSER = 64.0
+"""A second disturbance, so many times larger: what rounding does to a gradient grows with it, what a branch does stays."""
+
+GROWS = 8.0
+"""The least growth of a spread that a disturbance COARSER times as large must cause to be of rounding."""
 
 
 def of_stage(spec: RunSpec, trainer: Trainer) -> StageLimits:
@@ -184,13 +192,51 @@ def _from_inputs(
     magnification by an optimizer.
     """
     eps = float(np.finfo(spec.dtype).eps)
+    spread = _input_spread(trainer, exact, snapshot, batch, eps)
+    rounding = {name: UNITS * eps * _sums(name, batch) * _scale(name, exact) for name in exact}
+    widest = {name: max(rounding[name], UNITS * spread[name]) for name in exact}
+    return {**widest, **_of_one_branch(trainer, exact, snapshot, batch, eps, spread, rounding)}
+
+
+def _input_spread(
+    trainer: Trainer, exact: Arrays, snapshot: Snapshot, batch: Batch, eps: float
+) -> dict[str, float]:
+    """The largest distance of each stage to that of a step whose inputs are off by `eps`, in SAMPLES steps."""
     grads = gradients(exact)
     spread: dict[str, float] = dict.fromkeys(exact, 0.0)
     for seed in range(SAMPLES):
         disturb = disturbance(seed, eps)
         near = stages_of(trainer, snapshot.each(disturb), disturbed_batch(batch, disturb), disturb(grads))
         spread = {name: max(spread[name], _largest_distance(exact[name], near[name])) for name in exact}
-    return {name: UNITS * max(eps * _sums(name, batch) * _scale(name, exact), spread[name]) for name in exact}
+    return spread
+
+
+def _of_one_branch(
+    trainer: Trainer,
+    exact: Arrays,
+    snapshot: Snapshot,
+    batch: Batch,
+    eps: float,
+    spread: Mapping[str, float],
+    rounding: Mapping[str, float],
+) -> dict[str, float]:
+    """The second limit of each gradient that scatters because a disturbance takes another branch: at a tie of a maximum, at |0|.
+
+    Such a spread is as large however small the disturbance is. A limit is what rounding does without it: as of a stage that does not
+    scatter, and UNITS times the spread of the gradients that do grow with the disturbance.
+    """
+    names = [f"gradient/{name}" for name in gradients(exact)]
+    undecided = [name for name in names if spread[name] and _scale(name, exact) <= UNITS * spread[name]]
+    if not undecided:
+        return {}
+    coarse = _input_spread(trainer, exact, snapshot, batch, COARSER * eps)
+    jumping = [name for name in undecided if coarse[name] < GROWS * spread[name]]
+    largest = max(_scale(name, exact) for name in names)
+    smooth = max((spread[name] for name in names if name not in jumping), default=0.0)
+    least = max(CANCELLED * eps * largest, UNITS * smooth)
+    limits = {name: max(rounding[name], least) for name in jumping}
+    # A gradient that is 0 but for rounding scatters by no more than that, however large the disturbance.
+    return {UNDISTURBED + name: limit for name, limit in limits.items() if spread[name] > limit}
 
 
 def _with_hyperparameters(

@@ -80,6 +80,9 @@ def _case(case: Case) -> Document:
         "limits": _numbers(case.limits.tolist()),
         "certified": case.certified and _certified(case.certified),
         "diagnoses": [diagnosis.to_document(one) for one in case.diagnoses],
+        "left_out": [
+            {"backend": one.backend, "kind": one.kind, "names": list(one.names)} for one in case.left_out
+        ],
     }
 
 

@@ -12,6 +12,7 @@ from lockstep.harness.documents import (
 )
 from lockstep.harness.report import (
     attribution,
+    left_out,
 )
 from lockstep.harness.report import (
     bench_markdown as benchmark,
@@ -36,7 +37,7 @@ def render(document: dict[str, Any]) -> str:
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:
     total = sum(one["elements"] for one in document["comparisons"])
-    yield f"# Parity: {document['verdict']}"
+    yield cell(f"# Parity: {document['verdict']}{left_out.of_cases(document['cases'])}")
     yield ""
     yield (
         f"{len(document['cases'])} cases, {len(document['comparisons'])} comparisons of {total} values. "
@@ -84,6 +85,9 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[str]:
         if run["reason"]:
             yield cell(f"- {run['backend']}: {run['verdict']}: {run['reason']}. {run['fix']}".rstrip(" ."))
             yield ""
+    for sentence in left_out.sentences(case):
+        yield cell(f"- {sentence}")
+        yield ""
     trained = [run for run in runs if run["losses"]]
     if trained:
         yield "### Losses"

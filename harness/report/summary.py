@@ -9,7 +9,7 @@ from typing import Any
 
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.documents.files import append_text
-from lockstep.harness.report import attribution
+from lockstep.harness.report import attribution, left_out
 from lockstep.harness.report.markdown import cell, table
 
 COMMENT = 65_000
@@ -51,7 +51,7 @@ def _cut(lines: int) -> str:
 
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:
-    yield f"## Lockstep: {document['verdict']}"
+    yield cell(f"## Lockstep: {document['verdict']}{left_out.of_cases(document['cases'])}")
     yield ""
     cases, comparisons = document["cases"], document["comparisons"]
     total = sum(one["elements"] for one in comparisons)

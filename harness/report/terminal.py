@@ -16,6 +16,7 @@ from lockstep.harness.documents import (
 )
 from lockstep.harness.report import (
     attribution,
+    left_out,
 )
 from lockstep.harness.report.thin import shown_epochs
 
@@ -42,6 +43,7 @@ def verdict_line(document: dict[str, Any]) -> Text:
     verdict = document["verdict"]
     return Text.assemble(
         (verdict, STYLES[verdict]),
+        figures.printable(left_out.of_cases(document["cases"])),
         f"  {len(document['cases'])} cases, {len(document['comparisons'])} comparisons of "
         f"{sum(one['elements'] for one in document['comparisons'])} values",
     )
@@ -88,6 +90,7 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
     yield Text.assemble(
         (f"{figures.printable(case['problem'])} {case['dtype']}  ", "bold"),
         (case["verdict"], STYLES[case["verdict"]]),
+        figures.printable(left_out.of_cases([case])),
         f"  {figures.printable(case['reason'])}" if case["reason"] else "",
     )
     if any(run["losses"] for run in runs):
@@ -102,6 +105,8 @@ def _case(document: dict[str, Any], case: Row) -> Iterator[RenderableType]:
             (diagnosis["verdict"], STYLES[diagnosis["verdict"]]),
             f"  {figures.printable(diagnosis['sentence'])}",
         )
+    for sentence in left_out.sentences(case):
+        yield Text(figures.printable(sentence))
     for run in runs:
         if run["reason"]:
             fix = f"; {run['fix']}" if run["fix"] else ""

@@ -29,7 +29,7 @@ UNSHOWN = "the other side does not show it"
 """The reason why a stage that only the reference shows is not compared."""
 
 StageLimits = Callable[[Snapshot, Batch], Mapping[str, float]]
-"""(state before the step, batch) -> the largest distance that passes, by the name of the stage."""
+"""(state before the step, batch) -> the largest distance that passes, by the name of the stage, as `compare_stages` takes it."""
 
 
 @runtime_checkable

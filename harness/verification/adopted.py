@@ -16,7 +16,15 @@ from lockstep.harness.adopt.names import numbered
 from lockstep.harness.adopt.randomness import check_repeats, refuse_other_draws
 from lockstep.harness.adopt.side import Side, held, sides_of
 from lockstep.harness.adopt.task import Task, task_of
-from lockstep.harness.core.compare import Comparison, Expected, Fingerprint, Run, compare_runs
+from lockstep.harness.core.compare import (
+    LOSS,
+    Comparison,
+    Expected,
+    Fingerprint,
+    Run,
+    compare_runs,
+    is_whole,
+)
 from lockstep.harness.core.tolerance import FIXED, Judge, choose
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose import diagnosis
@@ -31,10 +39,12 @@ from lockstep.harness.numerics import limits
 from lockstep.harness.numerics.budget import measure_by_inputs
 from lockstep.harness.runs.free_run import describe, free_run
 from lockstep.harness.runs.trajectory import trajectory
+from lockstep.harness.verification.decision import decided, is_wanted
 from lockstep.harness.verification.doubts import doubted, doubts
 from lockstep.harness.verification.parity import DIAGNOSED
 from lockstep.harness.verification.remapping import mapping_explanations
 from lockstep.harness.verification.result import Case, ParityError, Result
+from lockstep.harness.verification.states import compared_states, left_out
 
 MOST_REPORTED = 10_000
 """The most final parameters that a run carries into the report; a larger model's are compared, but not reported."""
@@ -51,6 +61,7 @@ def verify(
     atol: float | None = None,
     diagnose: str = "differing",
     name: str = "adopted",
+    require_all: bool = False,
 ) -> Result:
     """Train adopted trainers from the first one's parameters on the same batches, and judge.
 
@@ -63,8 +74,11 @@ def verify(
         tolerance: ``fixed``, or ``budget``: where the fixed one fails, the effect of rounding is measured on all sides
             (`lockstep.harness.numerics.budget.measure_by_inputs`) and becomes the tolerance.
         rtol, atol: |left − right| ≤ atol + rtol·|left| instead.
-        diagnose: ``none``, ``differing`` or ``all``: when to find where they first differ.
+        diagnose: ``none``, ``differing`` or ``all``: when to find where they first differ. The verdict is the same: where the
+            whole runs decide nothing, the lockstep run is made in any case.
         name: of the run in reports.
+        require_all: INCONCLUSIVE where buffers or an optimizer's state of one side have no counterpart on another; by default
+            the verdict is about the rest, and its first line names what was left out.
 
     Raises:
         LockstepError: the trainers cannot be compared: other dtypes, a mapping that does not fit, random numbers.
@@ -72,15 +86,11 @@ def verify(
     if diagnose not in DIAGNOSED:
         raise AdoptionError("unknown cases to diagnose", repr(diagnose), f"give {', '.join(DIAGNOSED)}")
     spec, sides = prepared(trainers, batches, mapping, steps, name)
-    chosen = choose(spec.dtype, rtol, atol, tolerance)
     codes = implementations(sides)
-    runs = [free_run(one, spec) for one in codes]
-    case = _judged(spec, sides, runs, chosen or FIXED[spec.dtype])
-    if chosen is None and any(one.verdict is Verdict.DIFFER for one in case.comparisons):
-        case = _judged(spec, sides, runs, measure_by_inputs(spec, codes))
-    if diagnose == "all" or (diagnose == "differing" and case.verdict is not Verdict.AGREE):
-        case = dataclasses.replace(case, diagnoses=tuple(_diagnoses(spec, codes, case)))
-    return Result((dataclasses.replace(case, runs=tuple(reported(run) for run in runs)),))
+    case = _judged_runs(spec, sides, codes, choose(spec.dtype, rtol, atol, tolerance))
+    case = decided(case, list(_diagnoses(spec, codes, case, diagnose)), diagnose)
+    shown = tuple(reported(run) for run in case.runs)
+    return Result((dataclasses.replace(case, runs=shown, require_all=require_all),))
 
 
 def assert_parity(trainers: Sequence[Adopted], batches: Iterable[Any], **settings: Any) -> Result:
@@ -116,10 +126,11 @@ def diagnose(
         raise AdoptionError(
             "a diagnosis is of two trainers", f"{len(trainers)}", "give the reference and the other"
         )
-    (case,) = verify(trainers, batches, mapping=mapping, steps=steps, diagnose="all", name=name).cases
-    names = [run.backend for run in case.runs]
-    lost = diagnosis.untrained(case.problem, names, case.runs[:2])
-    return lost or case.diagnoses[0]
+    spec, sides = prepared(trainers, batches, mapping, steps, name)
+    codes = implementations(sides)
+    case = _judged_runs(spec, sides, codes, None)
+    lost = diagnosis.untrained(spec, [one.name for one in codes], case.runs[:2])
+    return lost or next(_diagnoses(spec, codes, case, "all"))
 
 
 def prepared(
@@ -160,6 +171,17 @@ def _mappings(trainers: Sequence[Adopted], task: Task, mapping: Any) -> list[Map
     return [Mapping.of(one) for one in several]
 
 
+def _judged_runs(
+    spec: Task, sides: Sequence[Side], codes: Sequence[AdoptedCode], tolerance: Judge | None
+) -> Case:
+    """All sides' runs, compared; without a tolerance by the fixed one, and where that fails by what rounding is measured to do."""
+    runs = [free_run(one, spec) for one in codes]
+    case = _judged(spec, sides, runs, tolerance or FIXED[spec.dtype])
+    if tolerance is None and any(one.verdict is Verdict.DIFFER for one in case.comparisons):
+        return _judged(spec, sides, runs, measure_by_inputs(spec, codes))
+    return case
+
+
 def _judged(spec: Task, sides: Sequence[Side], runs: Sequence[Run], tolerance: Judge) -> Case:
     trained = [run for run in runs if run.trace is not None]
     compared = [
@@ -173,13 +195,17 @@ def _judged(spec: Task, sides: Sequence[Side], runs: Sequence[Run], tolerance: J
         if side.mapping is not None
         for note in doubts(side.mapping, sides[0].name, side.name)
     ]
-    return Case(spec, tuple(runs), tuple(compared), tolerance, notes=tuple(notes))
+    return Case(spec, tuple(runs), tuple(compared), tolerance, notes=tuple(notes), left_out=left_out(trained))
 
 
 def _compared(spec: Task, first: Side, left: Run, right: Run, tolerance: Judge) -> list[Comparison]:
-    """Inputs, losses, and every parameter and buffer that both sides have."""
-    start = held(first.start)
-    common = [name for name in first.shapes if name in _ends(left) and name in _ends(right)]
+    """Inputs, losses, every parameter and buffer that both sides have, and what both optimizers keep."""
+    start, ends = held(first.start), (_ends(left), _ends(right))
+    common = [
+        name
+        for name in first.shapes
+        if all(name in end for end in ends) and not all(is_whole(end[name]) for end in ends)
+    ]
     expected = Expected(
         {f"initial/{name}": Fingerprint.of(start[name]) for name in common},
         {name: first.shapes[name] for name in common},
@@ -191,7 +217,11 @@ def _compared(spec: Task, first: Side, left: Run, right: Run, tolerance: Judge) 
         )
         for run in (left, right)
     ]
-    return compare_runs(spec, sides[0], sides[1], tolerance, expected)
+    blank = Comparison(spec.name, spec.dtype, left.backend, right.backend, LOSS, Verdict.AGREE)
+    return [
+        *compare_runs(spec, sides[0], sides[1], tolerance, expected),
+        *compared_states(blank, left, right, tolerance),
+    ]
 
 
 def _ends(run: Run) -> Arrays:
@@ -199,15 +229,20 @@ def _ends(run: Run) -> Arrays:
     return held(run.trace.final)
 
 
-def _diagnoses(spec: Task, codes: Sequence[AdoptedCode], case: Case) -> Iterator[Diagnosis]:
-    """The diagnoses of every other side that trained, against the reference; all further sides are witnesses."""
+def _diagnoses(spec: Task, codes: Sequence[AdoptedCode], case: Case, diagnose: str) -> Iterator[Diagnosis]:
+    """The wanted diagnoses of other sides that trained, against the reference; all further sides are witnesses."""
     reference, *others = zip(codes, case.runs, strict=True)
-    if reference[1].trace is None:
+    wanted = [
+        code
+        for code, run in others
+        if run.trace is not None and is_wanted(case, reference[0].name, code.name, diagnose)
+    ]
+    if reference[1].trace is None or not wanted:
         return
     growth = limits.of_judge(case.tolerance, trajectory(reference[1].trace))
     stages = limits.of_stage(spec, reference[0].trainer(spec))
     for code, run in others:
-        if run.trace is None:
+        if code not in wanted:
             continue
         witnesses = [one for one, its in others if one is not code and its.trace is not None]
         try:

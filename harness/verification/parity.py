@@ -19,6 +19,7 @@ from lockstep.harness.numerics.budget import Notify, measure, no_op
 from lockstep.harness.numerics.certified import own_errors, truth_of
 from lockstep.harness.problems import find
 from lockstep.harness.runs.workers import Chosen, Trainers, in_background, in_process, name_of
+from lockstep.harness.verification.decision import decided, is_wanted
 from lockstep.harness.verification.result import Case, ParityError, Result
 
 P = ParamSpec("P")
@@ -59,7 +60,8 @@ def verify(
         rtol, atol: |left − right| ≤ atol + rtol·|left| instead.
         certify: whether to report each backend's own error against a proven trajectory (`lockstep.harness.numerics.certified`).
         diagnose: in which cases to find where backends first diverge (`lockstep.diagnose`): ``none``, ``differing``
-            (those that do not agree), or ``all``.
+            (those that do not agree), or ``all``. The verdict is the same: where the whole runs decide nothing, the lockstep run
+            is made in any case.
         trainers: how the runs are made: `lockstep.harness.runs.workers.in_process` or `lockstep.harness.runs.processes.side_by_side`.
         progress: called with each run as it finishes.
         notify: called with a sentence before a budget or a truth that will take long.
@@ -169,14 +171,13 @@ def _judge(problem: Problem, runs: Sequence[Run], tolerance: Judge) -> Case:
 
 
 def _diagnosed(problem: Problem, case: Case, chosen: Sequence[Chosen], diagnose: str) -> Case:
-    """The case with a diagnosis of each backend that trained against the first that did, if that is wanted."""
-    wanted = diagnose == "all" or (diagnose == "differing" and case.verdict is not Verdict.AGREE)
+    """The case with a diagnosis of each backend that trained against the first that did, where that is wanted or decides."""
     trained = {run.backend for run in case.trained}
-    if not wanted or len(trained) < 2:
+    if len(trained) < 2:
         return case
     reference, *others = [one for one in chosen if name_of(one) in trained]
-    diagnoses = (diagnosis.diagnose(problem, one, reference) for one in others)
-    return dataclasses.replace(case, diagnoses=tuple(diagnoses))
+    wanted = [one for one in others if is_wanted(case, name_of(reference), name_of(one), diagnose)]
+    return decided(case, [diagnosis.diagnose(problem, one, reference) for one in wanted], diagnose)
 
 
 def _pairs(problem: Problem, runs: Sequence[Run], tolerance: Judge) -> Iterator[Comparison]:

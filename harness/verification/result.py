@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,34 @@ from lockstep.harness.numerics.certified import Certified
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Arrays of one side that were compared with no other's.
+
+    Attributes:
+        backend: whose.
+        kind: ``buffer``, or ``optimizer's state``.
+        names: the side's own.
+    """
+
+    backend: str
+    kind: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """``2 buffers of torch``."""
+        count = len(self.names)
+        one, many = _ARRAYS[self.kind]
+        return f"{count} {one if count == 1 else many} of {self.backend}"
+
+
+_ARRAYS = {
+    "buffer": ("buffer", "buffers"),
+    "optimizer's state": ("array of the optimizer's state", "arrays of the optimizer's state"),
+}
+"""Kind -> one of them, several."""
+
+
+@dataclass(frozen=True)
 class Case:
     """One problem in one dtype, on all backends.
 
@@ -28,6 +57,8 @@ class Case:
         certified: each backend's own error, where that was asked for.
         diagnoses: where backends first diverge from the first that trained, where that was asked for.
         notes: what a mapping that was found leaves in doubt.
+        left_out: buffers and optimizers' states that have no counterpart on another side.
+        require_all: whether something left out makes the case INCONCLUSIVE.
     """
 
     problem: RunSpec
@@ -37,6 +68,8 @@ class Case:
     certified: Certified | None = None
     diagnoses: tuple[Diagnosis, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    require_all: bool = False
 
     @property
     def trained(self) -> list[Run]:
@@ -47,11 +80,20 @@ class Case:
     def verdict(self) -> Verdict:
         """The most severe of its comparisons and runs; INCONCLUSIVE if nothing was compared.
 
-        A stage of a single step that diverges is a difference, too, where the whole runs show none.
+        Where the comparisons of two whole runs decide nothing, a stage of a single step that diverges is a difference.
         """
         shortfall = [run.verdict for run in self.runs if run.trace is None]
-        differing = [one.verdict for one in self.diagnoses if one.verdict is Verdict.DIFFER]
-        return combine([*(one.verdict for one in self.comparisons), *shortfall, *differing])
+        differing = [
+            one.verdict
+            for one in self.diagnoses
+            if one.verdict is Verdict.DIFFER and self.of_pair(one.reference, one.backend) is not Verdict.AGREE
+        ]
+        missing = [Verdict.INCONCLUSIVE] if self.left_out and self.require_all else []
+        return combine([*(one.verdict for one in self.comparisons), *shortfall, *differing, *missing])
+
+    def of_pair(self, left: str, right: str) -> Verdict:
+        """The most severe of the comparisons of two whole runs; INCONCLUSIVE if there is none."""
+        return combine(one.verdict for one in self.comparisons if (one.left, one.right) == (left, right))
 
     @property
     def reason(self) -> str:
@@ -70,6 +112,8 @@ class Case:
         for one_diagnosis in self.diagnoses:
             if one_diagnosis.verdict is self.verdict:
                 return one_diagnosis.sentence
+        if self.left_out and len(self.trained) > 1:
+            return "all was to be compared, and some has no counterpart"
         return f"{len(self.trained)} backend trained; two are needed to compare"
 
     @property
@@ -126,9 +170,14 @@ class Result:
         """All comparisons of all cases."""
         return [one for case in self.cases for one in case.comparisons]
 
+    @property
+    def headline(self) -> str:
+        """The verdict, and what it is not about: ``AGREE, 2 buffers of torch not compared``."""
+        return ", ".join([self.verdict, *not_compared(one for case in self.cases for one in case.left_out)])
+
     def census(self) -> str:
         """Every case that does not agree, and in it every quantity that failed, one line each."""
-        lines = [f"{self.verdict}: {len(self.cases)} cases, {len(self.comparisons)} comparisons"]
+        lines = [f"{self.headline}: {len(self.cases)} cases, {len(self.comparisons)} comparisons"]
         for case in self.cases:
             if case.verdict is not Verdict.AGREE:
                 lines.append(f"{case.problem.name} {case.problem.dtype}: {case.verdict}: {case.reason}")
@@ -137,7 +186,14 @@ class Result:
                 lines += [f"  {run.backend}: {run.verdict}: {run.reason}" for run in case.runs if run.reason]
             elif case.notes:
                 lines.append(f"{case.problem.name} {case.problem.dtype}: {'; '.join(case.notes)}")
+            lines += [f"  not compared: {one}: {', '.join(one.names)}" for one in case.left_out]
         return "\n".join(lines)
+
+
+def not_compared(left_out: Iterable[LeftOut]) -> list[str]:
+    """``2 buffers of torch and 1 array of the optimizer's state of jax not compared``, or nothing."""
+    listed = " and ".join(map(str, left_out))
+    return [f"{listed} not compared"] if listed else []
 
 
 def _line(one: Comparison) -> str:

@@ -15,8 +15,8 @@ from lockstep.harness.environment.manifest import manifest
 from lockstep.harness.problems import find
 from lockstep.harness.report import diagnosis, document
 
-OPTIONAL = {"benchmark"}
-"""What a report has only if it was given it."""
+OPTIONAL = {"benchmark", "left_out"}
+"""What a report has only if it was given it, and what reports of before have not."""
 
 
 def report(**options):

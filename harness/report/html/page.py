@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lockstep.harness.report import left_out
 from lockstep.harness.report.facts import facts
 from lockstep.harness.report.html import bench, cases, matrix, view
 from lockstep.harness.report.html.plots import Plots, plotting
@@ -44,6 +45,7 @@ def render(document: Mapping[str, Any]) -> str:
         rows=matrix.rows(report, views),
         nearest=matrix.nearest(views),
         counts=matrix.counts(report),
+        left_out=left_out.of_cases(report["cases"]),
         differing=_first_differing(report),
         cases=views,
         detailed=cases.DETAILED,

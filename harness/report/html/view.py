@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from lockstep.harness.documents import figures
+from lockstep.harness.report import left_out
 from lockstep.harness.report.html import values
 
 Row = dict[str, Any]
@@ -55,6 +56,11 @@ class View:
     @property
     def verdict(self) -> str:
         return str(self.case["verdict"])
+
+    @property
+    def left_out(self) -> list[str]:
+        """What was compared with no other side's, in sentences."""
+        return left_out.sentences(self.case)
 
     @property
     def columns(self) -> list[str]:
