@@ -206,8 +206,8 @@ def test_a_ratio_is_confirmed_up_to_rounding(dtype, units, named):
 
     case, _ = compared(side(dtype=dtype), side(dtype=dtype, kind=off_by(rough)), batches(3), diagnose="all")
     explanation = case.diagnoses[0].explanation
-    assert explanation.name == "constant ratio"
-    assert (explanation.rest == 0) is named  # beyond rounding it is the largest cause, and not the only one
+    whole = explanation is not None and not explanation.rest and explanation.name == "constant ratio"
+    assert whole is named  # beyond rounding it may be the largest cause, and is not the only one
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
