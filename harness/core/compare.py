@@ -13,7 +13,7 @@ from lockstep.backends.problem import UNAVERAGED, Array, Arrays, Problem
 from lockstep.backends.protocol import Trace
 from lockstep.harness.core.distance import Place, place, ratio
 from lockstep.harness.core.spec import RunSpec
-from lockstep.harness.core.tolerance import Judge
+from lockstep.harness.core.tolerance import EXACT, Judge
 from lockstep.harness.core.verdict import Verdict
 
 LOSS = "loss"
@@ -172,6 +172,24 @@ def compare_results(
     if not any(_moved(name, value, ends) for name, value in expected.start.items()):
         ended = [_unmoved(one) for one in ended]
     return [*without_vacuous([loss], {LOSS: left.trace.losses}), *ended]
+
+
+def compare_counts(spec: RunSpec, left: Run, right: Run) -> list[Comparison]:
+    """The integer and boolean buffers that both sides keep under one name and in one form: they count, and must be the same."""
+    assert left.trace is not None
+    assert right.trace is not None
+    blank = Comparison(
+        spec.name, spec.dtype, left.backend, right.backend, LOSS, Verdict.AGREE, tolerance=EXACT
+    )
+    ours, theirs = left.trace.final.counts, right.trace.final.counts
+    return [
+        compare_arrays(
+            dataclasses.replace(blank, quantity=name), value, theirs[name], value.shape, str(value.dtype)
+        )
+        for name, value in ours.items()
+        if value.size and name in theirs
+        if (theirs[name].shape, theirs[name].dtype) == (value.shape, value.dtype)
+    ]
 
 
 def _unit(spec: RunSpec) -> str:

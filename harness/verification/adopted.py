@@ -15,7 +15,7 @@ from lockstep.harness.adopt.implementation import AdoptedCode, implementations
 from lockstep.harness.adopt.randomness import check_repeats, refuse_other_draws
 from lockstep.harness.adopt.side import Side, held, sides_of
 from lockstep.harness.adopt.task import Task, task_of
-from lockstep.harness.core.compare import Comparison, Expected, Fingerprint, Run, compare_runs
+from lockstep.harness.core.compare import Comparison, Expected, Fingerprint, Run, compare_counts, compare_runs
 from lockstep.harness.core.tolerance import FIXED, Judge, choose
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose import diagnosis
@@ -190,7 +190,8 @@ def _compared(spec: Task, first: Side, left: Run, right: Run, tolerance: Judge) 
         )
         for run in (left, right)
     ]
-    return compare_runs(spec, sides[0], sides[1], tolerance, expected)
+    compared = compare_runs(spec, sides[0], sides[1], tolerance, expected)
+    return [*compared, *compare_counts(spec, left, right)]
 
 
 def _ends(run: Run) -> Arrays:
@@ -239,6 +240,8 @@ def reported(run: Run) -> Run:
     many = sum(value.size for value in final.parameters.values()) > MOST_REPORTED
     trace = Trace(
         run.trace.losses,
-        dataclasses.replace(final, parameters={} if many else final.parameters, buffers={}, optimizer={}),
+        dataclasses.replace(
+            final, parameters={} if many else final.parameters, buffers={}, optimizer={}, extra={}
+        ),
     )
     return dataclasses.replace(run, trace=trace)
