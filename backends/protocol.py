@@ -91,6 +91,8 @@ class Snapshot:
             step % k batches since the last update (zeros if there is none); else empty.
         average: the parameters' average by name, where the problem keeps one; not debiased (`Average.reported`
             does that). Before the first update it is the parameters, or zeros where it will be debiased.
+        extra: what else a user's own code moves, carried to the bit and never disturbed: under its name each integer or
+            boolean buffer (`counts`), under ``name:kind`` each attribute that is not as it was at the start.
     """
 
     parameters: Arrays
@@ -99,9 +101,15 @@ class Snapshot:
     buffers: Arrays = field(default_factory=dict)
     accumulator: Arrays = field(default_factory=dict)
     average: Arrays = field(default_factory=dict)
+    extra: Arrays = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Arrays:
+        """The integer and boolean buffers: what a forward pass counts."""
+        return {name: value for name, value in self.extra.items() if ":" not in name}
 
     def each(self, change: Callable[[Arrays], Arrays]) -> Snapshot:
-        """The same state with `change` made of every kind of arrays in it."""
+        """The same state with `change` made of every kind of arrays in it, but of `extra`."""
         return Snapshot(
             change(self.parameters),
             change(self.optimizer),
@@ -109,6 +117,7 @@ class Snapshot:
             change(self.buffers),
             change(self.accumulator),
             change(self.average),
+            self.extra,
         )
 
 

@@ -158,7 +158,7 @@ class ExactTrainer:
         return self._snapshot(state)
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        return State(**vars(snapshot.each(_lifted)))
+        return State.of(snapshot.each(_lifted))
 
     def read_grads(self, grads: Arrays) -> Arrays:
         return self._floats(grads)

@@ -66,6 +66,11 @@ class State(NamedTuple):
     accumulator: Arrays
     average: Arrays
 
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> State:
+        """What a snapshot of a problem has: nothing extra."""
+        return cls(**{name: getattr(snapshot, name) for name in cls._fields})
+
 
 class NumPyTrainer:
     """A problem bound to the chain. Pure: no method changes its arguments."""
@@ -175,7 +180,7 @@ class NumPyTrainer:
         return Snapshot(*state).each(_copies)
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        return State(**vars(snapshot.each(_copies)))
+        return State.of(snapshot.each(_copies))
 
     def read_grads(self, grads: Arrays) -> Arrays:
         return _copies(grads)
@@ -220,7 +225,7 @@ class NumPyTrainer:
         noise = Noise(twins, self._problem.dtype, seed)
         twin = NumPyTrainer(self._problem, noise.arithmetic)
         lifted = noise.arithmetic.arrays
-        state = State(**vars(snapshot.each(lifted)))
+        state = State.of(snapshot.each(lifted))
         with np.errstate(all="ignore"):
             stages = twin._stages(state, batch)
             moved, _, own = twin.gradients(state, batch)

@@ -11,7 +11,8 @@ import numpy as np
 from lockstep.backends.adoption import AdoptedTrainer
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, Grads, Scalar, Snapshot, State
-from lockstep.harness.adopt.side import Side, held, shapes_of
+from lockstep.harness.adopt.extra import labelled, own_extra
+from lockstep.harness.adopt.side import Side, forms, held, shapes_of
 from lockstep.harness.adopt.state_names import StateNames
 from lockstep.harness.mapping.modules import Modules, fitting
 from lockstep.harness.runs.lockstep_run import UNSHOWN
@@ -103,6 +104,7 @@ class Renamed(AdoptedTrainer):
                 for name, value in arrays.items()
                 if name not in self._parameters and name in self._shared
             },
+            extra=labelled(own.extra, self._side.name),
         )
 
     def write(self, state: RenamedState, snapshot: Snapshot) -> RenamedState:
@@ -117,6 +119,7 @@ class Renamed(AdoptedTrainer):
                 buffers={name: unlinked.get(name, moved[name]) for name in own.buffers},
                 optimizer=optimizer,
                 step=snapshot.step,
+                extra=own_extra(own.extra, snapshot.extra, self._side.name),
             ),
         )
         return RenamedState(written, snapshot.step)
@@ -140,8 +143,10 @@ class Renamed(AdoptedTrainer):
         ours: dict[str, Array] = {}
         theirs: dict[str, Array] = {}
         reasons: dict[str, str] = {}
-        same = _forms(_optimizer(left)) == _forms(_optimizer(right))
+        same = forms(_optimizer(left)) == forms(_optimizer(right))
         for name, value in left.items():
+            if _is_extra(name):
+                continue
             if name.startswith(MODULES):
                 ours[name], shown = value, paired.get(name)
                 if shown is None:
@@ -154,11 +159,11 @@ class Renamed(AdoptedTrainer):
             else:
                 ours[name] = value
         for name, value in right.items():
-            if not name.startswith(MODULES) and (same or not _is_optimizer(name)):
+            if not (name.startswith(MODULES) or _is_extra(name)) and (same or not _is_optimizer(name)):
                 theirs[name] = value
         for name in ours.keys() ^ theirs.keys():
-            # A gradient or an update of an array that is frozen on one side alone.
-            if name.startswith("gradient/"):
+            # A gradient or an update of an array that is frozen on one side alone; a count that one side alone keeps.
+            if name.startswith(("gradient/", "buffers/")):
                 reasons[name] = UNSHOWN if name in ours else "the reference does not show it"
         return ours, theirs, reasons
 
@@ -195,10 +200,10 @@ class Renamed(AdoptedTrainer):
             for name, value in snapshot.optimizer.items()
             if name.startswith(prefix) and name.removeprefix(prefix) in held(own)
         }
-        form = _forms(own.optimizer) or self._side.form
+        form = forms(own.optimizer) or self._side.form
         state = self._names.own(state, form)
         shared = state.keys() & form.keys()
-        fits = shared and all(_forms(state)[name] == form[name] for name in shared)
+        fits = shared and all(forms(state)[name] == form[name] for name in shared)
         return (state if fits else own.optimizer), unlinked
 
 
@@ -210,5 +215,6 @@ def _optimizer(stages: Arrays) -> dict[str, Array]:
     return {name: value for name, value in stages.items() if _is_optimizer(name)}
 
 
-def _forms(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {name: (value.shape, str(value.dtype)) for name, value in arrays.items()}
+def _is_extra(name: str) -> bool:
+    """Whether a stage is of what each side carries itself."""
+    return "extra" in name.split("/")[:2]

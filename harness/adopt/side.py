@@ -68,6 +68,11 @@ def shapes_of(arrays: Arrays) -> dict[str, tuple[int, ...]]:
     return {name: value.shape for name, value in arrays.items()}
 
 
+def forms(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], str]]:
+    """The shape and dtype of each array, by name."""
+    return {name: (value.shape, str(value.dtype)) for name, value in arrays.items()}
+
+
 def held(snapshot: Snapshot) -> dict[str, Array]:
     """Parameters and buffers."""
     return {**snapshot.parameters, **snapshot.buffers}
@@ -91,9 +96,39 @@ def sides_of(names: Sequence[str], trainers: Sequence[Adopted], mappings: Sequen
             own,
             parameters={one: moved[one] for one in own.parameters},
             buffers={one: moved[one] for one in own.buffers},
+            optimizer=following(own, moved),
+            extra=counted(own.extra, first.counts),
         )
         sides.append(Side(name, trainer, start, mapping, shapes))
     return sides
+
+
+def counted(own: Arrays, counts: Arrays) -> dict[str, Array]:
+    """What a side carries itself, with the counts of another's that have the names, shapes and dtypes of its own."""
+    form = forms(own)
+    return {
+        **own,
+        **{name: one for name, one in counts.items() if forms({name: one})[name] == form.get(name)},
+    }
+
+
+def following(own: Snapshot, moved: Arrays) -> dict[str, Array]:
+    """An optimizer's state where its parameters are moved to another start: what it had copied of all of them follows.
+
+    Lookahead's slow weights are such copies, where they are made with the optimizer.
+    """
+    slots: dict[str, dict[str, str]] = {}
+    for key in own.optimizer:
+        for at in [index for index, letter in enumerate(key) if letter == "/"]:
+            if key[at + 1 :] in own.parameters:
+                slots.setdefault(key[:at], {})[key] = key[at + 1 :]
+    followed = dict(own.optimizer)
+    for keys in slots.values():
+        values = [(own.optimizer[key], own.parameters[name]) for key, name in keys.items()]
+        copies = all(one.dtype == other.dtype and np.array_equal(one, other) for one, other in values)
+        if copies and any(one.any() for one, _ in values):
+            followed |= {key: moved[name] for key, name in keys.items()}
+    return followed
 
 
 def step_of(trainer: Adopted) -> AbstractContextManager[None]:

@@ -36,7 +36,9 @@ LARGEST_DOCUMENT = 1 << 20
 """Bytes of JSON that are looked at: what a thousand problems and runs need."""
 
 _COUNTS = re.compile(r"(runs/\d+/(final|stages/\d+(/state|/step)?)|task/start)/count\Z")
-_OPTIMIZER = re.compile(r"runs/\d+/stages/\d+/(state/|step/)?optimizer/")
+_OF_CODE = re.compile(
+    r"runs/\d+/(stages/\d+/(state/|step/)?(optimizer|buffers|extra)|final/extra)/|task/start/extra/"
+)
 _HASHES = "task/batches"
 
 
@@ -133,8 +135,8 @@ def _decoded(members: Mapping[str, bytes], bfloat16: set[str]) -> dict[str, Arra
 
 
 def _check_numbers(name: str, array: Array) -> None:
-    """Counts are whole, all else is floating, but for hashes and what an optimizer of a user's own code keeps."""
-    if _OPTIMIZER.match(name):
+    """Counts are whole, all else is floating, but for hashes and what a user's own code keeps and counts."""
+    if _OF_CODE.match(name):
         return
     floats = (*FLOATS, npy.BFLOAT16)
     wanted = ("int64",) if _COUNTS.match(name) else ("uint8",) if name == _HASHES else floats

@@ -10,6 +10,7 @@ import numpy as np
 from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Array
 from lockstep.backends.protocol import Snapshot, Trainer
+from lockstep.harness.adopt.extra import recorded_extra
 from lockstep.harness.bundle import BundleError, Recorded
 from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.runs.free_run import describe, fit_of, free_run
@@ -68,4 +69,17 @@ def _stages(
         raise
     except Exception as error:  # whatever the user's code raises
         raise BundleError(what, describe(error), "record no stages of it") from error
-    return {name: value for name, value in stages.items() if name.partition("/")[0] in kinds}
+    return {
+        recorded: value
+        for name, value in stages.items()
+        if name.partition("/")[0] in kinds and (recorded := _recorded(name)) is not None
+    }
+
+
+def _recorded(stage: str) -> str | None:
+    """The name under which a stage is recorded; None where it is not."""
+    prefix = "state/extra/"
+    if not stage.startswith(prefix):
+        return stage
+    name = recorded_extra(stage.removeprefix(prefix))
+    return None if name is None else f"{prefix}{name}"

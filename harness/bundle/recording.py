@@ -147,7 +147,7 @@ def record_adopted(
     hashes = hashes_of(task)
     one = record_run(code, task, chosen, OF_CODE, "see that it trains without Lockstep")
     one = _of_code(_with_batches(one, fingerprint_of_hashes(hashes, task.dtype)))
-    start = Snapshot(side.start.parameters, buffers=side.start.buffers)
+    start = Snapshot(side.start.parameters, buffers=side.start.buffers, extra=side.start.counts)
     generator = drawn(trainer, side.start, task.data[0])
     described_task = RecordedTask(task.name, task.dtype, hashes, start if data else None, generator)
     result = Bundle(environment_of([one], machine), (), (one,), described_task)
@@ -166,7 +166,9 @@ def _of_code(one: Recorded) -> Recorded:
     """A run of a user's own code: it has no `fit`; of the last state what every framework has."""
     trace = one.run.trace
     assert trace is not None
-    trace = dataclasses.replace(trace, final=dataclasses.replace(trace.final, optimizer={}))
+    trace = dataclasses.replace(
+        trace, final=dataclasses.replace(trace.final, optimizer={}, extra=trace.final.counts)
+    )
     environment = {**UNNAMED, **one.run.environment}
     return dataclasses.replace(
         one, run=dataclasses.replace(one.run, trace=trace, environment=environment), stepwise=True

@@ -8,7 +8,7 @@ from typing import Any
 
 from lockstep.backends.adoption import Adopted, AdoptionError
 from lockstep.harness.adopt.randomness import check_repeats, drawn
-from lockstep.harness.adopt.side import Side, held, shapes_of
+from lockstep.harness.adopt.side import Side, counted, following, held, shapes_of
 from lockstep.harness.adopt.task import Task
 from lockstep.harness.bundle import BundleError, Recorded, RecordedTask
 from lockstep.harness.documents.shortening import shortened
@@ -73,6 +73,8 @@ def _started(recorded: RecordedTask, side: Side) -> Side:
         own,
         parameters={name: moved[name] for name in own.parameters},
         buffers={name: moved[name] for name in own.buffers},
+        optimizer=following(own, moved),
+        extra=counted(own.extra, recorded.start.counts),
     )
     return dataclasses.replace(side, start=start)
 

@@ -175,6 +175,24 @@ def compare_results(
     return [*without_vacuous([loss], {LOSS: left.trace.losses}), *ended]
 
 
+def compare_counts(spec: RunSpec, left: Run, right: Run) -> list[Comparison]:
+    """The integer and boolean buffers that both sides keep under one name and in one form: they count, and must be the same."""
+    assert left.trace is not None
+    assert right.trace is not None
+    blank = Comparison(
+        spec.name, spec.dtype, left.backend, right.backend, LOSS, Verdict.AGREE, tolerance=EXACT
+    )
+    ours, theirs = left.trace.final.counts, right.trace.final.counts
+    return [
+        compare_arrays(
+            dataclasses.replace(blank, quantity=name), value, theirs[name], value.shape, str(value.dtype)
+        )
+        for name, value in ours.items()
+        if value.size and name in theirs
+        if (theirs[name].shape, theirs[name].dtype) == (value.shape, value.dtype)
+    ]
+
+
 def _unit(spec: RunSpec) -> str:
     """The unit of an index into the losses."""
     return "epoch" if isinstance(spec, Problem) and spec.steps == spec.epochs else "step"

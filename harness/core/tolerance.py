@@ -166,6 +166,9 @@ FIXED: Mapping[str, Tolerance] = {
     "float32": Tolerance(5.4e-6, 0.0, True, "fixed for float32: 45 eps"),
 }
 
+EXACT = Tolerance(0.0, 0.0, False, "exact: whole numbers")
+"""Of what is counted."""
+
 
 def choose(
     dtype: str, rtol: float | None = None, atol: float | None = None, kind: str = "fixed"

@@ -132,7 +132,8 @@ def running_average(evidence: Evidence) -> Iterator[Intervention]:
     coefficients: dict[str, tuple[float, float]] = {}
     for name, pair in comparison.differing.items():
         assert evidence.observed is not None
-        solved = _combination(pair, evidence.observed.before.buffers[name].astype(np.float64))
+        before = evidence.observed.before.buffers.get(name)  # a count is no average
+        solved = None if before is None else _combination(pair, before.astype(np.float64))
         if solved is None:
             return
         coefficients[name] = solved

@@ -141,7 +141,7 @@ class Altered:
 
     def _after_forward(self, before: Snapshot, after: Snapshot) -> Snapshot:
         """The true parameters again, and other buffers."""
-        after = dataclasses.replace(before, buffers=after.buffers)
+        after = dataclasses.replace(before, buffers=after.buffers, extra=after.extra)
         return after if self._change.on_buffers is None else self._change.on_buffers(before, after)
 
 

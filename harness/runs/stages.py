@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -53,7 +54,8 @@ def observed_step(
     forward = {name: value for name, value in observed.items() if not name.startswith("cotangent/")}
     backward = {name: value for name, value in observed.items() if name.startswith("cotangent/")}
     stages |= {**forward, "loss": np.asarray(loss), **backward, **prefixed("gradient", own)}
-    stages |= prefixed("buffers", trainer.read(state).buffers)
+    moved = trainer.read(state)
+    stages |= prefixed("buffers", {**moved.buffers, **moved.counts})
     applied = own if injected is None else injected
     if "stages" in trainer.capabilities:
         stages |= prefixed("clipped", trainer.clipped(state, trainer.write_grads(applied)))
@@ -67,7 +69,9 @@ def observed_step(
     stages["count"] = np.asarray(after.step)
     if undivided:
         whole, loss = trainer.step(trainer.write(trainer.init(), before), batch)
-        stages |= {"step/loss": np.asarray(loss)} | prefixed("step", fields(trainer.read(whole)))
+        # What is extra is each side's own: it shows in what a later step computes.
+        after = dataclasses.replace(trainer.read(whole), extra={})
+        stages |= {"step/loss": np.asarray(loss)} | prefixed("step", fields(after))
     return stages, state
 
 
@@ -108,7 +112,7 @@ def snapshot_of(arrays: Arrays) -> Snapshot:
     return Snapshot(step=int(count), **kinds)
 
 
-_KINDS = ("parameters", "buffers", "accumulator", "optimizer", "average")
+_KINDS = ("parameters", "buffers", "accumulator", "optimizer", "average", "extra")
 _NO_COUNT = np.asarray(-1)
 
 

@@ -22,6 +22,7 @@ from lockstep.harness.core.compare import (
     Expected,
     Fingerprint,
     Run,
+    compare_counts,
     compare_runs,
     is_whole,
 )
@@ -32,6 +33,7 @@ from lockstep.harness.diagnose.diagnosis import Diagnosis
 from lockstep.harness.explanations import (
     EXPLANATIONS,
 )
+from lockstep.harness.mapping.link import Link
 from lockstep.harness.mapping.mapping import Mapping
 from lockstep.harness.matching.find import find_mapping
 from lockstep.harness.matching.masks import masked
@@ -168,7 +170,25 @@ def _mappings(trainers: Sequence[Adopted], task: Task, mapping: Any) -> list[Map
             f"{len(several)} for {len(others)}",
             "give one for each, in the order of the trainers",
         )
-    return [Mapping.of(one) for one in several]
+    return [_with_buffers(one, trainers[0], other) for one, other in zip(several, others, strict=True)]
+
+
+def _with_buffers(given: Any, left: Adopted, right: Adopted) -> Mapping:
+    """The mapping; one that names pairs alone also links the buffers that both sides have under one name and in one shape.
+
+    A `Mapping` is taken as it is: what it leaves out was left out on purpose.
+    """
+    mapping = Mapping.of(given)
+    if isinstance(given, Mapping):
+        return mapping
+    linked = {name for one in mapping.links for name in (one.left, one.right)}
+    ours, theirs = (one.read(one.init()).buffers for one in (left, right))
+    same = [
+        Link(name, name, by="name")
+        for name, value in sorted(ours.items())
+        if name not in linked and name in theirs and theirs[name].shape == value.shape
+    ]
+    return dataclasses.replace(mapping, links=(*mapping.links, *same))
 
 
 def _judged_runs(
@@ -220,6 +240,7 @@ def _compared(spec: Task, first: Side, left: Run, right: Run, tolerance: Judge) 
     blank = Comparison(spec.name, spec.dtype, left.backend, right.backend, LOSS, Verdict.AGREE)
     return [
         *compare_runs(spec, sides[0], sides[1], tolerance, expected),
+        *compare_counts(spec, left, right),
         *compared_states(blank, left, right, tolerance),
     ]
 
@@ -276,6 +297,8 @@ def reported(run: Run) -> Run:
     many = sum(value.size for value in final.parameters.values()) > MOST_REPORTED
     trace = Trace(
         run.trace.losses,
-        dataclasses.replace(final, parameters={} if many else final.parameters, buffers={}, optimizer={}),
+        dataclasses.replace(
+            final, parameters={} if many else final.parameters, buffers={}, optimizer={}, extra={}
+        ),
     )
     return dataclasses.replace(run, trace=trace)

@@ -331,10 +331,6 @@ def test_trees():
             "parameters that the module does not have",
         ),
         (
-            lambda: pytorch.adopt(models.perceptron(), nn.functional.mse_loss, torch.optim.LBFGS),
-            "evaluates the loss by itself",
-        ),
-        (
             lambda: jax_haiku.adopt(models.plain, models.squared, optax.sgd(0.1), {"w": 1.0}),
             "are not arrays",
         ),

@@ -325,7 +325,8 @@ OBSERVED = {
         square("sgd", momentum=0.9),
         Intervention(spec=square("sgd", momentum=0.9, dampening=0.5)),
     ),
-    "keeps another running average: 1.batch_norm/variance divides the squares of 12 numbers by n, not by n − 1": (
+    "keeps another running average: 1.batch_norm/variance divides the squares of 12 numbers by n, not by n − 1 (a known convention: "
+    "torch keeps the variance of n − 1, Flax and Haiku that of n)": (
         table.RUNNING_AVERAGE,
         with_model(NORMED),
         Intervention(on_buffers=unbiased),

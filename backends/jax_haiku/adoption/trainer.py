@@ -330,9 +330,9 @@ def adopt(
     Args:
         model: a Haiku transform (with state or without), or a pure function ``apply(params, x)``; with `state` it is
             ``apply(params, state, x) -> (output, state)``, with `key` its last argument is the key.
-            Or an object: a Flax Linen module; or one that holds its parameters: a Flax TrainState, whose `apply_fn` and transform
-            are taken, a Flax NNX module, an Equinox module, which is called row by row. What calls them otherwise
-            (``train=True``) is a function of yours.
+            Objects are taken as they are, with `params` a Flax Linen module, and by themselves those that hold their parameters
+            (a Flax TrainState with its `apply_fn` and transform, a Flax NNX module, an Equinox module, which is called
+            row by row). What calls them otherwise (``train=True``) is a function of yours.
         loss: (output, y) -> a scalar; None where ``model(params, (x, y))`` gives the loss itself.
         optimizer: an Optax transform; with an NNX module also its `nnx.Optimizer`, with a TrainState by default its own. It starts afresh.
         params: nothing for an object that holds them; for a Linen module those, or all that its ``init`` gave; else a tree of arrays, all float64 or all float32: of Haiku, Flax or plain dicts as they are, of Flax NNX the

@@ -1,12 +1,11 @@
-"""A user's own torch module, loss and optimizer as a trainer. Each state is a deep copy: theirs are never touched."""
+"""A user's own torch module, loss and optimizer as a trainer. Each state is a copy: theirs are never touched."""
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,27 +29,38 @@ from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, Scalar, Snapshot, select
 from lockstep.backends.pytorch import devices
 from lockstep.backends.pytorch.adoption import draws
+from lockstep.backends.pytorch.adoption.closure import evaluating_again, takes_closure
 from lockstep.backends.pytorch.adoption.observation import Observation
 from lockstep.backends.pytorch.adoption.parts import (
     array,
+    buffers,
+    copies_of_parameters,
+    counts,
     dtype,
-    serialise_slot,
+    read_slots,
+    set_untrained,
     trained,
-    untrained,
+    write_slots,
+)
+from lockstep.backends.pytorch.adoption.state import (
+    BeforeUpdate,
+    Copies,
+    Forward,
+    Functions,
+    Loss,
+    Made,
+    Make,
+    MakeOptimizer,
+    Source,
+    State,
+    check_optimizer_kind,
 )
 
 Grads = dict[str, torch.Tensor | None]
 """By parameter; None where the loss does not depend on it, which torch's optimizers pass over."""
 
-
-@dataclass
-class State:
-    """Live copies, changed in place by every step."""
-
-    module: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: Any
-    step: int = 0
+SCHEDULER = "scheduler/"
+"""Prefix of a scheduler's attributes in a snapshot."""
 
 
 class TorchAdopted(AdoptedTrainer):
@@ -58,27 +68,18 @@ class TorchAdopted(AdoptedTrainer):
 
     capabilities = AdoptedTrainer.capabilities | {"inject"}
 
-    def __init__(
-        self,
-        start: State,
-        loss: Callable[[Any, Any], torch.Tensor],
-        forward: Callable[[nn.Module, Any], Any],
-        before_update: Callable[[nn.Module], object] | None,
-        seed: int | None,
-        name: str,
-    ) -> None:
+    def __init__(self, source: Source, seed: int | None, name: str) -> None:
         self.name = name
-        self._start = start
-        self._loss, self._forward, self._before_update = loss, forward, before_update
+        self._source, self._start = source, source.start
         self._seed = seed
         # Whether a batch's own memory may be given, as a bare loop does; not before one was observed to stay unchanged.
         self._shares: bool | None = None
         # Of which the last gradients were sparse, and of which there were none.
         self._sparse, self._unused = set[str](), set[str]()
-        parameters = trained(start.module)
+        parameters = trained(self._start.module)
         self.dtype = common_dtype(name, {key: dtype(one) for key, one in parameters.items()})
         self._device = next(iter(parameters.values())).device
-        _check_optimizer(name, start)
+        _check_optimizer(name, self._start)
 
     @property
     def module(self) -> nn.Module:
@@ -92,16 +93,14 @@ class TorchAdopted(AdoptedTrainer):
     def redrawn(self) -> TorchAdopted | None:
         if self._seed is None:
             return None
-        return TorchAdopted(
-            self._start, self._loss, self._forward, self._before_update, self._seed + 1, self.name
-        )
+        return TorchAdopted(self._source, self._seed + 1, self.name)
 
     def draws(self, batch: Batch) -> tuple[Draw, ...]:
-        module = self.init().module
+        state = self.init()
         x, y = self._as_tensors(batch)
         # Outside the run: what is drawn here leaves the user's generator as it was.
-        with torch.random.fork_rng(), torch.no_grad(), draws.observed(module) as drawings:
-            self._loss(self._forward(module, x), y)
+        with torch.random.fork_rng(), torch.no_grad(), draws.observed(state.module) as drawings:
+            state.functions.loss(state.functions.forward(state.module, x), y)
         return tuple(drawings)
 
     def environment(self) -> Mapping[str, str | int | bool]:
@@ -112,68 +111,72 @@ class TorchAdopted(AdoptedTrainer):
         }
 
     def init(self) -> State:
-        try:
-            return copy.deepcopy(self._start)
-        except Exception as error:
-            raise AdoptionError(
-                f"{self.name}: it cannot be copied, and each run needs a copy of its own",
-                f"{type(error).__name__}: {error}",
-                "adopt a module, an optimizer and a scheduler that copy.deepcopy can copy",
-            ) from error
+        return self._source.fresh()
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
-        state.optimizer.zero_grad(set_to_none=True)
-        with self._seeded(state.step):
-            loss = self._loss_of(state.module, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-        return self._update(state), loss.detach()
+        loss = self._evaluate(state, batch)
+        return self._update(state), loss
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
-        state.optimizer.zero_grad(set_to_none=True)
-        with self._seeded(state.step):
-            loss = self._loss_of(state.module, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._evaluate(state, batch)
         grads = {name: one.grad for name, one in trained(state.module).items()}
         self._unused = {name for name, one in grads.items() if one is None}
         self._sparse |= {name for name, one in grads.items() if one is not None and one.is_sparse}
         state.optimizer.zero_grad(set_to_none=True)
-        return state, loss.detach(), grads
+        return state, loss, grads
 
     def apply(self, state: State, grads: Grads) -> State:
         for name, one in trained(state.module).items():
             one.grad = grads[name]
         return self._update(state)
 
+    def _evaluate(self, state: State, batch: Batch) -> torch.Tensor:
+        """The loss of a batch; its gradients are in the parameters."""
+        state.optimizer.zero_grad(set_to_none=True)
+        with self._seeded(state.step):
+            loss = self._loss_of(state, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+        state.evaluated = batch, loss.detach()
+        return loss.detach()
+
     def _update(self, state: State) -> State:
-        if self._before_update is not None:
-            self._before_update(state.module)
-        state.optimizer.step()
+        if state.functions.before_update is not None:
+            state.functions.before_update(state.module)
+        if takes_closure(state.optimizer):
+            step: Any = (
+                state.optimizer.step
+            )  # of a closure torch types the result as a float, and takes a tensor
+            step(evaluating_again(state, partial(self._evaluate, state)))
+        else:
+            state.optimizer.step()
         if state.scheduler is not None:
-            with warnings.catch_warnings():
-                # A scheduler marks the optimizer that it was made with, and a copy has lost the mark.
-                warnings.filterwarnings("ignore", message="Seems like `optimizer.step", category=UserWarning)
-                state.scheduler.step()
+            state.scheduler.step()
         state.step += 1
         return state
 
     def observe(
         self, state: State, batch: Batch, wanted: Collection[str], inject: Arrays = NOTHING
     ) -> Arrays:
-        module = copy.deepcopy(state.module)  # buffers move with a forward pass, and hooks are ours
+        aside = self._aside(state)  # buffers move with a forward pass, and hooks are ours
+        module, functions = aside.module, aside.functions
         observation = Observation(inject, self._tensor)
         observation.watch(module)
         x, y = self._as_tensors(batch)
         with self._seeded(state.step), draws.replaced(self.name, batch.masks):
-            output = self._forward(module, x)
+            output = functions.forward(module, x)
             if isinstance(output, torch.Tensor):
                 output = observation.passed("output", output)
-            loss = self._loss(output, y)
+            loss = functions.loss(output, y)
             stages = {f"forward/{name}": array(value) for name, value in observation.outputs.items()}
             stages["loss"] = array(loss)
             if loss.requires_grad and not {"cotangent", "gradient"}.isdisjoint(wanted):
                 loss.backward()  # type: ignore[no-untyped-call]
                 stages |= self._backward(module, observation)
         return select(stages, wanted)
+
+    def _aside(self, state: State) -> State:
+        aside = self._source.aside(state)
+        return aside if isinstance(self._source, Copies) else self.write(aside, self.read(state))
 
     def _backward(self, module: nn.Module, observation: Observation) -> dict[str, Array]:
         """The stages of the backward pass, in its order."""
@@ -182,36 +185,40 @@ class TorchAdopted(AdoptedTrainer):
         return {**cotangents, **{f"gradient/{name}": value for name, value in self.read_grads(grads).items()}}
 
     def predict(self, state: State, x: Array) -> Array:
-        module = copy.deepcopy(state.module).eval()
+        aside = self._aside(state)
         with torch.no_grad():
-            return array(self._forward(module, mapped(self._tensor, x)))
+            return array(aside.functions.forward(aside.module.eval(), mapped(self._tensor, x)))
 
     def read(self, state: State) -> Snapshot:
         return Snapshot(
             {name: array(one) for name, one in trained(state.module).items()},
-            dict(
-                serialise_slot(key, name, value)
-                for name, slots in self._slots(state).items()
-                for key, value in sorted(slots.items())
-                if isinstance(value, (torch.Tensor, int, float))
-            ),
+            read_slots(state.module, state.optimizer),
             state.step,
-            {name: array(one) for name, one in untrained(state.module).items()},
+            buffers(state.module),
+            extra={**counts(state.module), **state.attributes().moved(state.beginning)},
         )
 
     def write(self, state: State, snapshot: Snapshot) -> State:
-        """The state that continues from `snapshot`; a scheduler is stepped up to its step."""
-        parameters, buffers = trained(state.module), untrained(state.module)
-        check_names(self.name, snapshot.parameters, parameters)
+        """The state that continues from `snapshot`; a scheduler of which that says nothing is stepped up to its step."""
+        check_names(self.name, snapshot.parameters, trained(state.module))
+        attributes = {name: value for name, value in snapshot.extra.items() if ":" in name}
+        stepped = any(name.startswith(SCHEDULER) for name in attributes)
+        if snapshot.step != state.step and state.scheduler is not None and not stepped:
+            state = self._wound(state, snapshot.step)
+            attributes |= state.attributes().moved(state.beginning)
+        parameters = trained(state.module)
+        begins = state.step == snapshot.step == 0
+        copies = copies_of_parameters(state.module, state.optimizer) if begins else []
         with torch.no_grad():
             for name, value in snapshot.parameters.items():
                 parameters[name].copy_(self._tensor(value))
-            for name, value in snapshot.buffers.items():
-                buffers[name].copy_(self._tensor(value))
-        if snapshot.step != state.step and state.scheduler is not None:
-            state = self._wound(state, snapshot.step)
+            for stored, parameter in copies:  # slow weights, made with the optimizer
+                stored.copy_(parameter)
+            for name, value in {**snapshot.buffers, **snapshot.counts}.items():
+                set_untrained(state.module, name, self._tensor(value))
         state.step = snapshot.step
-        self._load(state, snapshot.optimizer)
+        write_slots(state.module, state.optimizer, snapshot.optimizer, self._device)
+        state.attributes().set(attributes, state.beginning, self._device)
         return state
 
     def _wound(self, state: State, step: int) -> State:
@@ -221,30 +228,8 @@ class TorchAdopted(AdoptedTrainer):
             warnings.simplefilter("ignore")  # it is stepped without its optimizer on purpose
             for _ in range(step):
                 fresh.scheduler.step()
-        fresh.module.load_state_dict(state.module.state_dict())
+        fresh.module.load_state_dict(state.module.state_dict(), strict=False)
         return fresh
-
-    def _load(self, state: State, optimizer: Arrays) -> None:
-        """The optimizer's state, by parameter; what is not in the snapshot it makes anew."""
-        state.optimizer.state.clear()
-        named = dict(state.module.named_parameters())
-        for key, value in optimizer.items():
-            slot, _, name = key.partition("/")
-            slots = state.optimizer.state[named[name]]
-            slot, _, kind = slot.partition(":")
-            if kind:
-                slots[slot] = value.item()
-                continue
-            tensor = torch.tensor(value)
-            # A count stands on the CPU, as torch keeps it, unless the optimizer is capturable.
-            slots[slot] = tensor if slot == "step" else tensor.to(self._device)
-
-    def _slots(self, state: State) -> dict[str, dict[str, Any]]:
-        return {
-            name: state.optimizer.state[one]
-            for name, one in sorted(state.module.named_parameters())
-            if one in state.optimizer.state
-        }
 
     def read_grads(self, grads: Grads) -> Arrays:
         like = trained(self._start.module)
@@ -265,10 +250,10 @@ class TorchAdopted(AdoptedTrainer):
         tensor = self._tensor(value)
         return tensor.to_sparse(1) if name in self._sparse else tensor
 
-    def _loss_of(self, module: nn.Module, batch: Batch) -> torch.Tensor:
+    def _loss_of(self, state: State, batch: Batch) -> torch.Tensor:
         x, y = self._as_tensors(batch, copied=not self._shares)
         with draws.replaced(self.name, batch.masks):
-            loss = self._loss(self._forward(module, x), y)
+            loss = state.functions.loss(state.functions.forward(state.module, x), y)
         changed = any(one._version for tree in (x, y) for one in leaves(tree).values())
         if self._shares is None:
             self._shares = not changed and self._device.type == "cpu"
@@ -300,24 +285,27 @@ class TorchAdopted(AdoptedTrainer):
 
 
 def adopt(
-    module: nn.Module,
-    loss: Callable[[Any, Any], torch.Tensor],
-    optimizer: torch.optim.Optimizer | Callable[[Any], torch.optim.Optimizer],
+    module: nn.Module | Make,
+    loss: Loss,
+    optimizer: torch.optim.Optimizer | MakeOptimizer | None = None,
     *,
     scheduler: Any = None,
-    forward: Callable[[nn.Module, Any], Any] | None = None,
-    before_update: Callable[[nn.Module], object] | None = None,
+    forward: Forward | None = None,
+    before_update: BeforeUpdate = None,
     seed: int | None = None,
     name: str = "torch",
 ) -> TorchAdopted:
-    """Your own torch training code as a trainer. Nothing of it is changed: every run works on a deep copy.
+    """Your own torch training code as a trainer. Nothing of it is changed: every run works on copies.
 
-    A step is zero_grad, ``loss(module(x), y).backward()``, `before_update`, ``optimizer.step()``, ``scheduler.step()``.
+    A step is zero_grad, ``loss(module(x), y).backward()``, `before_update`, ``optimizer.step()``, ``scheduler.step()``. Where the
+    optimizer's step takes a closure, it gets one: the loss and gradients of this batch, computed again where parameters have moved.
 
     Args:
-        module: in the mode it is to be trained in; its parameters float64 or float32, on their device.
+        module: in the mode it is to be trained in; its parameters float64 or float32, on their device. Or a function without
+            arguments that makes (module, optimizer) or (module, optimizer, scheduler) anew, where a copy of yours is refused.
         loss: (output, y) -> a scalar tensor.
-        optimizer: made with this module's parameters; or what makes it, ``lambda p: torch.optim.SGD(p, lr=0.1)``.
+        optimizer: made with this module's parameters; or what makes it, ``lambda p: torch.optim.SGD(p, lr=0.1)``, which is
+            called for each copy of the module.
         scheduler: made with this optimizer; stepped once after every update.
         forward: (module, x) -> output; by default ``module(x)``, with a tuple as arguments and a dict by name.
         before_update: called with the module between the backward pass and the update, to clip gradients say.
@@ -326,35 +314,29 @@ def adopt(
         name: what reports call it.
 
     Raises:
-        AdoptionError: the optimizer holds other parameters, needs a closure, or the dtypes are not one.
+        AdoptionError: the optimizer holds other parameters, or the dtypes are not one.
     """
-    is_module = isinstance(module, nn.Module)
-    check_kind(name, "the module", module, is_module, "give a torch.nn.Module")
     check_kind(name, "the loss", loss, callable(loss), "give a function (output, y) -> a scalar tensor")
+    functions = Functions(loss, forward or called, before_update)
+    if not isinstance(module, nn.Module):
+        alone = callable(module) and not isinstance(module, type) and optimizer is None and scheduler is None
+        fix = (
+            "give a torch.nn.Module, or, without an optimizer and a scheduler, a function that makes them all"
+        )
+        check_kind(name, "the module", module, alone, fix)
+        return TorchAdopted(Made(name, module, functions), seed, name)
+    make = None if isinstance(optimizer, torch.optim.Optimizer) or not callable(optimizer) else optimizer
     built: Any = optimizer
-    if callable(optimizer):
+    if make is not None:
         with failing(
             f"{name}: what makes its optimizer failed", "give a function of parameters, or the optimizer"
         ):
-            built = optimizer(module.parameters())
-    is_optimizer = isinstance(built, torch.optim.Optimizer)
-    check_kind(
-        name,
-        "the optimizer",
-        built,
-        is_optimizer,
-        "give a torch.optim.Optimizer, or a function that makes one",
-    )
-    return TorchAdopted(State(module, built, scheduler), loss, forward or called, before_update, seed, name)
+            built = make(module.parameters())
+    check_optimizer_kind(name, built)
+    return TorchAdopted(Copies(name, State(module, built, scheduler, functions), make), seed, name)
 
 
 def _check_optimizer(name: str, start: State) -> None:
-    if isinstance(start.optimizer, torch.optim.LBFGS):
-        raise AdoptionError(
-            f"{name}: its optimizer evaluates the loss by itself",
-            "LBFGS",
-            "adopt one whose step takes no closure",
-        )
     if isinstance(start.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise AdoptionError(
             f"{name}: its scheduler is stepped with a metric",
