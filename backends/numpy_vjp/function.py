@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Array
 
 Param = Any
@@ -57,10 +60,35 @@ class Function:
 
         Raises:
             TypeError: no VJP was defined for it.
+            VjpError: from the vjp, where a cotangent has not the shape and dtype of x or w.
         """
         if self._make_vjp is None:
             raise TypeError(f"{self.__name__} has no VJP: define one with @{self.__name__}.define_vjp")
-        return self._make_vjp(x, w)
+        vjp = self._make_vjp(x, w)
+
+        def checked(u: Array) -> tuple[Array, Param]:
+            cotangents = vjp(u)
+            for cotangent, argument, name in zip(cotangents, (x, w), ("x", "w"), strict=True):
+                _refuse_other_form(self.__name__, name, cotangent, argument)
+            return cotangents
+
+        return checked
+
+
+def _refuse_other_form(function: str, name: str, cotangent: Param, argument: Param) -> None:
+    """Raise a VjpError where a cotangent has another shape or dtype than what it is of; frameworks reduce and cast it in silence."""
+    if not (isinstance(cotangent, np.ndarray) and isinstance(argument, np.ndarray)):
+        return  # none, a tuple of a chain's, or a number of another type
+    if (cotangent.shape, cotangent.dtype) != (argument.shape, argument.dtype):
+        raise VjpError(
+            f"the VJP of {function} gives a cotangent of another form than its {name}",
+            f"{cotangent.dtype} {cotangent.shape} for {argument.dtype} {argument.shape}",
+            f"sum it over the axes along which {name} was broadcast, and keep the dtype",
+        )
+
+
+class VjpError(LockstepError):
+    """A hand-written VJP does not give what a VJP is."""
 
 
 def unbroadcast(u: Array, shape: tuple[int, ...]) -> Array:

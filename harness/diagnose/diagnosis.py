@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lockstep import backends as registry
+from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Problem
 from lockstep.backends.protocol import Trainer
 from lockstep.harness.core.compare import Run
@@ -121,15 +122,21 @@ def diagnose(
         growth: (problem, the reference) -> the largest distance that rounding causes between two whole runs.
 
     Raises:
-        LockstepError: a name is not known, or the problem is not valid.
+        LockstepError: a name is not known, both are one, or the problem is not valid.
     """
     chosen = problem if isinstance(problem, Problem) else find(problem)
     prepared = chosen.replace(dtype=dtype or chosen.dtype, epochs=chosen.epochs if epochs is None else epochs)
     for one in (reference, backend):
         if isinstance(one, str):
             registry.entry(one)
-    runs = [run_one(one, prepared) for one in (reference, backend)]
     names = (name_of(reference), name_of(backend))
+    if names[0] == names[1]:
+        raise LockstepError(
+            f"{names[0]} would be compared with itself, and nothing could differ",
+            f"backend {names[1]}, reference {names[0]}",
+            "name another backend, or another reference",
+        )
+    runs = [run_one(one, prepared) for one in (reference, backend)]
     if lost := untrained(prepared, names, runs):
         return lost
     loaded = [registry.load(one) if isinstance(one, str) else one for one in (reference, backend)]

@@ -127,8 +127,15 @@ Raises:
 
 
 def distinct_backends(backends: Iterable[Chosen] | None) -> list[Chosen]:
-    """The chosen backends, each once; unknown names are refused."""
-    chosen: dict[str, Chosen] = {name_of(one): one for one in backends or registry.entries()}
+    """The chosen backends, each once; unknown names are refused, and so is a choice of none."""
+    named = list(registry.entries() if backends is None else backends)
+    if not named:
+        raise ProblemError(
+            "there is no backend to train on",
+            "an empty choice",
+            "name two or more, or give none for all of them",
+        )
+    chosen: dict[str, Chosen] = {name_of(one): one for one in named}
     for one in chosen.values():
         if isinstance(one, str):
             registry.entry(one)

@@ -239,3 +239,9 @@ def test_distances_are_the_largest_of_all_pairs(seed_result):
         losses = np.stack([run.trace.losses for run in case.trained]).astype(float)
         scale = np.maximum(np.abs(losses).max(0), np.abs(losses[:, 0]).max())
         np.testing.assert_allclose(case.distances, np.ptp(losses, axis=0) / scale)
+
+
+def test_a_choice_of_no_backend_is_refused(seed):
+    """It is not the same as no choice, which means all."""
+    with pytest.raises(ProblemError, match="no backend to train on"):
+        lockstep.verify(seed, backends=[])
