@@ -138,7 +138,9 @@ class TorchAdopted(AdoptedTrainer):
         if state.functions.before_update is not None:
             state.functions.before_update(state.module)
         if takes_closure(state.optimizer):
-            step: Any = state.optimizer.step  # of a closure torch types the result as a float, and takes a tensor
+            step: Any = (
+                state.optimizer.step
+            )  # of a closure torch types the result as a float, and takes a tensor
             step(evaluating_again(state, partial(self._evaluate, state)))
         else:
             state.optimizer.step()
