@@ -1,204 +1,362 @@
-"""Copies of a user's torch code: nothing of it is lost, and what the originals share the copies share."""
+"""Copies of torch code: nothing that the user's objects hold is lost, and nothing is shared with them."""
+
+import copy
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-from lockstep import Verdict
 from lockstep.backends import pytorch
 from lockstep.backends.adoption import AdoptionError
-from lockstep.harness.verification import adopted
+from tests.backends.test_adopted import BATCHES, run, same
 from tests.harness.adopted import models
 
-BATCHES = models.batches(steps=5)
+mse = nn.functional.mse_loss
 
 
 class Clamped(torch.optim.Optimizer):
-    """Keeps a setting as an attribute, where `Optimizer` copies its groups and its state alone."""
+    """SGD with a setting, and a count, in attributes of its own."""
 
-    def __init__(self, params, lr, most):
+    def __init__(self, params, lr, limit):
         super().__init__(params, {"lr": lr})
-        self.most = most
+        self.limit, self.count = limit, 0
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self):
+        self.count += 1
         for group in self.param_groups:
             for one in group["params"]:
-                one -= group["lr"] * one.grad.clamp(-self.most, self.most)
+                one -= group["lr"] / self.count * one.grad.clamp(-self.limit, self.limit)
 
 
-class EverySecond(torch.optim.Optimizer):
-    """Wraps another optimizer, and counts in an attribute."""
+class SlowWeights(torch.optim.Optimizer):
+    """Lookahead: it wraps another optimizer, whose groups and state are its own, and stores the parameters as they were."""
 
-    def __init__(self, inner):
-        self.inner, self.count = inner, 0
+    def __init__(self, inner, every=2, in_state=False):
         super().__init__([one for group in inner.param_groups for one in group["params"]], {})
+        self.inner, self.every, self.count, self.in_state = inner, every, 0, in_state
+        self.slow = [] if in_state else [one.detach().clone() for one in self.params]
+        for one in self.params if in_state else ():
+            self.state[one]["slow"] = one.detach().clone()
+
+    @property
+    def params(self):
+        return self.param_groups[0]["params"]
 
     @torch.no_grad()
     def step(self, closure=None):
+        self.inner.step()
         self.count += 1
-        if self.count % 2 == 0:
-            self.inner.step()
+        slow = [self.state[one]["slow"] for one in self.params] if self.in_state else self.slow
+        for fast, old in zip(self.params, slow, strict=True):
+            if self.count % self.every == 0:
+                old.lerp_(fast, 0.5)
+                fast.copy_(old)
 
 
-class Rebuilt(nn.Module):
-    """Makes its copy anew, as a Keras model does from its archive: the copy has other tensors than its optimizer's copy."""
+class Perturbed(torch.optim.Optimizer):
+    """SAM: the gradient is that at parameters a step uphill."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure):
+        params = self.param_groups[0]["params"]
+        old = [one.clone() for one in params]
+        for one in params:
+            one.add_(one.grad, alpha=0.05)
+        with torch.enable_grad():
+            closure()
+        for one, before in zip(params, old, strict=True):
+            one.copy_(before - self.param_groups[0]["lr"] * one.grad)
+
+
+class Moving(nn.Module):
+    """Its output depends on buffers that count and on attributes that every forward pass moves."""
 
     def __init__(self):
         super().__init__()
-        self.inner = nn.Linear(models.WIDTH, 1).double()
-
-    def forward(self, x):
-        return self.inner(x)
-
-    def __deepcopy__(self, memo):
-        made = Rebuilt()
-        made.load_state_dict(self.state_dict())
-        return made
-
-
-class Counting(nn.Module):
-    """Its output depends on how often it was called, which a Python number says."""
-
-    def __init__(self):
-        super().__init__()
-        self.inner, self.calls = nn.Linear(models.WIDTH, 1).double(), 0
+        self.layer, self.calls, self.rate, self.past, self.hidden = nn.Linear(4, 1), 0, 1.0, (), None
+        self.register_buffer("seen", torch.tensor(0))
+        self.register_buffer("odd", torch.tensor(False))
 
     def forward(self, x):
         self.calls += 1
-        return self.inner(x) / self.calls
+        self.rate *= 0.9
+        self.seen += 1
+        self.odd.logical_not_()
+        self.past = (*self.past[-2:], self.rate)
+        self.stored = output = self.layer(x) * sum(self.past) * (1 + self.calls % 3) / (1 + self.seen)
+        if self.odd:
+            output = output + 1
+        if self.hidden is not None:
+            output = output + self.hidden
+        self.hidden = output.detach().mean(0)
+        return output
 
 
-def normed(momentum):
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return nn.Sequential(
-            nn.Linear(models.WIDTH, 3), nn.BatchNorm1d(3, momentum=momentum), nn.Linear(3, 1)
-        ).double()
+class Averaged(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(4, 1)
+        self.mean = AveragedModel(self.net)
+
+    def forward(self, x):
+        self.mean.update_parameters(self.net)
+        return self.net(x) + 0.1 * self.mean(x).detach()
 
 
-def side(module, optimizer, **settings):
-    return pytorch.adopt(module, nn.functional.mse_loss, optimizer, **settings)
+def of(module, make, **settings):
+    return pytorch.adopt(module, mse, make(module.parameters()), **settings)
 
 
-def seeded(make):
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        return make()
-
-
-MADE = {
-    "an attribute": (lambda: seeded(models.perceptron), lambda p: Clamped(p, 0.1, 0.01)),
-    "an optimizer that is wrapped": (
-        lambda: seeded(models.perceptron),
-        lambda p: EverySecond(torch.optim.SGD(p, lr=0.1, momentum=0.9)),
+SIDES = {
+    "attributes": lambda: of(models.perceptron(), lambda p: Clamped(p, 0.1, 0.2)),
+    "slow weights": lambda: of(models.perceptron(), lambda p: SlowWeights(torch.optim.Adam(p, lr=0.1))),
+    "slow weights in the state": lambda: of(
+        models.perceptron(), lambda p: SlowWeights(torch.optim.Adam(p, lr=0.1), in_state=True)
     ),
-    "a module that makes its copy anew": (lambda: seeded(Rebuilt), lambda p: torch.optim.Adam(p, lr=0.1)),
-    "counts in a buffer": (lambda: normed(None), lambda p: torch.optim.SGD(p, lr=0.1)),
-    "counts in an attribute": (lambda: seeded(Counting), lambda p: torch.optim.SGD(p, lr=0.1)),
+    "lbfgs": lambda: of(models.perceptron(), lambda p: torch.optim.LBFGS(p, lr=0.1, max_iter=3)),
+    "lbfgs with a line search": lambda: of(
+        models.perceptron(), lambda p: torch.optim.LBFGS(p, max_iter=3, line_search_fn="strong_wolfe")
+    ),
+    "sam": lambda: of(models.perceptron(), lambda p: Perturbed(p, 0.1)),
+    "attributes of a module": lambda: of(Moving().double(), lambda p: torch.optim.SGD(p, lr=0.01)),
+    "cumulative average": lambda: of(
+        nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, momentum=None), nn.Linear(3, 1)).double(),
+        lambda p: torch.optim.SGD(p, lr=0.1),
+    ),
+    "averaged model": lambda: of(Averaged().double(), lambda p: torch.optim.SGD(p, lr=0.1)),
+    "function of parameters": lambda: pytorch.adopt(models.perceptron(), mse, lambda p: Clamped(p, 0.1, 0.2)),
+    "function of everything": lambda: pytorch.adopt(everything, mse),
 }
-"""What `copy.deepcopy` loses, or a snapshot of parameters and buffers of floating point: the module, its optimizer."""
 
 
-def by_hand(module, optimizer, batches):
-    """The losses of a bare loop."""
-    losses = []
-    for x, y in batches:
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(module(torch.tensor(x)), torch.tensor(y))
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
+def everything():
+    module = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+    optimizer = Clamped(module.parameters(), 0.1, 0.2)
+    return module, optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 2)
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_it_trains_as_a_bare_loop_and_agrees_with_itself(name):
-    make, optimizer = MADE[name]
-    sides = []
-    for _ in range(2):
-        module = make()
-        sides.append(side(module, optimizer(list(module.parameters()))))  # made already: it must be copied
-    result = adopted.verify(sides, BATCHES, diagnose="all")
-    assert result.verdict is Verdict.AGREE, result.census()
-    assert result.cases[0].diagnoses[0].verdict is Verdict.AGREE
-    module = make()
-    expected = by_hand(module, optimizer(list(module.parameters())), BATCHES)
-    np.testing.assert_allclose(result.runs[0].trace.losses, expected, rtol=1e-12)
+@pytest.fixture(params=SIDES)
+def side(request):
+    return SIDES[request.param]()
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_the_users_own_objects_stay_as_they_were(name):
-    make, optimizer = MADE[name]
-    module = make()
-    built = optimizer(list(module.parameters()))
-    before = {key: value.clone() for key, value in module.state_dict().items()}
-    trainer = side(module, built)
-    adopted.verify([trainer, side(make(), optimizer)], BATCHES)
+def same_extra(left, right):
+    same(left, right)
+    assert left.extra.keys() == right.extra.keys()
+    assert all(np.array_equal(value, right.extra[name]) for name, value in left.extra.items())
+
+
+def test_a_snapshot_holds_all_that_the_next_step_needs(side):
+    _, end = run(side)
+    state = side.init()
+    for batch in BATCHES:
+        state, _ = side.step(side.write(side.init(), side.read(state)), batch)
+    same_extra(end, side.read(state))
+
+
+def test_halves_and_observing_train_the_same(side):
+    losses, end = run(side)
+    state = side.init()
+    for index, batch in enumerate(BATCHES):
+        side.observe(state, batch, ("forward", "gradient"))
+        state, loss, grads = side.gradients(state, batch)
+        assert np.array_equal(np.asarray(loss), losses[index])
+        state = side.apply(state, side.write_grads(side.read_grads(grads)))
+    same_extra(end, side.read(state))
+
+
+def test_a_state_goes_back_to_an_older_snapshot(side):
+    state = side.init()
+    state, _ = side.step(state, BATCHES[0])
+    early = side.read(state)
+    state, _ = side.step(state, BATCHES[1])
+    same_extra(early, side.read(side.write(state, early)))
+
+
+@pytest.mark.parametrize("name", ["attributes", "slow weights", "lbfgs", "sam"])
+def test_it_trains_what_the_bare_loop_trains_and_leaves_it_alone(name):
+    made = {
+        "attributes": lambda p: Clamped(p, 0.1, 0.2),
+        "slow weights": lambda p: SlowWeights(torch.optim.Adam(p, lr=0.1)),
+        "lbfgs": lambda p: torch.optim.LBFGS(p, lr=0.1, max_iter=3),
+        "sam": lambda p: Perturbed(p, 0.1),
+    }[name]
+    module = models.perceptron()
+    optimizer = made(module.parameters())
+    before = copy.deepcopy(module.state_dict())
+    losses, end = run(pytorch.adopt(module, mse, optimizer))
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
-    assert getattr(module, "calls", 0) == 0
-    assert getattr(built, "count", 0) == 0
-
-
-def test_another_setting_in_an_attribute_is_a_difference():
-    make, _ = MADE["an attribute"]
-    sides = [side(make(), lambda p, most=most: Clamped(p, 0.1, most)) for most in (0.01, 0.02)]
-    assert adopted.verify(sides, BATCHES).verdict is Verdict.DIFFER
-
-
-def test_another_way_to_average_is_a_difference():
-    sides = [side(normed(momentum), lambda p: torch.optim.SGD(p, lr=0.1)) for momentum in (None, 0.1)]
-    result = adopted.verify(sides, BATCHES)
-    assert result.verdict is Verdict.DIFFER
-    assert "running_" in result.cases[0].diagnoses[0].sentence
-
-
-def test_an_optimizer_that_evaluates_the_loss_trains_as_a_bare_loop():
-    """LBFGS takes a closure."""
-    module = seeded(models.perceptron)
-    result = adopted.verify(
-        [side(seeded(models.perceptron), lambda p: torch.optim.LBFGS(p, lr=0.1)) for _ in range(2)], BATCHES
-    )
-    assert result.verdict is Verdict.AGREE, result.census()
-    optimizer = torch.optim.LBFGS(module.parameters(), lr=0.1)
-    losses = []
-    for x, y in BATCHES:
+    for index, batch in enumerate(BATCHES):
+        x, y = torch.tensor(batch.x), torch.tensor(batch.y)
 
         def closure(x=x, y=y):
             optimizer.zero_grad()
-            loss = nn.functional.mse_loss(module(torch.tensor(x)), torch.tensor(y))
+            loss = mse(module(x), y)
             loss.backward()
             return loss
 
-        losses.append(optimizer.step(closure).item())
-    np.testing.assert_allclose(result.runs[0].trace.losses, losses, rtol=1e-10)
+        assert losses[index] == closure().item()
+        optimizer.step(closure) if name in ("lbfgs", "sam") else optimizer.step()
+    for key, one in module.named_parameters():
+        assert np.array_equal(end.parameters[key], one.detach().numpy())
 
 
-class Keeping(nn.Module):
-    """Refuses to be copied, as a sharded module does."""
+def test_functions_that_have_captured_the_originals_see_the_copies():
+    def make():
+        module = models.perceptron()
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        mean = AveragedModel(module)
+        optimizer.register_step_post_hook(lambda *_: mean.update_parameters(module))
+        clip = lambda _: nn.utils.clip_grad_norm_(module.parameters(), 0.1)  # noqa: E731
+        decayed = lambda output, y: mse(output, y) + 0.01 * module[0].weight.square().sum()  # noqa: E731
+        return module, optimizer, mean, clip, decayed
 
-    def __init__(self):
-        super().__init__()
-        self.inner = nn.Linear(models.WIDTH, 1).double()
+    module, optimizer, mean, clip, decayed = make()
+    losses, end = run(pytorch.adopt(module, decayed, optimizer, before_update=clip))
+    assert mean.n_averaged == 0
+    assert all(one.grad is None for one in module.parameters())
+    for index, batch in enumerate(BATCHES):
+        optimizer.zero_grad()
+        loss = decayed(module(torch.tensor(batch.x)), torch.tensor(batch.y))
+        assert losses[index] == loss.item()
+        loss.backward()
+        clip(module)
+        optimizer.step()
+    for key, one in module.named_parameters():
+        assert np.array_equal(end.parameters[key], one.detach().numpy())
 
-    def forward(self, x):
-        return self.inner(x)
+
+def test_attributes_and_hooks_of_parameters_are_kept():
+    module = models.perceptron()
+    module[0].weight.factor = 0.5
+    module[0].weight.register_hook(lambda grad: 0 * grad)
+    side = of(module, lambda p: torch.optim.SGD(p, lr=0.1))
+    _, end = run(side)
+    assert side.init().module[0].weight.factor == 0.5
+    assert np.array_equal(end.parameters["0.weight"], module[0].weight.detach().numpy())
+
+
+def test_tied_parameters_stay_tied():
+    module = models.perceptron()
+    module[2].weight = module[0].weight
+    made = of(module, lambda p: torch.optim.SGD(p, lr=0.1)).init()
+    assert made.module[2].weight is made.module[0].weight
+    assert made.module[0].weight is not module[0].weight
+
+
+class Rebuilt(nn.Sequential):
+    """Its copy is built anew, as Keras' are: with other tensors than those that a memo knows."""
 
     def __deepcopy__(self, memo):
-        raise AssertionError("deep copies are not supported")
+        return self.changed(Rebuilt(*(copy.deepcopy(one) for one in self)))
+
+    def changed(self, made):
+        return made
 
 
-def test_what_cannot_be_copied_is_refused_with_the_remedy_that_works():
-    module = seeded(Keeping)
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    with pytest.raises(AdoptionError, match="cannot be copied") as error:
-        adopted.verify([side(module, optimizer), side(module, optimizer)], BATCHES)
-    assert "a function without arguments" in error.value.fix
+class RebuiltDifferently(Rebuilt):
+    def changed(self, made):
+        with torch.no_grad():
+            made[0].weight += 1
+        return made
 
-    def make():
-        made = seeded(Keeping)
-        return made, torch.optim.SGD(made.parameters(), lr=0.1)
 
-    sides = [pytorch.adopt(make, nn.functional.mse_loss) for _ in range(2)]
-    assert adopted.verify(sides, BATCHES).verdict is Verdict.AGREE
+class Uncopied(nn.Sequential):
+    def __deepcopy__(self, memo):
+        raise AssertionError("does not support deepcopy")
+
+
+def view(module):
+    with torch.no_grad():
+        module[2].weight = nn.Parameter(module[0].weight.detach()[:])
+    return module
+
+
+def test_a_module_that_rebuilds_itself_shares_its_parameters_with_the_optimizer():
+    stock = models.perceptron()
+    losses, end = run(of(Rebuilt(*stock), lambda p: torch.optim.Adam(p, lr=0.1)))
+    expected, again = run(of(stock, lambda p: torch.optim.Adam(p, lr=0.1)))
+    assert np.array_equal(losses, expected)
+    assert losses[0] != losses[-1]
+    same(end, again)
+
+
+ANOTHER = models.perceptron()
+MADE = everything()
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: of(RebuiltDifferently(*models.perceptron()), plain), "other parameters or buffers"),
+        (
+            lambda: of(Uncopied(*models.perceptron()), plain),
+            "cannot be copied(.|\n)*a function without arguments",
+        ),
+        (lambda: of(view(models.perceptron()), plain), "does not share the parameters"),
+        (
+            lambda: of(
+                ANOTHER, plain, before_update=lambda _: nn.utils.clip_grad_norm_(ANOTHER.parameters(), 1)
+            ),
+            r"would still hold a part of yours(.|\n)*before_update \(global ANOTHER\)",
+        ),
+        (lambda: pytorch.adopt(unlike, mse), "makes another at each call(.|\n)*set the seeds in it"),
+        (lambda: pytorch.adopt(lambda: MADE, mse), "gives the same objects"),
+    ],
+)
+def test_a_copy_that_would_not_be_right_is_refused(make, match):
+    with pytest.raises(AdoptionError, match=match):
+        run(make())
+
+
+def plain(params):
+    return torch.optim.SGD(params, lr=0.1)
+
+
+def unlike():
+    module = models.perceptron()
+    with torch.no_grad():
+        module[0].weight += float(np.random.default_rng().random())
+    return module, plain(module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: pytorch.adopt(lambda: models.perceptron(), mse), "what its function makes is not valid"),
+        (lambda: pytorch.adopt(lambda: (models.perceptron(), 3), mse), "the optimizer is not valid"),
+        (lambda: pytorch.adopt(lambda: 1 / 0, mse), "what makes its module failed"),
+        (lambda: pytorch.adopt(everything, mse, plain), "the module is not valid"),
+        (lambda: pytorch.adopt(models.perceptron(), mse), "the optimizer is not valid"),
+    ],
+)
+def test_what_a_function_makes_is_checked(make, match):
+    with pytest.raises(AdoptionError, match=match):
+        make()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_keras_model_trains_or_is_refused(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "torch":
+        pytest.skip("Keras was imported with another backend")
+    keras.utils.set_random_seed(0)
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.layers.Dense(1)(keras.layers.BatchNormalization()(x)))
+    batches = [BATCHES[0]._replace(x=one.x.astype("float32"), y=one.y.astype("float32")) for one in BATCHES]
+    made = torch.optim.Adam([one.value for one in model.trainable_variables], lr=0.1)
+    losses, _ = run(pytorch.adopt(model, mse, made), batches)
+    assert losses[0] != losses[1]
+    stack = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    made = torch.optim.Adam([one.value for one in stack.trainable_variables], lr=0.1)
+    with pytest.raises(
+        AdoptionError, match=r"other parameters or buffers(.|\n)*a function without arguments"
+    ):
+        run(pytorch.adopt(stack, mse, made), batches)

@@ -212,13 +212,14 @@ class TorchAdopted(AdoptedTrainer):
         with torch.no_grad():
             for name, value in snapshot.parameters.items():
                 parameters[name].copy_(self._tensor(value))
-            for stored, parameter in copies:  # slow weights, made with the optimizer
-                stored.copy_(parameter)
             for name, value in {**snapshot.buffers, **snapshot.counts}.items():
                 set_untrained(state.module, name, self._tensor(value))
         state.step = snapshot.step
         write_slots(state.module, state.optimizer, snapshot.optimizer, self._device)
         state.attributes().set(attributes, state.beginning, self._device)
+        with torch.no_grad():
+            for stored, parameter in copies:  # slow weights, made with the optimizer
+                stored.copy_(parameter)
         return state
 
     def _wound(self, state: State, step: int) -> State:
