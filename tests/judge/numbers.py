@@ -147,6 +147,8 @@ NUMBERS = (
         "explanation",
         "diagnose",
     ),
+    Number("REST", "REST = 1e-3", "REST = 3e-3", "REST = 3e-4", "explanation", "diagnose"),
+    Number("LEAST_NUMBERS", "LEAST_NUMBERS = 8", "LEAST_NUMBERS = 9", "LEAST_NUMBERS = 7", "explanation"),
     Number(
         "COARSE, float64",
         'COARSE = {"float64": 1e-9, "float32": 1e-4}',
