@@ -11,7 +11,7 @@ from lockstep.backends.adoption import Adopted, AdoptionError
 from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Array, Batch
 from lockstep.backends.protocol import Snapshot
-from lockstep.harness.adopt.side import Side, step_of
+from lockstep.harness.adopt.side import Side, forms, step_of
 from lockstep.harness.adopt.task import Task
 from lockstep.harness.core.tolerance import FIXED
 
@@ -70,8 +70,7 @@ def check_repeats(side: Side, task: Task) -> Side:
     except Exception:
         return side
     _refuse_if_different(side.name, one, two, task.dtype)
-    form = {name: (value.shape, str(value.dtype)) for name, value in two[1].optimizer.items()}
-    return dataclasses.replace(side, form=form)
+    return dataclasses.replace(side, form=forms(two[1].optimizer))
 
 
 def refuse_other_draws(sides: Sequence[Side], task: Task) -> None:

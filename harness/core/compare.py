@@ -179,14 +179,10 @@ def compare_counts(spec: RunSpec, left: Run, right: Run) -> list[Comparison]:
     """The integer and boolean buffers that both sides keep under one name and in one form: they count, and must be the same."""
     assert left.trace is not None
     assert right.trace is not None
-    blank = Comparison(
-        spec.name, spec.dtype, left.backend, right.backend, LOSS, Verdict.AGREE, tolerance=EXACT
-    )
+    blank = Comparison(spec.name, spec.dtype, left.backend, right.backend, LOSS, Verdict.AGREE)
     ours, theirs = left.trace.final.counts, right.trace.final.counts
     return [
-        compare_arrays(
-            dataclasses.replace(blank, quantity=name), value, theirs[name], value.shape, str(value.dtype)
-        )
+        compare_whole(dataclasses.replace(blank, quantity=name), value, theirs[name])
         for name, value in ours.items()
         if value.size and name in theirs
         if (theirs[name].shape, theirs[name].dtype) == (value.shape, value.dtype)
@@ -321,11 +317,6 @@ def compare_arrays(
     if left.size == 0:
         return dataclasses.replace(blank, verdict=Verdict.INCONCLUSIVE, reason="no elements to compare")
     return _compare_values(blank, left, right)
-
-
-def is_whole(array: Array) -> bool:
-    """Whether an array holds whole numbers or truth values."""
-    return array.dtype.kind in "iub"
 
 
 def compare_whole(blank: Comparison, left: Array, right: Array) -> Comparison:

@@ -74,3 +74,8 @@ def place(index: tuple[int, ...], left: Array, right: Array, scale: Array) -> Pl
         scaled=float(ratio(absolute, scale[index])),
         ulps=ulps_between(a, b),
     )
+
+
+def is_whole(array: Array) -> bool:
+    """Whether an array holds whole numbers or truth values: between two of them there is no rounding."""
+    return array.dtype.kind in "iub"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lockstep.backends.problem import Array, Arrays
-from lockstep.harness.core.distance import ratio
+from lockstep.harness.core.distance import is_whole, ratio
 from lockstep.harness.core.verdict import Verdict
 
 _FORWARD = ("state", "batch", "forward")
@@ -204,7 +204,7 @@ def is_exact(name: str) -> bool:
 
 def compare(step: int, name: str, left: Array, right: Array, limit: float) -> Row:
     """Two arrays: shape, then dtype, then finiteness, then value."""
-    whole = left.dtype.kind in "iub" and right.dtype.kind in "iub"  # counters: no rounding, of any width
+    whole = is_whole(left) and is_whole(right)  # counters: no rounding, of any width
     blank = Row(step, name, Verdict.DIFFER, limit=0.0 if whole else float(limit))
     if left.shape != right.shape:
         return dataclasses.replace(blank, reason=f"shape {left.shape} against {right.shape}")

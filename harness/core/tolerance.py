@@ -154,7 +154,7 @@ def scaled(left: Array, is_loss: bool) -> Array:
 KINDS = ("budget", "fixed")
 """Where a tolerance comes from that the user does not give: measured on the problem, or the same for all."""
 
-EXACT = Tolerance(0.0, 0.0, True, "exact: whole numbers")
+EXACT = Tolerance(0.0, 0.0, False, "exact: whole numbers")
 """Of counters and switches, in which nothing is rounded."""
 
 FIXED: Mapping[str, Tolerance] = {
@@ -165,9 +165,6 @@ FIXED: Mapping[str, Tolerance] = {
     # Measured likewise: at most 7e-8 for losses and 6.2e-7 for parameters. The same 45 units (eps = 1.2e-7).
     "float32": Tolerance(5.4e-6, 0.0, True, "fixed for float32: 45 eps"),
 }
-
-EXACT = Tolerance(0.0, 0.0, False, "exact: whole numbers")
-"""Of what is counted."""
 
 
 def choose(

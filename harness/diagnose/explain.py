@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.explanations import (
     EXPLANATIONS,
 )
+from lockstep.harness.explanations.each_step import read_steps
 from lockstep.harness.explanations.evidence import (
     Evidence,
 )
@@ -83,9 +84,7 @@ def explain(
         shorter = _finite(spec, observed)
         if shorter != spec:
             spec, observed = shorter, train(shorter, suspect.trainer(shorter))
-        search = _Search(
-            witness, suspect, _Trial(witness, suspect, spec, trajectory(observed)), tuple(explanations)
-        )
+        search = _Search(witness, suspect, trajectory(observed), tuple(explanations))
         return search.explained(dataclasses.replace(evidence, spec=spec))
 
 
@@ -102,34 +101,42 @@ def _finite(spec: RunSpec, trace: Trace) -> RunSpec:
 
 
 class _Search:
-    """The explanations of one disagreement, the largest first."""
+    """The explanations of one disagreement, the largest first.
+
+    Args:
+        witness, suspect: who is believed, and who is not.
+        observed: the suspect's trajectory.
+        explanations: that are tried.
+    """
 
     def __init__(
         self,
         witness: Implementation,
         suspect: Implementation,
-        trial: _Trial,
+        observed: Trajectory,
         explanations: Sequence[Explanation],
     ) -> None:
         self._witness, self._suspect = witness, suspect
-        self._trial, self._explanations = trial, explanations
+        self._observed, self._explanations = observed, explanations
 
     def explained(self, evidence: Evidence) -> Confirmed | None:
-        if self._trial.confirms(Intervention()):
+        trial = _Trial(self._witness, self._suspect, evidence.spec, self._observed)
+        if not trial.rest(Intervention()):
             return None  # nothing to explain within these steps
         largest: Confirmed | None = None
         cause = Intervention()
         for explanation, intervention in self._proposed(evidence):
-            if self._trial.confirms(intervention):
-                return Confirmed(explanation.name, intervention.description)
-            if largest is None and self._trial.rest <= REST:
-                largest = Confirmed(explanation.name, intervention.description, self._trial.rest)
-                cause = intervention
+            found = Confirmed(explanation.name, intervention.description, trial.rest(intervention))
+            if not found.rest:
+                return found
+            if largest is None and found.rest <= REST:
+                largest, cause = found, intervention
         return None if largest is None else self._with_the_rest(largest, cause, evidence)
 
     def _proposed(self, evidence: Evidence) -> Iterator[tuple[Explanation, Intervention]]:
         sides = (self._suspect, self._witness) if evidence.swapped else (self._witness, self._suspect)
-        known = dataclasses.replace(evidence, updates=partial(_updates, sides))
+        steps = cache(lambda: read_steps(evidence, _updates(sides, evidence.spec)))
+        known = dataclasses.replace(evidence, steps=steps)
         for explanation in self._explanations:
             for intervention in explanation.propose(known):
                 yield explanation, intervention
@@ -144,8 +151,7 @@ class _Search:
             for one in _updates((altered, self._suspect), evidence.spec)
             if compared(dataclasses.replace(evidence, observed=one), "update").differing
         )
-        trial = _Trial(altered, self._suspect, evidence.spec, self._trial.observed)
-        search = _Search(altered, self._suspect, trial, self._explanations)
+        search = _Search(altered, self._suspect, self._observed, self._explanations)
         rest = search.explained(dataclasses.replace(evidence, observed=next(differing, None)))
         if rest is None:
             return largest
@@ -160,61 +166,69 @@ def _updates(sides: tuple[Implementation, Implementation], spec: RunSpec) -> Ite
 
 
 class _Trial:
-    """The suspect's trajectory, and whether an altered witness has the same.
-
-    Attributes:
-        observed: the suspect's trajectory.
-        rest: the share of the first trial's distances that the last one has left; infinite where it could not be trained.
-    """
+    """Whether an altered witness has the suspect's trajectory, or how much of their first distance is left."""
 
     def __init__(
         self, witness: Implementation, suspect: Implementation, spec: RunSpec, observed: Trajectory
     ) -> None:
-        self._witness, self._suspect, self._spec, self.observed = witness, suspect, spec, observed
+        self._witness, self._suspect, self._spec, self._observed = witness, suspect, spec, observed
         # The growth of rounding in the unaltered run.
         limits = rounding.of_run_inputs(spec, witness)
         self._widest = {name: limit.max(initial=0.0) for name, limit in limits.items()}
-        self._distances: dict[str, float] = {}
-        self.rest = np.inf
+        self._first: dict[str, float] = {}
 
-    def confirms(self, intervention: Intervention) -> bool:
-        """Whether both train the same; a run that one of them cannot train explains nothing."""
+    def rest(self, intervention: Intervention) -> float:
+        """0 where both train the same; else the share of the first trial's distances, infinite where one cannot be trained."""
         spec = self._spec if intervention.spec is None else intervention.spec
-        self.rest = np.inf
         try:
             if self._witness.supports(spec) is not None:
-                return False
-            ours = _trajectory(self._witness, spec, intervention)
-            theirs = self.observed
-            if intervention.suspect is not None:
-                theirs = _trajectory(intervention.suspect, self._spec)
-            if intervention.on_suspect is not None:
-                theirs = _trajectory(self._suspect, self._spec, intervention.on_suspect)
+                return np.inf
+            ours, theirs = _trajectory(self._witness, spec, intervention), self._theirs(intervention)
             narrow = {
                 name: np.maximum(limit, self._widest.get(name, 0.0))
                 for name, limit in rounding.of_rounding(self._spec.dtype, ours).items()
             }
-            self.rest = self._left(ours, theirs)
-            if self._same(ours, theirs, narrow):
-                return True
-            # A change that makes steps longer magnifies rounding: its own twins measure by how much, up to COARSE.
-            most = rounding.shares(ours, COARSE[self._spec.dtype])
-            if compare_trajectories(ours, theirs, most).first is not None:
-                return False
-            own = rounding.of_run_inputs(spec, _AlteredImplementation(self._witness, intervention))
-            wide = {name: np.maximum(narrow[name], np.minimum(own[name], most[name])) for name in narrow}
-            return self._same(ours, theirs, wide)
+            if self._same(ours, theirs, narrow) or self._same_but_for_growth(
+                intervention, spec, ours, theirs, narrow
+            ):
+                return 0.0
+            return self._left(ours, theirs)
         except RAISED:  # user's code may raise anything on altered numbers
+            return np.inf
+
+    def _theirs(self, intervention: Intervention) -> Trajectory:
+        """The suspect's trajectory; another one where it is the suspect that is changed."""
+        if intervention.suspect is not None:
+            return _trajectory(intervention.suspect, self._spec)
+        if intervention.on_suspect is not None:
+            return _trajectory(self._suspect, self._spec, intervention.on_suspect)
+        return self._observed
+
+    def _same_but_for_growth(
+        self,
+        intervention: Intervention,
+        spec: RunSpec,
+        ours: Trajectory,
+        theirs: Trajectory,
+        narrow: Trajectory,
+    ) -> bool:
+        """A change that makes steps longer magnifies rounding: its own twins measure by how much, up to COARSE."""
+        most = rounding.shares(ours, COARSE[self._spec.dtype])
+        if compare_trajectories(ours, theirs, most).first is not None:
             return False
+        own = rounding.of_run_inputs(spec, _AlteredImplementation(self._witness, intervention))
+        wide = {name: np.maximum(narrow[name], np.minimum(own[name], most[name])) for name in narrow}
+        return self._same(ours, theirs, wide)
 
     def _left(self, ours: Trajectory, theirs: Trajectory) -> float:
-        """The share of the first trial's distances that is left: of the losses, or of all parameters, whichever is larger."""
+        """The share that is left of the losses' distance, or of the largest of all parameters, whichever is larger; never 0."""
         distances: dict[str, float] = {}
         for name in ours.keys() & theirs.keys():
             kind = name.partition("/")[0]
-            distances[kind] = max(distances.get(kind, 0.0), _largest_distance(ours[name], theirs[name]))
-        self._distances = self._distances or distances
-        return max(one / self._distances[kind] for kind, one in distances.items() if self._distances[kind])
+            distances[kind] = max(distances.get(kind, 0.0), _distance(ours[name], theirs[name]))
+        self._first = self._first or distances
+        shares = [one / self._first[kind] for kind, one in distances.items() if self._first.get(kind)]
+        return max(shares, default=np.inf) or np.inf
 
     def _same(self, ours: Trajectory, theirs: Trajectory, limits: Trajectory) -> bool:
         rows = compare_trajectories(ours, theirs, limits).rows
@@ -226,12 +240,9 @@ class _Trial:
         )
 
 
-def _largest_distance(left: Array, right: Array) -> float:
-    """Infinite where one of them is not finite, or has another shape."""
-    if left.shape != right.shape:
-        return np.inf
-    distance = np.abs(left.astype(np.float64) - right)
-    return float(np.nan_to_num(distance, nan=np.inf).max(initial=0.0))
+def _distance(left: Array, right: Array) -> float:
+    """The largest; infinite where one of them is not finite, or has another shape."""
+    return rounding.largest_distance(left, right) if left.shape == right.shape else np.inf
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def updates_times(factors: Mapping[str, float]) -> OnState:
 
     def change(before: Arrays, after: Arrays) -> Arrays:
         return {
-            name: before[name] + factor * (after[name].astype(np.float64) - before[name])
+            name: _further(before[name], after[name], factor)
             for name, factor in factors.items()
             if name in after
         }
@@ -79,11 +79,14 @@ def updates_times(factors: Mapping[str, float]) -> OnState:
 def every_update_times(factor: float) -> OnState:
     """The updates of all parameters, multiplied by one number."""
     return _parameters(
-        lambda before, after: {
-            name: before[name] + factor * (value.astype(np.float64) - before[name])
-            for name, value in after.items()
-        }
+        lambda before, after: {name: _further(before[name], value, factor) for name, value in after.items()}
     )
+
+
+def _further(before: Array, after: Array, factor: float) -> Array:
+    """A parameter that moves so many times as far."""
+    moved: Array = before + factor * (after.astype(np.float64) - before)
+    return moved
 
 
 def plus_shares(shares: Mapping[str, float]) -> OnState:

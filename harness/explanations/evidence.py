@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lockstep.backends.problem import Array, Arrays, Problem
 from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.runs.observed import Observed
 
-__all__ = ["Evidence", "Observed"]
+__all__ = ["Evidence", "Observed", "StepNumbers"]
 
 
-def _none(spec: RunSpec) -> Iterable[Observed]:
-    """The steps of two sides that were not observed in more than one."""
-    return ()
+class StepNumbers(NamedTuple):
+    """What one step shows, from equal state and gradients on both sides.
+
+    Attributes:
+        step: from 0.
+        norm: of the witness' gradients, all together.
+        ratio: the number by which all of the suspect's updates are multiples of the witness'; None where there is none.
+        decay: the share of the parameters by which the updates differ; None where there is none.
+        decayed: the parameters that it is of.
+    """
+
+    step: int
+    norm: float
+    ratio: float | None = None
+    decay: float | None = None
+    decayed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class Evidence:
         initial: the suspect's own initial parameters.
         observed: the step in which a stage diverges on equal inputs; None where there is no such step.
         swapped: whether it is the reference of the lockstep run that is suspected.
-        updates: (the run, or its first steps) -> what both sides make of equal state and gradients in every step.
+        steps: what every step shows by itself; nothing where only one was observed.
     """
 
     spec: RunSpec
@@ -35,7 +49,7 @@ class Evidence:
     initial: Arrays = field(default_factory=dict)
     observed: Observed | None = None
     swapped: bool = False
-    updates: Callable[[RunSpec], Iterable[Observed]] = _none
+    steps: Callable[[], Sequence[StepNumbers]] = tuple
 
     @property
     def problem(self) -> Problem | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from lockstep.harness.explanations.changes import (
     plus_shares,
     updates_times,
 )
+from lockstep.harness.explanations.each_step import SHARE, before, closeness, decay_share, decayed
 from lockstep.harness.explanations.evidence import (
     Evidence,
 )
@@ -34,11 +33,9 @@ from lockstep.harness.explanations.ratios import (
     WHOLE,
     Compared,
     Pair,
-    arrays_of,
     common_ratio,
     compared,
     in_words,
-    largest,
 )
 from lockstep.harness.runs.intervention import Intervention, OnGradients, StepContext
 
@@ -57,17 +54,8 @@ ENLARGED = 2.0**40
 MOST_NORMS = 16
 """Norms that are tried as the one from which gradients are clipped."""
 
-LEAST_NUMBERS = 8
-"""Numbers that must move for one to be read off each step: a ratio at each step is a fit to anything where few do."""
-
 FLOAT32 = 8 * float(np.finfo(np.float32).eps)
 """The most that a rate is off by that is computed in float32: a power of it may lose a few units."""
-
-SHARE = 1e-3
-"""How near the difference of updates must be to one share of all parameters."""
-
-MIXED = 0.05
-"""The same where each step has a share of its own, and another cause may add to it: training decides what that leaves."""
 
 
 def ascent(evidence: Evidence) -> Iterator[Intervention]:
@@ -100,7 +88,7 @@ def learning_rate(evidence: Evidence) -> Iterator[Intervention]:
 
 def rescheduled(evidence: Evidence) -> Iterator[Intervention]:
     """Every update is a multiple, at each step another one."""
-    ratios = {step: one for step, (one, _) in _each_step(evidence, _ratio).items() if one}
+    ratios = _ratios(evidence)
     if _vary(ratios.values()) or 1 < len(ratios) < evidence.spec.steps:
         step = max(ratios, key=lambda one: abs(math.log(abs(ratios[one]))))
         words = f"updates {in_words(ratios[step])} times as far at step {step}, and otherwise than the other at {len(ratios) - 1} more"
@@ -109,7 +97,7 @@ def rescheduled(evidence: Evidence) -> Iterator[Intervention]:
 
 def single_rate(evidence: Evidence) -> Iterator[Intervention]:
     """Every update is a multiple that rounding makes of a rate, at each step another one: of one ratio it is not known."""
-    ratios = {step: one for step, (one, _) in _each_step(evidence, _ratio).items() if one}
+    ratios = _ratios(evidence)
     tiny = all(abs(one - 1) <= FLOAT32 for one in ratios.values())
     if evidence.spec.dtype == "float64" and tiny and _vary(ratios.values()):
         yield _updates_at_steps(ratios, "computes its learning rate in float32")
@@ -127,8 +115,11 @@ def _updates_at_steps(ratios: Mapping[int, float], description: str) -> Interven
     )
 
 
-def _ratio(comparison: Compared, evidence: Evidence) -> float | None:
-    return comparison.common
+def _ratios(evidence: Evidence) -> dict[int, float]:
+    """The ratio of each step in which all updates have one; none where no step was observed."""
+    if evidence.observed is None:
+        return {}
+    return {one.step: one.ratio for one in evidence.steps() if one.ratio}
 
 
 def clipped(evidence: Evidence) -> Iterator[Intervention]:
@@ -151,11 +142,7 @@ def added_to_norm(evidence: Evidence) -> Iterator[Intervention]:
     distances = [one.distance / one.scale for one in comparison.differing.values()]
     if not distances or max(distances) > ADDED:
         return
-    norms = [
-        global_norm(dataclasses.replace(evidence, observed=one).stages("gradient")[0])
-        for one in evidence.updates(evidence.spec)
-    ]
-    for norm in sorted(norms)[-MOST_NORMS:]:
+    for norm in sorted(one.norm for one in evidence.steps())[-MOST_NORMS:]:
         enlarged = enlarged_above(norm * (1 - WHOLE), ENLARGED)
         yield Intervention(
             "divides a gradient that it clips by its norm, where the other adds 1e-6 to the norm",
@@ -192,13 +179,13 @@ def decoupled_decay(evidence: Evidence) -> Iterator[Intervention]:
     comparison = compared(evidence, "update")
     if evidence.observed is None:
         return
-    if share := _decay(comparison, evidence):
-        names = _decayed(comparison, evidence)
+    if share := decay_share(comparison, evidence):
+        names: Sequence[str] = decayed(comparison, evidence)
         yield Intervention(
             f"decays the weights{_where(names, comparison)} by {abs(share):.6g} of themselves {_more(share)} at each update",
             on_update=plus_shares(dict.fromkeys(names, share)),
         )
-    shares = _each_step(evidence, partial(_decay, near=MIXED))
+    shares = {one.step: (one.decay, one.decayed) for one in evidence.steps() if one.decay is not None}
     if len(shares) > 1:
         (first, (begin, names)), *_, (last, (end, _)) = shares.items()
         yield Intervention(
@@ -210,49 +197,12 @@ def decoupled_decay(evidence: Evidence) -> Iterator[Intervention]:
         )
 
 
-def _decay(comparison: Compared, evidence: Evidence, near: float = SHARE) -> float | None:
-    """The share of all parameters by which the updates differ; None where there is none, or they do not differ."""
-    before = _before(evidence)
-    shares = [
-        Pair(before[name], one.right - one.left, one.noise)
-        for name, one in comparison.differing.items()
-        if largest(before[name])
-    ]
-    return common_ratio(shares, _share(shares, near))
-
-
-def _decayed(comparison: Compared, evidence: Evidence) -> list[str]:
-    """The parameters that a decay moves otherwise: those that differ and are not zero."""
-    before = _before(evidence)
-    return [name for name in comparison.differing if largest(before[name])]
-
-
 def _where(names: Collection[str], comparison: Compared) -> str:
     return "" if len(names) == len(comparison.pairs) else f" of {', '.join(names)}"
 
 
 def _more(share: float) -> str:
     return "more" if share < 0 else "less"
-
-
-def _each_step(
-    evidence: Evidence, read: Callable[[Compared, Evidence], float | None]
-) -> dict[int, tuple[float, list[str]]]:
-    """A number that is read off the update of each step in which the two differ, and the parameters that it is of.
-
-    A step from which it cannot be read has none: training decides whether something else can stand for it.
-    """
-    numbers: dict[int, tuple[float, list[str]]] = {}
-    if evidence.observed is None:
-        return numbers
-    for observed in evidence.updates(evidence.spec):
-        at_step = dataclasses.replace(evidence, observed=observed)
-        comparison = compared(at_step, "update")
-        number = read(comparison, at_step) if comparison.differing else None
-        moved = sum(one.left.size for one in comparison.pairs.values() if one.scale > one.noise)
-        if number is not None and moved >= LEAST_NUMBERS:
-            numbers[observed.step] = number, _decayed(comparison, at_step)
-    return numbers
 
 
 def coupled_decay(evidence: Evidence) -> Iterator[Intervention]:
@@ -294,21 +244,9 @@ def _own_decay(evidence: Evidence, comparison: Compared) -> float | None:
     grads, _ = evidence.stages("gradient")
     if not grads or any(np.any(value) for value in grads.values()):
         return None
-    before = _before(evidence)
-    shares = [Pair(before[name], one.left, one.noise) for name, one in comparison.pairs.items()]
-    return common_ratio(shares, _share(shares, SHARE))
-
-
-def _share(pairs: list[Pair], near: float) -> float:
-    """`near` times the right sides' size, relative to the left ones'."""
-    scale = max((one.scale for one in pairs), default=0.0)
-    distance = max((largest(one.right) for one in pairs), default=0.0)
-    return near * distance / scale if scale else 0.0
-
-
-def _before(evidence: Evidence) -> Arrays:
-    assert evidence.observed is not None
-    return {name: value.astype(np.float64) for name, value in arrays_of(evidence.observed.before).items()}
+    known = before(evidence)
+    shares = [Pair(known[name], one.left, one.noise) for name, one in comparison.pairs.items()]
+    return common_ratio(shares, closeness(shares, SHARE))
 
 
 def _damped(share: float, accumulation: int) -> OnGradients:

@@ -91,7 +91,7 @@ class _Result:
             self.search.release(one)
             del self.distances[one]
         if any(self.search.open) and self.search.trains:
-            signals = getattr(self.search, "suggested", self.search.last)
+            signals = self.search.suggested or self.search.last
             if new := link_remaining(self.search, signals):
                 self.distances |= self._measured(new)
         measured = [dataclasses.replace(one, distance=distance) for one, distance in self.distances.items()]

@@ -41,13 +41,13 @@ class Search:
         ambiguous: pairs without a rival whose layout is not certain, several being as near; they are open.
         ties: links of parameters of one side that the other side has tied to another one: in no mapping, but in every probe.
         last: the gradients last evaluated.
-        suggested: those while all pairs that names suggest were linked.
+        suggested: those while all pairs that names suggest were linked; None where names suggest none.
         doubted: whether they contradict such a pair.
         probe: the values of unknown parameters under which most was seen.
     """
 
     last: Signals
-    suggested: Signals
+    suggested: Signals | None = None
     doubted: bool = False
     probe = Probe(0.5, 1.0)
 
@@ -164,7 +164,7 @@ class Search:
     def layouts(
         self, left: ParameterSlice, right: ParameterSlice, by: str = "", flattened: bool = True
     ) -> Iterator[Link]:
-        """Every link of two slices; those of flattened images too, unless told otherwise."""
+        """Every link of two slices; those of flattened images too, where `flattened` says so."""
         shapes = self.shape(left, 0), self.shape(right, 1)
         nothing = Link(left.name, right.name, left.slices, right.slices, transpose=(-1,), by=by)
         yield from layouts(*shapes, nothing, self._channels if flattened else ())

@@ -207,7 +207,7 @@ def _input_spread(
     for seed in range(SAMPLES):
         disturb = disturbance(seed, eps)
         near = stages_of(trainer, snapshot.each(disturb), disturbed_batch(batch, disturb), disturb(grads))
-        spread = {name: max(spread[name], _largest_distance(exact[name], near[name])) for name in exact}
+        spread = {name: max(spread[name], largest_distance(exact[name], near[name])) for name in exact}
     return spread
 
 
@@ -288,9 +288,9 @@ def _sums(name: str, batch: Batch) -> float:
     return max(1.0, math.sqrt(rows / TERMS)) if name.partition("/")[0] in SUMMED else 1.0
 
 
-def _largest_distance(left: Array, right: Array) -> float:
-    distance = np.abs(left.astype(np.float64) - right)
-    return float(np.nan_to_num(distance, nan=np.inf).max(initial=0.0))
+def largest_distance(left: Array, right: Array) -> float:
+    """Of two elements of arrays of one shape; infinite where it is no number."""
+    return float(_distance(left, right).max(initial=0.0))
 
 
 def _scale(name: str, stages: Arrays) -> float:

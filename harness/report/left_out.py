@@ -17,7 +17,7 @@ def of_cases(cases: Iterable[Row]) -> str:
 
 def sentences(case: Row) -> list[str]:
     """One for each kind of array that a side keeps alone, with the names."""
-    return [f"not compared: {one}: {', '.join(one.names)}" for one in _left_out([case])]
+    return [one.sentence for one in _left_out([case])]
 
 
 def _left_out(cases: Iterable[Row]) -> list[LeftOut]:

@@ -158,7 +158,7 @@ class _Run:
         for step, batch in enumerate(itertools.islice(self._spec.batches(), self._wanted[-1] + 1)):
             if step in self._wanted or carried is not None:
                 snapshot = reference.read(state)
-                if not _finite(snapshot):
+                if not is_finite(snapshot):
                     lost = f"the reference diverged: its parameters are not finite before step {step}"
                     self._rows.append(Row(step, "state", Verdict.ERROR, lost))
                     break
@@ -231,6 +231,7 @@ def _under(kind: str, arrays: Arrays) -> dict[str, Array]:
     return {f"{kind}/{name}": value for name, value in arrays.items()}
 
 
-def _finite(snapshot: Snapshot) -> bool:
+def is_finite(snapshot: Snapshot) -> bool:
+    """Whether all parameters are: an optimizer's state may begin with an infinity."""
     """An optimizer may begin with an infinity in its state, as a line search does."""
     return all(np.isfinite(value).all() for value in snapshot.parameters.values())

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from lockstep.backends.problem import Arrays
 from lockstep.backends.protocol import State, Trainer
 from lockstep.harness.core.spec import RunSpec
-from lockstep.harness.runs.lockstep_run import Carrying, aligned
+from lockstep.harness.runs.lockstep_run import Carrying, aligned, is_finite
 from lockstep.harness.runs.observed import Observed
 from lockstep.harness.runs.stages import gradients, prefixed, updates
 
@@ -28,7 +26,7 @@ def updates_of(spec: RunSpec, reference: Trainer, other: Trainer) -> Iterator[Ob
     carried = other.init() if isinstance(other, Carrying) else None
     for step, batch in enumerate(spec.batches()):
         before = reference.read(state)
-        if not all(np.isfinite(value).all() for value in before.parameters.values()):
+        if not is_finite(before):
             return
         state, _, grads = reference.gradients(state, batch)
         ours = prefixed("gradient", reference.read_grads(grads))

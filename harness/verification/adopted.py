@@ -24,8 +24,8 @@ from lockstep.harness.core.compare import (
     Run,
     compare_counts,
     compare_runs,
-    is_whole,
 )
+from lockstep.harness.core.distance import is_whole
 from lockstep.harness.core.tolerance import FIXED, Judge, choose
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose import diagnosis

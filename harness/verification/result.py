@@ -37,6 +37,11 @@ class LeftOut:
         one, many = _ARRAYS[self.kind]
         return f"{count} {one if count == 1 else many} of {self.backend}"
 
+    @property
+    def sentence(self) -> str:
+        """With the names."""
+        return f"not compared: {self}: {', '.join(self.names)}"
+
 
 _ARRAYS = {
     "buffer": ("buffer", "buffers"),
@@ -186,7 +191,7 @@ class Result:
                 lines += [f"  {run.backend}: {run.verdict}: {run.reason}" for run in case.runs if run.reason]
             elif case.notes:
                 lines.append(f"{case.problem.name} {case.problem.dtype}: {'; '.join(case.notes)}")
-            lines += [f"  not compared: {one}: {', '.join(one.names)}" for one in case.left_out]
+            lines += [f"  {one.sentence}" for one in case.left_out]
         return "\n".join(lines)
 
 

@@ -16,9 +16,9 @@ from lockstep.harness.core.compare import (
     Run,
     compare_arrays,
     compare_whole,
-    is_whole,
     without_vacuous,
 )
+from lockstep.harness.core.distance import is_whole
 from lockstep.harness.core.tolerance import AtLeast, Judge
 from lockstep.harness.verification.result import LeftOut
 

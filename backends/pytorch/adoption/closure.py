@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -15,9 +17,24 @@ Evaluate = Callable[[Batch], torch.Tensor]
 """A batch -> its loss; its gradients are put into the parameters."""
 
 
-def takes_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether its step has an argument of that name."""
-    return "closure" in inspect.signature(optimizer.step).parameters
+Kind = type[torch.optim.Optimizer]
+
+
+@functools.cache
+def _argument(step: Callable[..., Any]) -> inspect.Parameter | None:
+    """The closure among the arguments of an optimizer's step; asked for in every step, looked up once."""
+    return inspect.signature(step).parameters.get("closure")
+
+
+def takes_closure(kind: Kind) -> bool:
+    """Whether the step of such an optimizer has an argument of that name."""
+    return _argument(kind.step) is not None
+
+
+def needs_closure(kind: Kind) -> bool:
+    """Whether the step of such an optimizer cannot do without it."""
+    argument = _argument(kind.step)
+    return argument is not None and argument.default is inspect.Parameter.empty
 
 
 def evaluating_again(state: State, evaluate: Evaluate) -> Callable[[], torch.Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from torch import nn
 from lockstep.backends.adoption import AdoptionError, OptimizerSide
 from lockstep.backends.problem import Arrays, Optimizer
 from lockstep.backends.protocol import Snapshot
+from lockstep.backends.pytorch.adoption.closure import needs_closure
 from lockstep.backends.pytorch.arrays import as_array
 from lockstep.backends.pytorch.stated import formula_of
 
@@ -117,12 +117,6 @@ def optimizer_side(given: object) -> OptimizerSide | None:
             "adopt a training that uses it, and compare that: lockstep.verify_adopted([adopt(...), adopt(...)], batches)",
         )
     return TorchOptimizer(given, f"torch {kind.__name__}")
-
-
-def needs_closure(kind: type[torch.optim.Optimizer]) -> bool:
-    """Whether the step of an optimizer's class cannot do without the function that evaluates the loss."""
-    closure = inspect.signature(kind.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _tried(make: Make) -> type[torch.optim.Optimizer]:

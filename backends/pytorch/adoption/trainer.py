@@ -142,7 +142,7 @@ class TorchAdopted(AdoptedTrainer):
     def _update(self, state: State) -> State:
         if state.functions.before_update is not None:
             state.functions.before_update(state.module)
-        if takes_closure(state.optimizer):
+        if takes_closure(type(state.optimizer)):
             step: Any = (
                 state.optimizer.step
             )  # of a closure torch types the result as a float, and takes a tensor

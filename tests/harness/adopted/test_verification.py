@@ -267,9 +267,9 @@ class Forgetful:
 def test_state_that_is_not_carried_is_found():
     """A finding about the trainer; the training of the two is the same, and so is the verdict about it."""
     sides = Forgetful(models.torch_side("momentum")), models.jax_side("momentum")
-    result, told = verified(*sides, diagnose="all")
-    assert (result.verdict, told.verdict) == (Verdict.AGREE, Verdict.AGREE)
-    assert told.sentence.startswith("the whole runs agree within their tolerance")
+    result, found = verified(*sides, diagnose="all")
+    assert (result.verdict, found.verdict) == (Verdict.AGREE, Verdict.AGREE)
+    assert found.sentence.startswith("the whole runs agree within their tolerance")
     found = adopted.diagnose(sides, BATCHES, mapping=models.NAMES)
     assert any(ledger.first for ledger in found.carried.values())
     assert found.verdict is Verdict.DIFFER
