@@ -38,6 +38,19 @@ class Draw:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Narrow:
+    """Where code of float64 computes in a narrower float.
+
+    Attributes:
+        place: ``model.py:12``: the user's line, or a package's.
+        dtype: the narrower one.
+    """
+
+    place: str
+    dtype: str
+
+
 class Adopted(Trainer, Protocol):
     """A trainer made of a user's own code.
 
@@ -66,6 +79,12 @@ class Adopted(Trainer, Protocol):
 
     def redrawn(self) -> Adopted | None:
         """The same trainer with other random numbers; None where it was given none."""
+
+    def narrowed(self, batch: Batch) -> tuple[Narrow, ...]:
+        """Where a step on this batch computes in less than the parameters' float64."""
+
+    def widened(self) -> Adopted:
+        """The same trainer with all of that computed in float64; itself where it cannot."""
 
 
 @runtime_checkable
@@ -145,6 +164,12 @@ class AdoptedTrainer:
 
     def draws(self, batch: Batch) -> tuple[Draw, ...]:
         return ()
+
+    def narrowed(self, batch: Batch) -> tuple[Narrow, ...]:
+        return ()
+
+    def widened(self) -> Any:
+        return self
 
     def clipped(self, state: State, grads: Grads) -> Arrays:
         return {}

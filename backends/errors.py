@@ -69,17 +69,29 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}? " if close else ""
 
 
+def line_of(frames: Iterable[tuple[str, int]]) -> str:
+    """``train.py:12``: the innermost line of the user's own, else the innermost of any; empty without any.
+
+    Args:
+        frames: (file, line), the innermost first.
+    """
+    listed = list(frames)
+    own = [one for one in listed if is_users(one[0])]
+    return next((f"{Path(file).name}:{line}" for file, line in own or listed), "")
+
+
 def raised_in(error: BaseException) -> str:
     """`` (loss, line 12 of train.py)``: the last line of the user's own that was running, else the last one; empty without any."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [one for one in frames if _is_users(one.filename)]
+    own = [one for one in frames if is_users(one.filename)]
     if not frames:
         return ""
     frame = (own or frames)[-1]
     return f" ({frame.name}, line {frame.lineno} of {Path(frame.filename).name})"
 
 
-def _is_users(file: str) -> bool:
+def is_users(file: str) -> bool:
+    """Whether a file is neither a framework's, nor Python's, nor our own."""
     if FRAMEWORKS.search(Path(file).as_posix()):
         return False
     installed = "-packages" in file  # inside of the standard library's folder, but no part of it

@@ -38,12 +38,13 @@ Grads = Any
 Scalar = Any
 """A scalar that `numpy.asarray` accepts; it may still be on its way (asynchronous dispatch)."""
 
-CAPABILITIES = frozenset({"fit", "stages", "inject", "optimizer_state", "twins"})
+CAPABILITIES = frozenset({"fit", "stages", "inject", "optimizer_state", "twins", "widen"})
 """What a trainer may offer beyond the plain step.
 
 ``fit``: the whole run in one call. ``stages``: `observe` and `clipped`. ``inject``: `observe` takes stages from elsewhere.
 ``optimizer_state``: `read` and `write` carry
-everything the optimizer keeps between steps. ``twins``: it is `Disturbable`.
+everything the optimizer keeps between steps. ``twins``: it is `Disturbable`. ``widen``: adopted
+code of float64 says where it computes in less (`narrowed`), and can be trained without (`widened`).
 """
 
 STAGES = ("batch", "forward", "loss", "cotangent", "gradient")

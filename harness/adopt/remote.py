@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lockstep
-from lockstep.backends.adoption import Adopted, AdoptionError, Draw
+from lockstep.backends.adoption import Adopted, AdoptionError, Draw, Narrow
 from lockstep.backends.problem import Array, Arrays, Batch, Batches
 from lockstep.backends.protocol import NOTHING, Grads, Recording, Scalar, Snapshot, State, Trace
 from lockstep.harness.adopt.factories import FactoryResult
@@ -99,6 +99,13 @@ class Remote:
     def redrawn(self) -> Adopted | None:
         number = self._ask("redrawn")
         return None if number is None else Remote(self._process, number)
+
+    def narrowed(self, batch: Batch) -> tuple[Narrow, ...]:
+        answer: tuple[Narrow, ...] = self._ask("narrowed", batch)
+        return answer
+
+    def widened(self) -> Adopted:
+        return Remote(self._process, self._ask("widened"))
 
     def draws(self, batch: Batch) -> tuple[Draw, ...]:
         answer: tuple[Draw, ...] = self._ask("draws", batch)

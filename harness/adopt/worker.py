@@ -47,7 +47,7 @@ class Worker:
             return next(([mapped(np.asarray, one)] for one in self._batches or ()), None)
         bound = getattr(self._trainers[trainer], method)
         result = bound(*(self._stored[one.number] if isinstance(one, Handle) else one for one in args))
-        if method == "redrawn":
+        if method in ("redrawn", "widened"):
             return None if result is None else self._another(result)
         if method in ("init", "apply", "write", "write_grads"):
             return self._store(result)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from lockstep.backends.adoption import Adopted, AdoptionError
+from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Arrays
 from lockstep.backends.protocol import Trace
 from lockstep.harness.adopt.factories import check_trainer
@@ -44,6 +45,13 @@ from lockstep.harness.runs.trajectory import trajectory
 from lockstep.harness.verification.decision import decided, is_wanted
 from lockstep.harness.verification.doubts import doubted, doubts
 from lockstep.harness.verification.parity import DIAGNOSED
+from lockstep.harness.verification.precision import (
+    is_apart,
+    narrow_places,
+    not_widened,
+    widened,
+    without_rounding,
+)
 from lockstep.harness.verification.remapping import mapping_explanations
 from lockstep.harness.verification.result import Case, ParityError, Result
 from lockstep.harness.verification.states import compared_states, left_out
@@ -88,8 +96,7 @@ def verify(
     if diagnose not in DIAGNOSED:
         raise AdoptionError("unknown cases to diagnose", repr(diagnose), f"give {', '.join(DIAGNOSED)}")
     spec, sides = prepared(trainers, batches, mapping, steps, name)
-    codes = implementations(sides)
-    case = _judged_runs(spec, sides, codes, choose(spec.dtype, rtol, atol, tolerance))
+    case, codes = _judged_case(spec, sides, choose(spec.dtype, rtol, atol, tolerance))
     case = decided(case, list(_diagnoses(spec, codes, case, diagnose)), diagnose)
     shown = tuple(reported(run) for run in case.runs)
     return Result((dataclasses.replace(case, runs=shown, require_all=require_all),))
@@ -129,8 +136,7 @@ def diagnose(
             "a diagnosis is of two trainers", f"{len(trainers)}", "give the reference and the other"
         )
     spec, sides = prepared(trainers, batches, mapping, steps, name)
-    codes = implementations(sides)
-    case = _judged_runs(spec, sides, codes, None)
+    case, codes = _judged_case(spec, sides, None)
     lost = diagnosis.untrained(spec, [one.name for one in codes], case.runs[:2])
     return lost or next(_diagnoses(spec, codes, case, "all"))
 
@@ -189,6 +195,27 @@ def _with_buffers(given: Any, left: Adopted, right: Adopted) -> Mapping:
         if name not in linked and name in theirs and theirs[name].shape == value.shape
     ]
     return dataclasses.replace(mapping, links=(*mapping.links, *same))
+
+
+def _judged_case(
+    spec: Task, sides: Sequence[Side], tolerance: Judge | None
+) -> tuple[Case, list[AdoptedCode]]:
+    """The runs of all sides, judged; those of float64 that differ and compute in float32 somewhere, with that in float64."""
+    codes = implementations(sides)
+    case = _judged_runs(spec, sides, codes, tolerance)
+    places = narrow_places(sides, spec) if is_apart(case) else ()
+    if not places:
+        return case, codes
+    try:
+        wide = widened(sides, places, spec)
+        wide_codes = implementations(wide)
+        again = _judged_runs(spec, wide, wide_codes, tolerance)
+    except LockstepError as error:
+        return not_widened(case, places, error.got), codes
+    failed = [run.reason for run in again.runs if run.trace is None]
+    if failed:
+        return not_widened(case, places, failed[0]), codes
+    return without_rounding(again, case, places), wide_codes
 
 
 def _judged_runs(

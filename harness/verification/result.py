@@ -23,8 +23,8 @@ class LeftOut:
 
     Attributes:
         backend: whose.
-        kind: ``buffer``, or ``optimizer's state``.
-        names: the side's own.
+        kind: ``buffer``, ``optimizer's state``, or ``float32 computation``, whose rounding is left out.
+        names: the side's own; of a computation its line.
     """
 
     backend: str
@@ -46,6 +46,7 @@ class LeftOut:
 _ARRAYS = {
     "buffer": ("buffer", "buffers"),
     "optimizer's state": ("array of the optimizer's state", "arrays of the optimizer's state"),
+    "float32 computation": ("float32 computation", "float32 computations"),
 }
 """Kind -> one of them, several."""
 

@@ -1,4 +1,4 @@
-"""A traced program, run with other results in place of some equations' own: nothing else of it is changed.
+"""A traced program, run equation by equation: with other results in place of some equations' own, say.
 
 Loops of a known length (scan, fori_loop), branches (cond, switch), rematerialised calls (jax.checkpoint) and jitted ones are run
 again as what they are. They are recognised by the programs that they hold, since JAX renames its primitives. What lies in a
@@ -48,17 +48,8 @@ class Place:
         return Place(path, self.recomputed or bool(equation.params.get("differentiated")))
 
 
-@dataclass(frozen=True)
-class Replacing:
-    """A way to run programs.
-
-    Attributes:
-        wanted: whether an equation's result is replaced; it has one.
-        result: (the equation, its inputs, its place, the tape) -> the result in its place, and the tape after it.
-    """
-
-    wanted: Callable[[Any], bool]
-    result: Callable[[Any, Sequence[Any], Place, Tape], tuple[Any, Tape]]
+class Running:
+    """A way to run programs: equation by equation, through all that `held` opens."""
 
     def run(
         self,
@@ -68,11 +59,14 @@ class Replacing:
         place: Place = Place(),
     ) -> tuple[list[Any], Tape]:
         """The results of a program, and the tape after it."""
-        jaxpr, consts = _opened(program)
-        environment = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *inputs), strict=True))
+        jaxpr, consts = opened(program)
+        constants = [self.constant(one, its.aval) for one, its in zip(consts, jaxpr.constvars, strict=True)]
+        environment = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *inputs), strict=True))
 
         def value(variable: Any) -> Any:
-            return variable.val if isinstance(variable, Literal) else environment[variable]
+            if isinstance(variable, Literal):
+                return self.constant(variable.val, variable.aval)
+            return environment[variable]
 
         for equation in jaxpr.eqns:
             values = [value(one) for one in equation.invars]
@@ -80,25 +74,29 @@ class Replacing:
             environment.update(zip(equation.outvars, results, strict=True))
         return [value(one) for one in jaxpr.outvars], tape
 
-    def most(self, program: ClosedJaxpr | Jaxpr) -> int:
-        """How many equations a run of the program replaces at most; 0 where it replaces none."""
-        return sum(self._most_of(one) for one in _opened(program)[0].eqns)
+    def constant(self, value: Any, form: Any) -> Any:
+        """What stands for a constant of the program, which has this shape and dtype there."""
+        return value
 
-    def _most_of(self, equation: Any) -> int:
-        if self.wanted(equation):
-            return 1
-        counts = [self.most(one) for one in held(equation)]
-        return int(equation.params.get("length", 1)) * max(counts, default=0)
+    def programs(self, equation: Any) -> Sequence[ClosedJaxpr | Jaxpr]:
+        """Those that an equation holds and that can be run in its place: one, or one a branch."""
+        return held(equation)
+
+    def enters(self, equation: Any) -> bool:
+        """Whether the programs of an equation are run in its place."""
+        raise NotImplementedError
+
+    def leaf(
+        self, equation: Any, values: Sequence[Any], place: Place, tape: Tape
+    ) -> tuple[Sequence[Any], Tape]:
+        """The results of an equation that is not entered, and the tape after it."""
+        raise NotImplementedError
 
     def _results(
         self, equation: Any, values: Sequence[Any], tape: Tape, place: Place
     ) -> tuple[Sequence[Any], Tape]:
-        if self.wanted(equation):
-            result, tape = self.result(equation, values, place.within(equation), tape)
-            return [result], tape
-        if not self._most_of(equation):
-            result = _bound(equation, values)
-            return (result if equation.primitive.multiple_results else [result]), tape
+        if not self.enters(equation):
+            return self.leaf(equation, values, place, tape)
         inner = place.within(equation)
         if "branches" in equation.params:
             return self._branches(equation, values, tape, inner)
@@ -110,7 +108,7 @@ class Replacing:
         self, equation: Any, values: Sequence[Any], tape: Tape, place: Place
     ) -> tuple[Sequence[Any], Tape]:
         """Its program in place of the call; what is forgotten after the forward pass stays so."""
-        (program,), settings = held(equation), equation.params
+        (program,), settings = self.programs(equation), equation.params
 
         def call(values: Sequence[Any], tape: Tape) -> tuple[Sequence[Any], Tape]:
             return self.run(program, values, tape, place)
@@ -126,7 +124,7 @@ class Replacing:
         index, *inputs = values
         branches = [
             lambda inputs, tape, program=program: self.run(program, inputs, tape, place)
-            for program in held(equation)
+            for program in self.programs(equation)
         ]
         results: tuple[Sequence[Any], Tape] = lax.switch(index, branches, inputs, tape)
         return results
@@ -135,7 +133,7 @@ class Replacing:
         self, equation: Any, values: Sequence[Any], tape: Tape, place: Place
     ) -> tuple[Sequence[Any], Tape]:
         """The tape is carried from one iteration to the next."""
-        (program,), settings = held(equation), equation.params
+        (program,), settings = self.programs(equation), equation.params
         consts, carries = settings["num_consts"], settings["num_carry"]
         fixed, carry, each = values[:consts], values[consts : consts + carries], values[consts + carries :]
 
@@ -149,11 +147,45 @@ class Replacing:
         return [*carry, *collected], tape
 
 
+@dataclass(frozen=True)
+class Replacing(Running):
+    """With other results in place of some equations' own.
+
+    Attributes:
+        wanted: whether an equation's result is replaced; it has one.
+        result: (the equation, its inputs, its place, the tape) -> the result in its place, and the tape after it.
+    """
+
+    wanted: Callable[[Any], bool]
+    result: Callable[[Any, Sequence[Any], Place, Tape], tuple[Any, Tape]]
+
+    def most(self, program: ClosedJaxpr | Jaxpr) -> int:
+        """How many equations a run of the program replaces at most; 0 where it replaces none."""
+        return sum(self._most_of(one) for one in opened(program)[0].eqns)
+
+    def _most_of(self, equation: Any) -> int:
+        if self.wanted(equation):
+            return 1
+        counts = [self.most(one) for one in held(equation)]
+        return int(equation.params.get("length", 1)) * max(counts, default=0)
+
+    def enters(self, equation: Any) -> bool:
+        return not self.wanted(equation) and self._most_of(equation) > 0
+
+    def leaf(
+        self, equation: Any, values: Sequence[Any], place: Place, tape: Tape
+    ) -> tuple[Sequence[Any], Tape]:
+        if not self.wanted(equation):
+            return bound(equation, values), tape
+        result, tape = self.result(equation, values, place.within(equation), tape)
+        return [result], tape
+
+
 def recomputes(program: ClosedJaxpr | Jaxpr) -> bool:
     """Whether it computes something again for a derivative: whether it is itself the program of a derivative."""
     return any(
         bool(one.params.get("differentiated")) or any(recomputes(inner) for inner in held(one))
-        for one in _opened(program)[0].eqns
+        for one in opened(program)[0].eqns
     )
 
 
@@ -167,7 +199,7 @@ def held(equation: Any) -> Sequence[ClosedJaxpr | Jaxpr]:
     if not isinstance(program, (ClosedJaxpr, Jaxpr)) or not NO_CALL.isdisjoint(settings):
         return ()
     inputs, outputs = _forms(equation.invars), _forms(equation.outvars)
-    jaxpr = _opened(program)[0]
+    jaxpr = opened(program)[0]
     same = _forms(jaxpr.invars) == inputs and _forms(jaxpr.outvars) == outputs
     return (program,) if same or settings.keys() >= SCAN else ()
 
@@ -183,12 +215,14 @@ def _forms(variables: Sequence[Any]) -> list[tuple[Any, Any]]:
     return [(one.aval.shape, one.aval.dtype) for one in variables]
 
 
-def _opened(program: ClosedJaxpr | Jaxpr) -> tuple[Jaxpr, Sequence[Any]]:
+def opened(program: ClosedJaxpr | Jaxpr) -> tuple[Jaxpr, Sequence[Any]]:
+    """The program itself, and its constants."""
     return (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
 
 
-def _bound(equation: Any, values: Sequence[Any]) -> Any:
-    """The equation as it is; before JAX 0.10 the functions that it holds were arguments."""
+def bound(equation: Any, values: Sequence[Any], **changed: Any) -> Sequence[Any]:
+    """The results of the equation as it is, but for settings that are changed; before JAX 0.10 the functions that it holds were arguments."""
     settings = equation.primitive.get_bind_params(equation.params)
     functions, settings = settings if isinstance(settings, tuple) else ((), settings)
-    return equation.primitive.bind(*functions, *values, **settings)
+    results: Any = equation.primitive.bind(*functions, *values, **{**settings, **changed})
+    return results if equation.primitive.multiple_results else [results]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -17,13 +18,14 @@ from lockstep.backends.adoption import (
     AdoptedTrainer,
     AdoptionError,
     Draw,
+    Narrow,
     Tree,
     check_kind,
     check_names,
     common_dtype,
 )
 from lockstep.backends.jax_haiku import devices
-from lockstep.backends.jax_haiku.adoption import draws, extra_args, objects
+from lockstep.backends.jax_haiku.adoption import draws, extra_args, objects, widening
 from lockstep.backends.jax_haiku.adoption.parts import (
     Apply,
     applying,
@@ -77,7 +79,7 @@ class State(NamedTuple):
 class JaxAdopted(AdoptedTrainer):
     """See `adopt`."""
 
-    capabilities = AdoptedTrainer.capabilities | {"inject"}
+    capabilities = AdoptedTrainer.capabilities | {"inject", "widen"}
 
     def __init__(
         self,
@@ -89,10 +91,13 @@ class JaxAdopted(AdoptedTrainer):
         key: Any,
         stages: Callable[..., Mapping[str, Any]] | None,
         name: str,
+        *,
+        wide: bool = False,
     ) -> None:
         self.name = name
         self._call, self._loss, self._optimizer = apply, loss, optimizer
         self._params, self._buffers, self._key, self._stages = params, buffers, key, stages
+        self._wide = wide
         leaves = named(params)
         self.dtype = common_dtype(name, {one: str(np.asarray(value).dtype) for one, value in leaves.items()})
         self._prefix = free_prefix(buffers, leaves)
@@ -111,16 +116,38 @@ class JaxAdopted(AdoptedTrainer):
     def redrawn(self) -> JaxAdopted | None:
         if self._key is None:
             return None
-        other = jax.random.fold_in(self._key, 2**31 - 1)
+        return self._again(jax.random.fold_in(self._key, 2**31 - 1), self._wide)
+
+    def narrowed(self, batch: Batch) -> tuple[Narrow, ...]:
+        if self.dtype != "float64":
+            return ()
+        state = self.init()
+        with self._precision():
+            batch_and_key = (self._drawn(0), batch.x, batch.y, dict(batch.masks))
+            return widening.narrowed(
+                self._forward_and_update, state.params, state.optimizer, state.buffers, *batch_and_key
+            )
+
+    def _forward_and_update(self, params: Tree, optimizer: optax.OptState, buffers: Tree, *given: Any) -> Any:
+        """All that the user's code computes itself in a step: the backward pass follows it."""
+        loss, moved = self._loss_of(params, buffers, *given)
+        return moved, self._update(params, optimizer, params, Seen(loss, buffers, *given))
+
+    def widened(self) -> JaxAdopted:
+        return self._again(self._key, True)
+
+    def _again(self, key: Any, wide: bool) -> JaxAdopted:
+        """The same code with this key, computed in float64 or as it is."""
         return JaxAdopted(
             self._call,
             self._loss,
             self._optimizer,
             self._params,
             self._buffers,
-            other,
+            key,
             self._stages,
             self.name,
+            wide=wide,
         )
 
     def draws(self, batch: Batch) -> tuple[Draw, ...]:
@@ -141,7 +168,10 @@ class JaxAdopted(AdoptedTrainer):
     def init(self) -> State:
         with self._precision():
             params, buffers = jax.tree.map(jnp.asarray, (self._params, self._buffers))
-            return State(params, self._optimizer.init(params), 0, buffers)
+            optimizer = self._optimizer.init(params)
+            if self._wide:
+                optimizer, buffers = widening.wide((optimizer, buffers))
+            return State(params, optimizer, 0, buffers)
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         with self._precision():
@@ -181,9 +211,9 @@ class JaxAdopted(AdoptedTrainer):
                 backward, dict(inject), state.params, state.buffers, key, x, y, masks
             )
             draws.check(self.name, drawn, masks)
-            # A tree is in the order of its keys; stages are in that of their computation.
+            # Stages are in the order of their computation.
             shown = {name: outputs[name] for name in self._modules if name != OUTPUT}
-            shown |= {} if self._stages is None else self._stages(state.params, x)
+            shown |= {} if self._stages is None else self._arithmetic(self._given_stages)(state.params, x)
             shown |= {OUTPUT: outputs[OUTPUT]} if OUTPUT in outputs else {}
             stages = {f"forward/{name}": np.array(value) for name, value in shown.items()}
             stages["loss"] = np.array(loss)
@@ -213,6 +243,7 @@ class JaxAdopted(AdoptedTrainer):
             loss = output if self._loss is None else self._loss(output, y)
             return loss, outputs, drawn
 
+        run = self._arithmetic(run)
         loss, outputs, drawn = run({}, params)
         self._modules = list(outputs)
         if not backward:
@@ -228,7 +259,7 @@ class JaxAdopted(AdoptedTrainer):
 
     def predict(self, state: State, x: Array) -> Array:
         with self._precision():
-            output, _ = self._call(
+            output, _ = self._arithmetic(self._call)(
                 state.params, state.buffers, self._drawn(state.step), jax.tree.map(jnp.asarray, x)
             )
             return np.array(output)
@@ -245,6 +276,7 @@ class JaxAdopted(AdoptedTrainer):
         with self._precision():
             params = written(state.params, snapshot.parameters)
             optimizer = self._optimizer.init(params)
+            optimizer = widening.wide(optimizer) if self._wide else optimizer
             if snapshot.optimizer:
                 optimizer = written(optimizer, snapshot.optimizer, like=state.optimizer)
             buffers = written(state.buffers, snapshot.buffers, prefix=self._prefix)
@@ -263,9 +295,17 @@ class JaxAdopted(AdoptedTrainer):
         self, inject: Arrays, params: Tree, buffers: Tree, key: Any, x: Any, perturb: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
         """What the model gives, and what each Haiku module gives; see `watching`."""
-        outputs: dict[str, Any] = {}
+        outputs: dict[str, Any] = OrderedDict()  # a tree that keeps its order
         with hk.intercept_methods(watching(outputs, inject, perturb)):
             return self._call(params, buffers, key, x), outputs
+
+    def _given_stages(self, params: Tree, x: Any) -> Mapping[str, Any]:
+        assert self._stages is not None
+        return OrderedDict(self._stages(params, x))
+
+    def _arithmetic(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function in the arithmetic of this trainer."""
+        return widening.widened(function) if self._wide else function
 
     def _taken(self, x: Tree, y: Tree) -> Any:
         """What the model takes of a batch."""
@@ -275,6 +315,14 @@ class JaxAdopted(AdoptedTrainer):
         self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: Mapping[str, Any]
     ) -> tuple[Any, tuple[Tree, Any]]:
         """The loss; the buffers after it, and the number of draws."""
+        found: tuple[Any, tuple[Tree, Any]] = self._arithmetic(self._evaluated)(
+            params, buffers, key, x, y, dict(masks)
+        )
+        return found
+
+    def _evaluated(
+        self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: Mapping[str, Any]
+    ) -> tuple[Any, tuple[Tree, Any]]:
         call = draws.replaced(self._call, masks)
         # Made anew: Flax NNX lets its variables be changed only where they were made.
         own = jax.tree.map(lambda one: one, buffers)
@@ -282,6 +330,12 @@ class JaxAdopted(AdoptedTrainer):
         return output if self._loss is None else self._loss(output, y), (moved, drawn)
 
     def _update(
+        self, params: Tree, optimizer: optax.OptState, grads: Tree, seen: Seen | None
+    ) -> tuple[Tree, optax.OptState]:
+        found: tuple[Tree, optax.OptState] = self._arithmetic(self._updated)(params, optimizer, grads, seen)
+        return found
+
+    def _updated(
         self, params: Tree, optimizer: optax.OptState, grads: Tree, seen: Seen | None
     ) -> tuple[Tree, optax.OptState]:
         known: extra_args.Offered = {}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from lockstep.backends.adoption import (
     AdoptedTrainer,
     AdoptionError,
     Draw,
+    Narrow,
     Tree,
     called,
     check_kind,
@@ -28,7 +29,7 @@ from lockstep.backends.adoption import (
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, Scalar, Snapshot, select
 from lockstep.backends.pytorch import devices
-from lockstep.backends.pytorch.adoption import draws
+from lockstep.backends.pytorch.adoption import draws, widening
 from lockstep.backends.pytorch.adoption.closure import evaluating_again, takes_closure
 from lockstep.backends.pytorch.adoption.observation import Observation
 from lockstep.backends.pytorch.adoption.parts import (
@@ -66,10 +67,14 @@ SCHEDULER = "scheduler/"
 class TorchAdopted(AdoptedTrainer):
     """See `adopt`."""
 
-    capabilities = AdoptedTrainer.capabilities | {"inject"}
+    capabilities = AdoptedTrainer.capabilities | {"inject", "widen"}
 
-    def __init__(self, source: Source, seed: int | None, name: str) -> None:
+    def __init__(self, source: Source, seed: int | None, name: str, *, wide: bool = False) -> None:
         self.name = name
+        self._arithmetic: Callable[[], AbstractContextManager[None]] = (
+            widening.widened if wide else nullcontext
+        )
+        self._wide = wide
         self._source, self._start = source, source.start
         self._seed = seed
         # Whether a batch's own memory may be given, as a bare loop does; not before one was observed to stay unchanged.
@@ -93,7 +98,16 @@ class TorchAdopted(AdoptedTrainer):
     def redrawn(self) -> TorchAdopted | None:
         if self._seed is None:
             return None
-        return TorchAdopted(self._source, self._seed + 1, self.name)
+        return TorchAdopted(self._source, self._seed + 1, self.name, wide=self._wide)
+
+    def narrowed(self, batch: Batch) -> tuple[Narrow, ...]:
+        narrowed = widening.Narrowed()
+        with narrowed:
+            self.step(self.init(), batch)
+        return narrowed.places if self.dtype == "float64" else ()
+
+    def widened(self) -> TorchAdopted:
+        return TorchAdopted(self._source, self._seed, self.name, wide=True)
 
     def draws(self, batch: Batch) -> tuple[Draw, ...]:
         state = self.init()
@@ -114,11 +128,13 @@ class TorchAdopted(AdoptedTrainer):
         return self._source.fresh()
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
-        loss = self._evaluate(state, batch)
-        return self._update(state), loss
+        with self._arithmetic():
+            loss = self._evaluate(state, batch)
+            return self._update(state), loss
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
-        loss = self._evaluate(state, batch)
+        with self._arithmetic():
+            loss = self._evaluate(state, batch)
         grads = {name: one.grad for name, one in trained(state.module).items()}
         self._unused = {name for name, one in grads.items() if one is None}
         self._sparse |= {name for name, one in grads.items() if one is not None and one.is_sparse}
@@ -128,7 +144,8 @@ class TorchAdopted(AdoptedTrainer):
     def apply(self, state: State, grads: Grads) -> State:
         for name, one in trained(state.module).items():
             one.grad = grads[name]
-        return self._update(state)
+        with self._arithmetic():
+            return self._update(state)
 
     def _evaluate(self, state: State, batch: Batch) -> torch.Tensor:
         """The loss of a batch; its gradients are in the parameters."""
@@ -162,7 +179,7 @@ class TorchAdopted(AdoptedTrainer):
         observation = Observation(inject, self._tensor)
         observation.watch(module)
         x, y = self._as_tensors(batch)
-        with self._seeded(state.step), draws.replaced(self.name, batch.masks):
+        with self._arithmetic(), self._seeded(state.step), draws.replaced(self.name, batch.masks):
             output = functions.forward(module, x)
             if isinstance(output, torch.Tensor):
                 output = observation.passed("output", output)
@@ -186,7 +203,7 @@ class TorchAdopted(AdoptedTrainer):
 
     def predict(self, state: State, x: Array) -> Array:
         aside = self._aside(state)
-        with torch.no_grad():
+        with self._arithmetic(), torch.no_grad():
             return array(aside.functions.forward(aside.module.eval(), mapped(self._tensor, x)))
 
     def read(self, state: State) -> Snapshot:
