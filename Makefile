@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 GOLDEN := seed logistic softmax momentum adam adamw rmsprop schedule-cosine lasso minibatches averaged batch-norm convolution
 
 .DEFAULT_GOAL := help
-.PHONY: help verify verify-all verify-sample test browser example sweep sweep-sample machines selftest mutants golden check matrix bench \
+.PHONY: help verify verify-all verify-sample test browser example sweep sweep-sample real real-sample machines selftest mutants golden check matrix bench \
   bench-quick bench-sample schemas conventions reference docs clean
 
 help:  ## list the targets
@@ -55,6 +55,14 @@ sweep: $(STAMP)  ## run what `make test` leaves out: all of what is many alike (
 # Which: the commit says, and the last line of the output. At least one case of each test.
 sweep-sample: $(STAMP)  ## a few cases of each test that `make sweep` runs, others with each commit
 	$(BIN)/python -m pytest -n 2 --dist loadfile --quiet -m sweep --sample 3
+
+# transformers 4.57 is the last that has Flax models. ARGS: pytest's arguments.
+real: $(STAMP)  ## install packages that people use, and train their models and optimizers, right and wrong (20 minutes)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[real]'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --quiet -m real $(ARGS) tests/real
+
+real-sample:  ## one case of each test that `make real` runs, others with each commit
+	$(MAKE) real ARGS='--sample 1'
 
 # ARGS: a level (avx2, sse), then pytest's arguments; by default both, and all tests that train.
 machines: $(STAMP)  ## run the tests that train as two lesser processors would: with AVX2, with SSE alone

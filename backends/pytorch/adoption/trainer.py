@@ -101,9 +101,9 @@ class TorchAdopted(AdoptedTrainer):
         return TorchAdopted(self._source, self._seed + 1, self.name, wide=self._wide)
 
     def narrowed(self, batch: Batch) -> tuple[Narrow, ...]:
-        narrowed = widening.Narrowed()
-        with narrowed:
-            self.step(self.init(), batch)
+        state = self.init()
+        with widening.Narrowed() as narrowed:
+            self.step(state, batch)
         return narrowed.places if self.dtype == "float64" else ()
 
     def widened(self) -> TorchAdopted:
