@@ -163,6 +163,24 @@ framework's backend, they make it train as the other, to rounding. What no argum
 """
 
 
+PACKAGES = """
+## Packages
+
+Found by training models and optimizers of packages on both sides (`make real`, `tests/real/`), in float64. Each is a
+difference of the packages, not of a port.
+
+| where | what differs | how much |
+| --- | --- | --- |
+| BERT of transformers | torch's embedding has `padding_idx=0`: its row 0 gets no gradient; Flax trains it | the row alone |
+| ResNet of transformers | torch keeps the variance of n − 1 in a running average, Flax that of n | 1 / n of the average; training is the same |
+| Llama of transformers | the table of rotary embedding is in float32 on both sides: torch rounds the frequencies, Flax the angles | 1e-10 of attention's output |
+| Llama, ViT of transformers | normalisation, softmax or the image are computed in float32 whatever the parameters are | 1e-10 to 1e-9 of the loss; judged without it |
+| Prodigy | Optax divides 0 by 0 where the first gradients are zero; pytorch_optimizer leaves the parameters alone | NaN |
+| Muon | torch.optim and pytorch_optimizer iterate in bfloat16, Optax in the parameters' dtype; pytorch_optimizer changes the gradients in place | 4e-4 of an update |
+| LAMB | pytorch_optimizer does not correct the bias of the moments by default, and clips all gradients to a norm of 1; Optax does the first, and not the second | a factor of 1.3 and more |
+"""
+
+
 def markdown(document: dict[str, Any]) -> str:
     """The page."""
     steps = " and ".join(map(str, STEPS))
@@ -178,7 +196,9 @@ def markdown(document: dict[str, Any]) -> str:
             _where(row).replace("|", "\\|"),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return INTRODUCTION.format(rate=EXAMPLES["learning_rate"], steps=steps) + "\n".join(lines) + "\n"
+    return (
+        INTRODUCTION.format(rate=EXAMPLES["learning_rate"], steps=steps) + "\n".join(lines) + "\n" + PACKAGES
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The Flax models are the reference, and as they are; mistakes are made on torch's side.
 """
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -27,8 +28,8 @@ def rotary_in_float64(monkeypatch, module):
 
     def table(positions, size):
         angles = np.outer(np.arange(positions), 1.0 / 10000.0 ** (np.arange(0, size, 2) / size))
-        twice = np.concatenate([angles, angles], -1)
-        return np.concatenate([np.sin(twice), np.cos(twice)], -1)[:, None].transpose(1, 0, 2)[:, :positions]
+        twice = np.concatenate([angles, angles], -1)[:, None, :]
+        return jax.numpy.asarray(np.concatenate([np.sin(twice), np.cos(twice)], -1))
 
     monkeypatch.setattr(modeling_flax_llama, "create_sinusoidal_positions", table)
 
@@ -164,3 +165,14 @@ def test_resnet_keeps_another_variance_and_trains_the_same():
     assert result.verdict is Verdict.DIFFER
     assert all(one.endswith("/var") for one in differing), differing
     assert "torch keeps the variance of n − 1" in result.cases[0].diagnoses[0].sentence
+
+
+def test_bert_of_torch_never_trains_the_row_of_its_padding():
+    """`padding_idx=0`: Flax trains it like any other."""
+    model = models.bert()
+    padded = [(np.concatenate([x[:, :-1], 0 * x[:, -1:]], 1), y) for x, y in models.batches(model)]
+    reference, port = models.flax_side(model), models.torch_side(models.torch_model(model))
+    found = lockstep.diagnose_adopted([reference, port], padded)
+    assert found.verdict is Verdict.DIFFER
+    assert found.first.name == "gradient/bert/embeddings/word_embeddings/embedding"
+    assert found.first.index[0] == 0
