@@ -251,11 +251,20 @@ def _with_hyperparameters(
         kind, _, part = name.partition("/")
         if kind == "gradient":
             wider[name] = max(limit, CANCELLED * eps * largest)
+        if not gradients(exact) and kind in ("update", "optimizer"):  # of a step that cannot be taken apart
+            wider[name] = limit = max(limit, CANCELLED * eps * _largest_alike(name, exact))
         if kind in ("update", "parameters") or name.startswith("step/parameters/"):
             update = exact.get(f"update/{part.removeprefix('parameters/')}")
             size = 0.0 if update is None else _magnitude(update)
             wider[name] = max(limit, MULTIPLE * UPDATE * eps * size)
     return wider
+
+
+def _largest_alike(name: str, exact: Arrays) -> float:
+    """The largest magnitude of the stages of one kind, and of an optimizer's state of one slot: ``optimizer/0/mu`` of every parameter."""
+    parameters = [one.removeprefix("update") for one in exact if one.startswith("update/")]
+    slot = next((name.removesuffix(one) for one in parameters if name.endswith(one)), name)
+    return max(_magnitude(value) for one, value in exact.items() if one.startswith(slot))
 
 
 def _from_operations(

@@ -1,0 +1,59 @@
+"""A user's own whole training step as a trainer: the backend that knows what its state holds adopts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lockstep import backends
+from lockstep.backends.adoption import Adopted, AdoptionError, check_kind
+from lockstep.backends.steps import FORMS, Step
+from lockstep.harness.adopt.candidates import candidates
+
+
+def adopt_step(
+    step: Step | Callable[[], Any],
+    state: Any = None,
+    *,
+    parameters: str | Sequence[str] | Callable[[str], bool] | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+) -> Adopted:
+    """Your own training step as a trainer, where it cannot be taken apart into model, loss and optimizer.
+
+    It is judged by whole runs and, in lockstep, by what each step makes of equal parameters; there are no gradients and
+    no stages inside of a step.
+
+    Args:
+        step: ``step(state, batch)`` or ``step(state, x, y)``, jitted or not; a batch is the pair (x, y). The parts of a tuple
+            may be its first arguments: ``step(params, opt_state, x, y)``. It returns the new state and the loss, or, where it
+            moves its objects in place, the loss alone; that may then be ``step(batch)``, which holds the state itself.
+            The loss is a scalar, under ``loss`` in a dict of metrics, first in a tuple, or what a metric computes. Or a
+            function without arguments that makes (step, state) anew, where a copy of yours is refused.
+        state: what a step moves. For JAX any tree: a Flax TrainState, (params, opt_state), an Equinox module and
+            its optimizer's state, NNX objects. For torch the modules, optimizers and schedulers in a dict, a tuple or an object
+            of yours. Nothing of it is changed, nor used up: every run works on a copy.
+        parameters: which leaves of a JAX state are parameters, where that is not found: a path in it (``"params"``), paths with
+            ``*`` for any letters, or a function path -> bool.
+        seed: what torch's generator starts every step from, with the step's number.
+        name: what reports call it; by default its framework's.
+
+    Raises:
+        AdoptionError: no backend knows what the state holds, or it has no parameters.
+    """
+    called = name or "the step"
+    check_kind(called, "the step", step, callable(step), f"give {FORMS}")
+    for one in candidates():
+        ask = getattr(backends.load(one), "adopt_step", _knows_none)
+        trainer: Adopted | None = ask(step, state, parameters, seed, name)
+        if trainer is not None:
+            return trainer
+    raise AdoptionError(
+        f"{called}: nothing that trains is found in its state",
+        f"{type(state).__name__}: {str(state)[:200]}",
+        "give the state that a step moves: a tree with JAX arrays, or torch modules and their optimizers, in a dict say",
+    )
+
+
+def _knows_none(*given: object) -> None:
+    """The answer of a backend that adopts no steps."""
