@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lockstep.backends.adoption import Adopted, AdoptedTrainer, AdoptionError
+from lockstep.backends.adoption import AdoptedTrainer, AdoptionError
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, UNDIVIDED, Grads, Scalar, State
 
 Step = Callable[..., Any]
 """(state, batch), (state, x, y), or (batch) alone where it holds its state; a tuple's parts may be its first arguments."""
 
+Chosen = str | Sequence[str] | Callable[[str], bool] | None
+"""Paths of parameters, or of what holds them, with ``*`` for any letters; a function path -> bool; None to have them found."""
+
 FORMS = "step(state, batch), step(state, x, y), or step(batch) where it holds the state itself"
+
+FACTORY = (
+    "give adopt_step() one function without arguments, which makes (step, state) anew at each call: the state that the step "
+    "moves, with the same numbers each time"
+)
+"""The remedy of whatever cannot be copied."""
 
 UNHALVED = "its step cannot be taken apart"
 
@@ -32,6 +42,27 @@ def defined_in(function: Any) -> str:
     return f" ({function.__name__}, line {code.co_firstlineno} of {Path(code.co_filename).name})"
 
 
+@dataclass(frozen=True)
+class GivenStep:
+    """What a user gave.
+
+    Attributes:
+        step: the function.
+        state: what it moves, or takes and returns.
+        make: what makes both anew; None where copies are to be made.
+        parameters: which leaves of a tree are parameters; None where they are to be found.
+        seed: of the framework's global generator.
+        name: what reports call the trainer.
+    """
+
+    step: Step
+    state: Any
+    make: Callable[[], Any] | None
+    parameters: Chosen
+    seed: int | None
+    name: str
+
+
 class Call:
     """How a step is called: found in its arguments, those without a default.
 
@@ -45,7 +76,7 @@ class Call:
     """
 
     def __init__(self, name: str, step: Step, state: Any) -> None:
-        count = _taken(step)
+        count = required(step) or 2
         parts = len(state) if type(state) is tuple else 1
         self.takes_state = count != 1
         self.spreads = parts > 1 and count > 2
@@ -63,24 +94,24 @@ class Call:
         return (*own, x, y) if self._splits else (*own, (x, y))
 
 
-def _taken(step: Step) -> int:
-    """How many arguments a step must be given by position; two where that is not known."""
+def required(step: Step) -> int:
+    """How many arguments a function must be given by position; two where that is not known."""
     try:
         parameters = inspect.signature(step).parameters.values()
     except (TypeError, ValueError):
         return 2
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    count = sum(one.kind in by_place and one.default is inspect.Parameter.empty for one in parameters)
-    return count or 2
+    return sum(one.kind in by_place and one.default is inspect.Parameter.empty for one in parameters)
 
 
-def loss_of(name: str, step: Step, result: Any) -> Any:
+def loss_of(name: str, step: Step, result: Any, dtype: str) -> Any:
     """The loss among what a step returns: a scalar, or an array of one element.
 
     Args:
         name: of the trainer, for errors.
         step: the user's function.
         result: what it returned, without its state.
+        dtype: of a loss that is a plain number.
 
     Raises:
         AdoptionError: there is none, or it is no scalar.
@@ -98,7 +129,7 @@ def loss_of(name: str, step: Step, result: Any) -> Any:
             f"shape {tuple(np.shape(found))}",
             "return its mean, or its sum",
         )
-    return found
+    return np.asarray(found, dtype) if isinstance(found, float) else found
 
 
 def _found(result: Any) -> Any:
@@ -127,11 +158,6 @@ class UndividedTrainer(AdoptedTrainer):
     """What trainers of whole steps share: they have no halves, and no stages."""
 
     capabilities = frozenset({"optimizer_state", UNDIVIDED})
-    generator = ""
-
-    def redrawn(self) -> Adopted | None:
-        return None
-
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
         raise NotImplementedError(UNHALVED)
 

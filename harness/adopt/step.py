@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from lockstep import backends
-from lockstep.backends.adoption import Adopted, AdoptionError, check_kind
-from lockstep.backends.steps import FORMS, Step
+from lockstep.backends.adoption import Adopted, AdoptionError, check_kind, failing
+from lockstep.backends.steps import FACTORY, FORMS, Chosen, GivenStep, Step, required
 from lockstep.harness.adopt.candidates import candidates
 
 
@@ -15,7 +15,7 @@ def adopt_step(
     step: Step | Callable[[], Any],
     state: Any = None,
     *,
-    parameters: str | Sequence[str] | Callable[[str], bool] | None = None,
+    parameters: Chosen = None,
     seed: int | None = None,
     name: str | None = None,
 ) -> Adopted:
@@ -41,11 +41,14 @@ def adopt_step(
     Raises:
         AdoptionError: no backend knows what the state holds, or it has no parameters.
     """
-    called = name or "the step"
+    called = name or "step"
     check_kind(called, "the step", step, callable(step), f"give {FORMS}")
+    make = step if state is None and not required(step) else None
+    if make is not None:
+        step, state = _made(called, make)
     for one in candidates():
         ask = getattr(backends.load(one), "adopt_step", _knows_none)
-        trainer: Adopted | None = ask(step, state, parameters, seed, name)
+        trainer: Adopted | None = ask(GivenStep(step, state, make, parameters, seed, name or one))
         if trainer is not None:
             return trainer
     raise AdoptionError(
@@ -55,5 +58,13 @@ def adopt_step(
     )
 
 
-def _knows_none(*given: object) -> None:
+def _made(name: str, make: Callable[[], Any]) -> tuple[Step, Any]:
+    with failing(f"{name}: what makes its step failed", FACTORY):
+        made = make()
+    good = isinstance(made, tuple) and len(made) == 2 and callable(made[0])
+    check_kind(name, "what its function makes", made, good, f"return (step, state); {FACTORY}")
+    return made
+
+
+def _knows_none(given: GivenStep) -> None:
     """The answer of a backend that adopts no steps."""

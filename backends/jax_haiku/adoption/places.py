@@ -14,9 +14,7 @@ import numpy as np
 from lockstep.backends.adoption import AdoptionError, Tree
 from lockstep.backends.jax_haiku.adoption.objects import is_of
 from lockstep.backends.jax_haiku.adoption.parts import named, path
-
-Chosen = str | Sequence[str] | Callable[[str], bool] | None
-"""Paths of parameters, or of what holds them, with ``*`` for any letters; a function path -> bool; None to have them found."""
+from lockstep.backends.steps import Chosen
 
 PARAMETERS = ("params", "parameters")
 """Names under which a state holds its parameters."""

@@ -15,10 +15,10 @@ from lockstep.backends.adoption import AdoptionError, Tree, check_names, common_
 from lockstep.backends.jax_haiku import devices
 from lockstep.backends.jax_haiku.adoption.objects import Carried, carried
 from lockstep.backends.jax_haiku.adoption.parts import as_array, named, written
-from lockstep.backends.jax_haiku.adoption.places import Chosen, places_of
+from lockstep.backends.jax_haiku.adoption.places import places_of
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import Scalar, Snapshot
-from lockstep.backends.steps import Call, Step, UndividedTrainer, defined_in, loss_of
+from lockstep.backends.steps import Call, Chosen, GivenStep, Step, UndividedTrainer, defined_in, loss_of
 
 DELETED = "make the state anew, or adopt it before you train: a step that donates its state uses it up"
 
@@ -40,6 +40,8 @@ class JaxStep(UndividedTrainer):
         name: what reports call it.
     """
 
+    generator = ""
+
     def __init__(self, step: Step, state: Tree, chosen: Chosen, name: str) -> None:
         self.name, self._step = name, step
         self._carried: Carried | None = carried(state)
@@ -59,6 +61,9 @@ class JaxStep(UndividedTrainer):
                 self._start = _copied(tree)
         except RuntimeError as error:
             raise AdoptionError(f"{name}: its state was used up", str(error)[:200], DELETED) from error
+
+    def redrawn(self) -> JaxStep | None:
+        return None
 
     def environment(self) -> Mapping[str, str | int | bool]:
         return {
@@ -81,7 +86,7 @@ class JaxStep(UndividedTrainer):
                 objects = self._carried.objects(state.tree)
                 rest = self._step(*self._call.arguments(objects, x, y))
                 tree = self._carried.tree_of(objects)
-            loss = loss_of(self.name, self._step, rest)
+            loss = loss_of(self.name, self._step, rest, self.dtype)
             self._check(tree)
             return StepState(tree, state.step + 1), loss
 
@@ -149,13 +154,13 @@ class JaxStep(UndividedTrainer):
         return switch
 
 
-def adopt_step(step: Step, state: Any, chosen: Chosen, name: str) -> JaxStep | None:
+def adopt_step(given: GivenStep) -> JaxStep | None:
     """The trainer of a step, where its state holds arrays of JAX; else None."""
-    own = carried(state)
-    tree = state if own is None else own.tree
+    own = carried(given.state)
+    tree = given.state if own is None else own.tree
     if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(tree)):
         return None
-    return JaxStep(step, state, chosen, name)
+    return JaxStep(given.step, given.state, given.parameters, given.name)
 
 
 def _copied(tree: Tree) -> Tree:

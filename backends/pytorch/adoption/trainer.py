@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from lockstep.backends.pytorch.adoption.parts import (
     copies_of_parameters,
     counts,
     dtype,
+    optimizers_in,
     read_slots,
     set_untrained,
     trained,
@@ -79,7 +81,8 @@ class TorchAdopted(AdoptedTrainer):
         parameters = trained(self._start.module)
         self.dtype = common_dtype(name, {key: dtype(one) for key, one in parameters.items()})
         self._device = next(iter(parameters.values())).device
-        _check_optimizer(name, self._start)
+        for one in optimizers_in(self._start.optimizer):
+            _check_optimizer(name, dataclasses.replace(self._start, optimizer=one))
 
     @property
     def module(self) -> nn.Module:
@@ -93,7 +96,7 @@ class TorchAdopted(AdoptedTrainer):
     def redrawn(self) -> TorchAdopted | None:
         if self._seed is None:
             return None
-        return TorchAdopted(self._source, self._seed + 1, self.name)
+        return type(self)(self._source, self._seed + 1, self.name)
 
     def draws(self, batch: Batch) -> tuple[Draw, ...]:
         state = self.init()
