@@ -158,6 +158,7 @@ class UndividedTrainer(AdoptedTrainer):
     """What trainers of whole steps share: they have no halves, and no stages."""
 
     capabilities = frozenset({"optimizer_state", UNDIVIDED})
+
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
         raise NotImplementedError(UNHALVED)
 

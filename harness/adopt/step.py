@@ -63,7 +63,8 @@ def _made(name: str, make: Callable[[], Any]) -> tuple[Step, Any]:
         made = make()
     good = isinstance(made, tuple) and len(made) == 2 and callable(made[0])
     check_kind(name, "what its function makes", made, good, f"return (step, state); {FACTORY}")
-    return made
+    step, state = made
+    return step, state
 
 
 def _knows_none(given: GivenStep) -> None:

@@ -65,9 +65,7 @@ EMPTY = Ledger(())
 WHOLE = frozenset({"optimizer", "update", "parameters"})
 """Kinds of stage that a whole step shows of its gradients and its update."""
 
-UNHALVED = (
-    "the state and the batch agree; the steps are compared as a whole, so that it is the gradients or the update that differ"
-)
+UNHALVED = "the state and the batch agree; the steps are compared as a whole, so that it is the gradients or the update that differ"
 
 READ = frozenset({"initial", "buffers", "accumulator", "optimizer", "average", "count", "step"})
 """Kinds of stage that may differ although all computation is right: `read` leaves them out, or a trainer hides them."""

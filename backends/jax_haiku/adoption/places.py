@@ -74,11 +74,11 @@ def places_of(name: str, tree: Tree, chosen: Chosen) -> dict[str, Place]:
             else "a state without arrays",
             FIX,
         )
-    return _named(leaves, parameters, roots)
+    return _named(leaves, parameters, roots, chosen is not None)
 
 
-def _named(leaves: dict[str, Any], parameters: set[str], roots: Roots) -> dict[str, Place]:
-    prefix = _common(parameters, roots)
+def _named(leaves: dict[str, Any], parameters: set[str], roots: Roots, is_chosen: bool) -> dict[str, Place]:
+    prefix = _common(parameters, roots, is_chosen)
     names = {at: at.removeprefix(prefix) for at in parameters}
     several = len({_root(at, roots.optimizers) for at in leaves if _under(at, roots.optimizers)}) > 1
     places = {}
@@ -100,15 +100,15 @@ def _named(leaves: dict[str, Any], parameters: set[str], roots: Roots) -> dict[s
     return places
 
 
-def _common(parameters: set[str], roots: Roots) -> str:
-    """The path of the one holder of all parameters, with its slash; of single leaves, the first part that nothing else has."""
+def _common(parameters: set[str], roots: Roots, is_chosen: bool) -> str:
+    """The path of the one holder of all parameters, with its slash; of single leaves, the part of the state that all are in."""
     holders = {_root(at, roots.parameters) for at in parameters}
     if len(holders) == 1:
         (holder,) = holders
         return f"{holder}/" if holder and holder not in parameters else ""
     first = {at.partition("/")[0] for at in parameters}
     others = {at.partition("/")[0] for at in (*roots.optimizers, *roots.others)}
-    single = len(first) == 1 and others and first.isdisjoint(others)
+    single = len(first) == 1 and (others or is_chosen) and first.isdisjoint({*others, *parameters})
     return f"{next(iter(first))}/" if single else ""
 
 

@@ -26,6 +26,7 @@ FACTORY = (
 )
 """The remedy of whatever cannot be copied."""
 
+
 class Remedy(NamedTuple):
     """What to do about a part that cannot be copied.
 
@@ -88,9 +89,7 @@ def _holds(thing: Any, owned: set[int]) -> bool:
     return any(id(one.value) in owned for one in walked({"": thing}))
 
 
-def _copies(
-    name: str, module: nn.Module, things: Sequence[Any], owned: set[int], remedy: Remedy
-) -> Memo:
+def _copies(name: str, module: nn.Module, things: Sequence[Any], owned: set[int], remedy: Remedy) -> Memo:
     """The module copied, and a copy of everything for which `copy.deepcopy` has none that is right."""
     memo: Memo = {}
     for one in things:
@@ -229,7 +228,11 @@ def _shared(parts: Mapping[str, Any]) -> Any:
     return (
         {name: names[id(one)] for name, one in tensors.items()},
         _overlapping({name: tensors[name] for name in names.values()}),
-        [[names.get(id(one)) for one in group["params"]] for each in optimizers for group in each.param_groups],
+        [
+            [names.get(id(one)) for one in group["params"]]
+            for each in optimizers
+            for group in each.param_groups
+        ],
     )
 
 

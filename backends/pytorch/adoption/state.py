@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from lockstep.backends.problem import Batch
 from lockstep.backends.pytorch.adoption.attributes import Attributes, Beginning
 from lockstep.backends.pytorch.adoption.copying import FACTORY, copied, named_tensors
 
+Begun = TypeVar("Begun", bound="State")
 Loss = Callable[[Any, Any], torch.Tensor]
 Forward = Callable[[nn.Module, Any], Any]
 BeforeUpdate = Callable[[nn.Module], object] | None
@@ -175,7 +176,7 @@ def _functions(parts: dict[str, Any]) -> Functions:
     return Functions(parts["loss"], parts["forward"], parts["before_update"])
 
 
-def begun(state: State) -> State:
+def begun(state: Begun) -> Begun:
     """The state, that knows its attributes as they are now."""
     state.beginning = state.attributes().beginning()
     return state

@@ -83,9 +83,10 @@ class MadeStep(Made):
     def _made(self) -> StepState:
         with failing(f"{self._name}: what makes its step failed", FACTORY):
             made = self._make()
-        good = isinstance(made, tuple) and len(made) == 2 and callable(made[0])
-        check_kind(self._name, "what its function makes", made, good, "return (step, state)")
-        return begun(found(*made))
+        start = found(*made)
+        check_kind(self._name, "what its function makes", made, start is not None, FACTORY)
+        assert start is not None
+        return begun(start)
 
 
 class TorchStep(UndividedTrainer, TorchAdopted):
@@ -160,7 +161,9 @@ def _is_global(one: Reached, given: Any) -> bool:
 
 def _is_model(one: Reached) -> bool:
     held = one.value
-    return isinstance(held, nn.Module) and any(True for each in (held.parameters(), held.buffers()) for _ in each)
+    return isinstance(held, nn.Module) and any(
+        True for each in (held.parameters(), held.buffers()) for _ in each
+    )
 
 
 def _outermost(modules: list[Reached]) -> list[Reached]:
