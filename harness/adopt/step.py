@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from lockstep import backends
+from lockstep.backends import keras_objects
 from lockstep.backends.adoption import Adopted, AdoptionError, check_kind, failing
 from lockstep.backends.steps import FACTORY, FORMS, Chosen, GivenStep, Step, required
 from lockstep.harness.adopt.candidates import candidates
@@ -46,9 +48,11 @@ def adopt_step(
     make = step if state is None and not required(step) else None
     if make is not None:
         step, state = _made(called, make)
-    for one in candidates():
-        ask = getattr(backends.load(one), "adopt_step", _knows_none)
-        trainer: Adopted | None = ask(GivenStep(step, state, make, parameters, seed, name or one))
+    given = GivenStep(step, state, make, parameters, seed, called)
+    asked = {one: getattr(backends.load(one), "adopt_step", _knows_none) for one in candidates()}
+    # Keras' objects come first: on torch they are torch modules, too, with an optimizer that is none of torch's.
+    for one, ask in {"keras": keras_objects.adopt_step, **asked}.items():
+        trainer: Adopted | None = ask(dataclasses.replace(given, name=name or one))
         if trainer is not None:
             return trainer
     raise AdoptionError(
