@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from lockstep import backends
-from lockstep.backends.adoption import check_names, common_dtype, mapped
-from lockstep.backends.problem import Array, Arrays, Batch
+from lockstep.backends.adoption import InitialisingBackend, check_names, common_dtype, mapped
+from lockstep.backends.problem import Array, Batch
 from lockstep.backends.protocol import Scalar, Snapshot
 from lockstep.backends.steps import Call, GivenStep, UndividedTrainer, loss_of
 
@@ -35,10 +37,9 @@ class KerasStep(UndividedTrainer):
         models, optimizers: those that the state holds, by name.
     """
 
-    generator = ""
-
     def __init__(self, given: GivenStep, models: Mapping[str, Any], optimizers: Mapping[str, Any]) -> None:
         self.name, self._given, self._models = given.name, given, models
+        self._held = models, optimizers
         self._call = Call(given.name, given.step, given.state)
         trained = _trained(models)
         _build(optimizers, trained)
@@ -47,8 +48,15 @@ class KerasStep(UndividedTrainer):
         self.dtype = common_dtype(given.name, dtypes)
         self._start = self._values()
 
+    @property
+    def generator(self) -> str:
+        seed = self._given.seed
+        return "" if seed is None else f"{sys.modules['keras'].backend.backend()}, seed {seed}"
+
     def redrawn(self) -> KerasStep | None:
-        return None
+        if self._given.seed is None:
+            return None
+        return KerasStep(dataclasses.replace(self._given, seed=self._given.seed + 1), *self._held)
 
     def environment(self) -> Mapping[str, str | int | bool]:
         keras = sys.modules["keras"]
@@ -66,7 +74,8 @@ class KerasStep(UndividedTrainer):
             if hasattr(one, "reset_metrics"):  # the loss of this batch alone, and not a mean of all
                 one.reset_metrics()
         try:
-            result = self._given.step(*self._call.arguments(self._given.state, x, y))
+            with self._seeded(state.step):
+                result = self._given.step(*self._call.arguments(self._given.state, x, y))
             loss = keras.ops.convert_to_numpy(loss_of(self.name, self._given.step, result, self.dtype))
             return KerasState(self._values(), state.step + 1), loss
         finally:
@@ -88,6 +97,13 @@ class KerasStep(UndividedTrainer):
             for place, value in state.arrays.items()
         }
         return KerasState(arrays, snapshot.step)
+
+    def _seeded(self, step: int) -> AbstractContextManager[object]:
+        """With the numbers of this step's own seed where there is one: on torch Keras draws from its global generator."""
+        if self._given.seed is None:
+            return nullcontext()
+        framework = cast("InitialisingBackend", backends.load(sys.modules["keras"].backend.backend()))
+        return framework.seeded(self._given.seed + 1_000_003 * step)
 
     def _values(self) -> dict[tuple[str, str], Array]:
         convert = sys.modules["keras"].ops.convert_to_numpy

@@ -28,16 +28,17 @@ def adopt_step(
 
     Args:
         step: ``step(state, batch)`` or ``step(state, x, y)``, jitted or not; a batch is the pair (x, y). The parts of a tuple
-            may be its first arguments: ``step(params, opt_state, x, y)``. It returns the new state and the loss, or, where it
+            may be its first arguments, ``step(params, opt_state, x, y)``. It returns the new state and the loss, or, where it
             moves its objects in place, the loss alone; that may then be ``step(batch)``, which holds the state itself.
             The loss is a scalar, under ``loss`` in a dict of metrics, first in a tuple, or what a metric computes. Or a
             function without arguments that makes (step, state) anew, where a copy of yours is refused.
-        state: what a step moves. For JAX any tree: a Flax TrainState, (params, opt_state), an Equinox module and
-            its optimizer's state, NNX objects. For torch the modules, optimizers and schedulers in a dict, a tuple or an object
-            of yours. Nothing of it is changed, nor used up: every run works on a copy.
-        parameters: which leaves of a JAX state are parameters, where that is not found: a path in it (``"params"``), paths with
+        state: what a step moves. For JAX any tree, as a Flax TrainState, (params, opt_state), an Equinox module and
+            its optimizer's state, or NNX objects. For torch the modules, optimizers and schedulers in a dict, a tuple or an object
+            of yours; of Keras the model. Nothing of it is changed, nor used up, since every run works on a copy.
+        parameters: which leaves of a JAX state are parameters, where that is not found. A path in it (``"params"``), paths with
             ``*`` for any letters, or a function path -> bool.
-        seed: what torch's generator starts every step from, with the step's number.
+        seed: what the generator of torch, or of Keras on torch, starts every step from, with the step's number; None leaves
+            it alone, and a step that draws from it is refused.
         name: what reports call it; by default its framework's.
 
     Raises:
