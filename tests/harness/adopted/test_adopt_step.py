@@ -129,6 +129,7 @@ def test_a_jitted_step_that_donates_its_state_trains_as_the_bare_loop_and_leaves
         f"{module}/{name}": value for module, part in state.params.items() for name, value in part.items()
     }
     assert_bits(found, losses, named)
+    assert_bits(run(side), losses, named)
 
 
 def test_a_train_state_resumes_with_its_optimizer_and_its_step():
@@ -399,6 +400,35 @@ def test_parameters_of_two_whole_steps_are_matched_by_their_first_updates(ours, 
     assert len(links) == 4
     assert all(one.distance < 1e-9 for one in links)
     agree(left, right)
+
+
+def test_parameters_are_matched_by_their_first_updates_under_another_learning_rate():
+    """Square matrices in both layouts, names that say nothing, and updates that are 1.3 times as large."""
+    module = models.perceptron()
+    sgd = torch.optim.SGD(module.parameters(), lr=0.1)
+
+    def torch_step(state, x, y):
+        state[1].zero_grad()
+        loss = MSE(state[0](x), y)
+        loss.backward()
+        state[1].step()
+        return loss
+
+    def jax_step(params, state, batch):
+        loss, grads = jax.value_and_grad(lambda one: squared(models.plain(one, batch[0]), batch[1]))(params)
+        updates, state = transform.update(grads, state)
+        return optax.apply_updates(params, updates), state, loss
+
+    transform = optax.sgd(0.13)
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, models.plain_params())
+    left = lockstep.adopt_step(torch_step, [module, sgd])
+    right = lockstep.adopt_step(jax_step, (params, transform.init(params)))
+    links = find_mapping(left, right, BATCHES).links
+    assert {one.left: one.right for one in links} == {
+        name: one if isinstance(one, str) else one["to"] for name, one in models.NAMES.items()
+    }
+    assert all(one.distance < 1e-9 for one in links)
 
 
 def test_a_wrong_whole_step_is_mapped_and_diagnosed_across_frameworks():
