@@ -749,3 +749,13 @@ def test_a_whole_step_has_no_halves():
     for side in (linen_side(), closure_step()):
         with pytest.raises(NotImplementedError, match="cannot be taken apart"):
             side.gradients(side.init(), Batch(*BATCHES[0], {}))
+
+
+def test_a_recorded_whole_step_is_replayed_by_the_same_training_taken_apart(tmp_path):
+    bundle = tmp_path / "bundle"
+    lockstep.record_adopted(bundle, closure_step(), BATCHES, stages_at=[1])
+    module = torch_net()
+    apart = lockstep.adopt_torch(module, MSE, torch.optim.Adam(module.parameters(), lr=0.05))
+    assert lockstep.replay_adopted(bundle, apart, BATCHES).verdict is Verdict.AGREE
+    wrong = closure_step(lambda p: torch.optim.Adam(p, lr=0.06))
+    assert lockstep.replay_adopted(bundle, wrong, BATCHES).verdict is Verdict.DIFFER
