@@ -13,7 +13,7 @@ The rules:
   problem, the batch and a snapshot are never changed.
 - *`step` is the real path*: one whole training step, as the framework's users write it. `gradients` and `apply`
   are its two halves: loss and gradients, penalties included, of this batch alone; then accumulate and, when that
-  many batches were trained on, clip, update, average. `fit` is the whole run, as fast as the framework can, and must train what `step` trains.
+  many batches were trained on, clip, update, average. A trainer that is `UNDIVIDED` has no halves. `fit` is the whole run, as fast as the framework can, and must train what `step` trains.
 - *read, write, continue equals uninterrupted training*: a snapshot holds everything that the next step needs.
 - *Observing changes nothing*: `observe` recomputes stages next to the trajectory and does not consume the state.
 - *Say what you cannot do.* `capabilities` names the optional methods that work; `supports` gives a reason for
@@ -46,6 +46,9 @@ CAPABILITIES = frozenset({"fit", "stages", "inject", "optimizer_state", "twins",
 everything the optimizer keeps between steps. ``twins``: it is `Disturbable`. ``widen``: adopted
 code of float64 says where it computes in less (`narrowed`), and can be trained without (`widened`).
 """
+
+UNDIVIDED = "undivided"
+"""Among the capabilities of an adopted trainer whose step cannot be taken apart: it has no `gradients` and no `apply`."""
 
 STAGES = ("batch", "forward", "loss", "cotangent", "gradient")
 """Kinds of stage in the order of one step. A stage is named ``kind`` or ``kind/part``:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Schedule,
     )
     from lockstep.backends.pytorch.adoption.trainer import adopt as adopt_torch
+    from lockstep.harness.adopt.step import adopt_step
     from lockstep.harness.benchmark.bench import bench
     from lockstep.harness.benchmark.result import Benchmark
     from lockstep.harness.bundle.recording import record, record_adopted
@@ -65,6 +66,7 @@ _HOMES = {
     "Verdict": "harness.core.verdict",
     "adopt_jax": "backends.jax_haiku.adoption.trainer:adopt",
     "adopt_numpy": "backends.numpy_vjp.adoption.trainer:adopt",
+    "adopt_step": "harness.adopt.step",
     "adopt_torch": "backends.pytorch.adoption.trainer:adopt",
     "assert_parity": "harness.verification.parity",
     "assert_parity_adopted": "harness.verification.adopted:assert_parity",
@@ -105,6 +107,7 @@ __all__ = [
     "Verdict",
     "adopt_jax",
     "adopt_numpy",
+    "adopt_step",
     "adopt_torch",
     "assert_parity",
     "assert_parity_adopted",

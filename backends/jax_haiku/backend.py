@@ -18,6 +18,7 @@ from lockstep.backends.jax_haiku import devices
 from lockstep.backends.jax_haiku.accumulation import accumulating
 from lockstep.backends.jax_haiku.adoption.initial import fans, initial
 from lockstep.backends.jax_haiku.adoption.optimizer import optimizer_side
+from lockstep.backends.jax_haiku.adoption.step import JaxStep, adopt_step
 from lockstep.backends.jax_haiku.averages import AVERAGES
 from lockstep.backends.jax_haiku.clips import CLIPS
 from lockstep.backends.jax_haiku.layers import FUNCTIONS
@@ -38,6 +39,7 @@ from lockstep.backends.protocol import (
     select,
     unsupported,
 )
+from lockstep.backends.steps import GivenStep
 
 Params = dict[str, dict[str, jax.Array]]
 """Haiku's own form of parameters and of state: module, leaf."""
@@ -420,6 +422,9 @@ class JaxBackend:
 
     def optimizer_side(self, given: object) -> OptimizerSide | None:
         return optimizer_side(given)
+
+    def adopt_step(self, given: GivenStep) -> JaxStep | None:
+        return adopt_step(given)
 
     def initial(self, given: object) -> Snapshot | None:
         return initial(given)

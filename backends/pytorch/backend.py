@@ -27,6 +27,7 @@ from lockstep.backends.protocol import (
 from lockstep.backends.pytorch import devices
 from lockstep.backends.pytorch.adoption.initial import fans, initial, seeded
 from lockstep.backends.pytorch.adoption.optimizer import optimizer_side
+from lockstep.backends.pytorch.adoption.step import TorchStep, adopt_step
 from lockstep.backends.pytorch.arrays import as_array, canonical
 from lockstep.backends.pytorch.averages import AVERAGES
 from lockstep.backends.pytorch.clips import CLIPS
@@ -38,6 +39,7 @@ from lockstep.backends.pytorch.observed import tapped
 from lockstep.backends.pytorch.optimizers import OPTIMIZERS
 from lockstep.backends.pytorch.penalties import PENALTIES, adding
 from lockstep.backends.pytorch.schedules import SCHEDULES, Scheduler, scheduler_at
+from lockstep.backends.steps import GivenStep
 
 TABLES = {
     "layer": FUNCTIONS.keys() | JOINS.keys(),
@@ -353,6 +355,9 @@ class TorchBackend:
 
     def optimizer_side(self, given: object) -> OptimizerSide | None:
         return optimizer_side(given)
+
+    def adopt_step(self, given: GivenStep) -> TorchStep | None:
+        return adopt_step(given)
 
     def initial(self, given: object) -> Snapshot | None:
         return initial(given)

@@ -90,8 +90,8 @@ def check_trainer(what: str, trainer: object) -> None:
         raise AdoptionError(
             f"{what}: this is no trainer",
             f"{type(trainer).__name__}, without {', '.join(missing)}",
-            "give what lockstep.adopt_torch, lockstep.adopt_jax or lockstep.adopt_numpy returns; a factory returns that, or that "
-            "and the batches",
+            "give what lockstep.adopt_torch, adopt_jax, adopt_numpy or adopt_step returns; a factory returns that, or that and "
+            "the batches",
         )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lockstep.backends.protocol import Unsupported
+from lockstep.backends.protocol import UNDIVIDED, Unsupported
 from lockstep.harness.adopt.renamed import Renamed
 from lockstep.harness.adopt.side import Side, held
 from lockstep.harness.adopt.task import Task
@@ -25,12 +25,14 @@ class AdoptedCode:
         parameters: the reference's arrays that any side trains.
         shared: the arrays that all sides have.
         modules: which of the reference's modules is which of this side's.
+        undivided: whether its steps are taken whole.
     """
 
     side: Side
     parameters: frozenset[str]
     shared: frozenset[str]
     modules: Modules
+    undivided: bool = False
 
     @property
     def name(self) -> str:
@@ -43,7 +45,7 @@ class AdoptedCode:
 
     def trainer(self, spec: Task, /) -> Renamed:
         """A trainer at the reference's start; the user's code is one and the same."""
-        return Renamed(self.side, self.parameters, self.shared, self.modules)
+        return Renamed(self.side, self.parameters, self.shared, self.modules, self.undivided)
 
     def environment(self) -> Mapping[str, str | int | bool]:
         """The trainer's own."""
@@ -70,6 +72,14 @@ def implementations(sides: Sequence[Side]) -> list[AdoptedCode]:
             frozenset(parameters),
             frozenset(shared),
             modules_of(side.mapping, sides[0].start.parameters),
+            UNDIVIDED in side.trainer.capabilities,
         )
         for side in sides
     ]
+
+
+def compared_alike(pair: tuple[AdoptedCode, AdoptedCode]) -> tuple[AdoptedCode, AdoptedCode]:
+    """The two as they can be compared step by step: both by whole steps where the step of one cannot be taken apart."""
+    undivided = any(one.undivided for one in pair)
+    left, right = (dataclasses.replace(one, undivided=undivided) for one in pair)
+    return left, right

@@ -10,7 +10,7 @@ import numpy as np
 
 from lockstep.backends.adoption import AdoptedTrainer
 from lockstep.backends.problem import Array, Arrays, Batch
-from lockstep.backends.protocol import NOTHING, Grads, Scalar, Snapshot, State
+from lockstep.backends.protocol import NOTHING, UNDIVIDED, Grads, Scalar, Snapshot, State
 from lockstep.harness.adopt.extra import labelled, own_extra
 from lockstep.harness.adopt.side import Side, forms, held, shapes_of
 from lockstep.harness.adopt.state_names import StateNames
@@ -41,17 +41,23 @@ class Renamed(AdoptedTrainer):
         side: the trainer, and how its names read on the reference's side.
         parameters: the reference's arrays that any side trains; all others are buffers.
         shared: the arrays that all sides have; others are stored with the optimizer's state.
+        undivided: whether its steps are taken whole, because they cannot be taken apart, or those that they are compared with.
         modules: which of the reference's modules is which of this side's.
     """
 
     def __init__(
-        self, side: Side, parameters: Collection[str], shared: Collection[str], modules: Modules
+        self,
+        side: Side,
+        parameters: Collection[str],
+        shared: Collection[str],
+        modules: Modules,
+        undivided: bool = False,
     ) -> None:
         self._side, self._trainer = side, side.trainer
         self._parameters, self._shared, self._modules = parameters, shared, modules
         self._names = StateNames.of(side.mapping, side.shapes, shapes_of(held(side.start)))
         self._own_grads: Arrays = {}
-        self.capabilities = side.trainer.capabilities
+        self.capabilities = side.trainer.capabilities | ({UNDIVIDED} if undivided else frozenset())
 
     def given(self) -> Arrays:
         start = self.read(self.init())

@@ -59,7 +59,7 @@ class Side:
     def loss(self, batch: Batch) -> float:
         """The loss of a batch, at the start."""
         with step_of(self.trainer):
-            _, loss, _ = self.trainer.gradients(self.begin(), batch)
+            _, loss = self.trainer.step(self.begin(), batch)
             return float(np.asarray(loss))
 
 

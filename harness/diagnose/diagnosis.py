@@ -62,6 +62,11 @@ class Kind(StrEnum):
 
 EMPTY = Ledger(())
 
+WHOLE = frozenset({"optimizer", "update", "parameters"})
+"""Kinds of stage that a whole step shows of its gradients and its update."""
+
+UNHALVED = "the state and the batch agree; the steps are compared as a whole, so that it is the gradients or the update that differ"
+
 READ = frozenset({"initial", "buffers", "accumulator", "optimizer", "average", "count", "step"})
 """Kinds of stage that may differ although all computation is right: `read` leaves them out, or a trainer hides them."""
 
@@ -261,6 +266,8 @@ class _Investigation:
 
     def _inputs(self, row: Row) -> str:
         """A clause about the row's inputs: they agree, or the part of them that was compared does."""
+        if row.kind in WHOLE and not any(one.kind == "gradient" for one in self.ledger.rows):
+            return UNHALVED
         hidden = _unshown(self.ledger, row)
         if not hidden:
             return "its inputs agree"

@@ -12,7 +12,7 @@ from lockstep.backends.problem import Batch
 from lockstep.harness.mapping.layouts import layouts
 from lockstep.harness.mapping.link import Link, slice_shape
 from lockstep.harness.matching.probes import Probe
-from lockstep.harness.matching.signals import Signals, one_step, signals
+from lockstep.harness.matching.signals import Signals, are_undivided, one_step, signals
 from lockstep.harness.matching.slices import ParameterSlice, pair_of
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -74,9 +74,9 @@ class Search:
 
     def _own_steps(self) -> tuple[tuple[set[str], set[str]], tuple[set[str], set[str]]]:
         """Of one step of each side as it is: the buffers that do not move, and the parameters that have a gradient."""
-        resting, used = [], []
+        resting, used, undivided = [], [], are_undivided(self.sides)
         for trainer, start, batch in zip(self.sides, self.starts, self.batches, strict=True):
-            _, gradients, moved = one_step(trainer, start, {}, batch)
+            _, gradients, moved = one_step(trainer, start, {}, batch, undivided)
             resting.append({name for name, change in moved.items() if not change.any()})
             used.append({name for name, gradient in gradients.items() if gradient.any()})
         return (resting[0], resting[1]), (used[0], used[1])

@@ -1,7 +1,7 @@
 """Signals that identify parameters by function: their gradients, when both sides hold the same numbers as far as known.
 
 The two sides then compute the same function (`lockstep.harness.matching.probes`), and the gradients of counterparts are the same
-numbers in two layouts.
+numbers in two layouts. Where the step of a side cannot be taken apart, what the first update changes stands for the gradients.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from lockstep.backends.adoption import Adopted
 from lockstep.backends.problem import Array, Batch
-from lockstep.backends.protocol import Snapshot
+from lockstep.backends.protocol import UNDIVIDED, Snapshot
 from lockstep.harness.adopt.side import step_of
 from lockstep.harness.mapping.link import Link
 from lockstep.harness.matching.probes import Probe, probe_parameters
@@ -132,15 +132,16 @@ def signals(
         seed: of the random numbers.
         probe: the values of everything else.
     """
+    undivided = are_undivided(sides)
     observed: list[tuple[dict[str, Array], ...]] = []
     losses = []
     for trial in range(TRIALS):
         probed = probe_parameters(starts, known, still, [seed, trial], probe)
         (loss, ours, moved), (other, theirs, their_moved) = (
-            one_step(*one) for one in zip(sides, starts, probed, batches, strict=True)
+            one_step(*one, undivided) for one in zip(sides, starts, probed, batches, strict=True)
         )
         # A loss that is summed where the other is averaged is a finding for `verify`, not for the mapping.
-        ratio = loss / other if other and abs(loss / other - 1) > 0.05 else 1.0
+        ratio = _ratio(_size(ours), _size(theirs)) if undivided else _ratio(loss, other)
         observed.append((ours, {name: ratio * one for name, one in theirs.items()}, moved, their_moved))
         losses.append((loss, other))
     gradients, theirs, buffers, other_buffers = (
@@ -153,10 +154,25 @@ def _stacked(trials: Sequence[dict[str, Array]]) -> dict[str, Array]:
     return {name: np.stack([one[name] for one in trials]) for name in trials[0]}
 
 
+def are_undivided(sides: tuple[Adopted, Adopted]) -> bool:
+    """Whether the step of either side cannot be taken apart: gradients are then those of neither."""
+    return any(UNDIVIDED in one.capabilities for one in sides)
+
+
+def _ratio(left: float, right: float) -> float:
+    """The number that scales the right side's gradients; one where the two are near."""
+    return left / right if right and abs(left / right - 1) > 0.05 else 1.0
+
+
+def _size(updates: Mapping[str, Array]) -> float:
+    """The norm of all of them: another learning rate is a finding for `verify`, too."""
+    return float(np.sqrt(sum(np.sum(np.square(one, dtype=np.float64)) for one in updates.values())))
+
+
 def one_step(
-    trainer: Adopted, start: Snapshot, probe: Mapping[str, Array], batch: Batch
+    trainer: Adopted, start: Snapshot, probe: Mapping[str, Array], batch: Batch, undivided: bool
 ) -> tuple[float, dict[str, Array], dict[str, Array]]:
-    """Loss, gradients, and by how much the buffers move, from a start with the values of a probe."""
+    """Loss, gradients, and by how much the buffers move, from a start with the values of a probe; `undivided`: updates for gradients."""
     with step_of(trainer):
         parameters, buffers = (
             {name: probe.get(name, value) for name, value in one.items()}
@@ -165,8 +181,15 @@ def one_step(
         state = trainer.write(
             trainer.init(), dataclasses.replace(start, parameters=parameters, buffers=buffers)
         )
-        state, loss, grads = trainer.gradients(state, batch)
-        moved = {name: value - buffers[name] for name, value in trainer.read(state).buffers.items()}
+        if undivided:
+            state, loss = trainer.step(state, batch)
+        else:
+            state, loss, grads = trainer.gradients(state, batch)
+        after = trainer.read(state)
+        moved = {name: value - buffers[name] for name, value in after.buffers.items()}
+        if undivided:
+            updates = {name: value - parameters[name] for name, value in after.parameters.items()}
+            return float(np.asarray(loss)), updates, moved
         return float(np.asarray(loss)), dict(trainer.read_grads(grads)), moved
 
 

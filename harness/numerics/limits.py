@@ -58,6 +58,9 @@ Measured: 7, of a perceptron whose tanh units are saturated after 30 steps of mo
 """
 
 
+WHOLE = frozenset({"optimizer", "update", "parameters"})
+"""Kinds of stage of a step that cannot be taken apart that are off by what its gradients are off by."""
+
 COARSER = 64.0
 """A second disturbance, so many times larger: what rounding does to a gradient grows with it, what a branch does stays."""
 
@@ -251,11 +254,21 @@ def _with_hyperparameters(
         kind, _, part = name.partition("/")
         if kind == "gradient":
             wider[name] = max(limit, CANCELLED * eps * largest)
+        if not gradients(exact) and kind in WHOLE:
+            wider[name] = limit = max(limit, CANCELLED * eps * _largest_alike(name, exact))
         if kind in ("update", "parameters") or name.startswith("step/parameters/"):
             update = exact.get(f"update/{part.removeprefix('parameters/')}")
             size = 0.0 if update is None else _magnitude(update)
             wider[name] = max(limit, MULTIPLE * UPDATE * eps * size)
     return wider
+
+
+def _largest_alike(name: str, exact: Arrays) -> float:
+    """The largest magnitude of all updates; of an optimizer's state that of one slot: ``optimizer/0/mu`` of every parameter."""
+    name = name.replace("parameters/", "update/", 1) if name.startswith("parameters/") else name
+    parameters = [one.removeprefix("update") for one in exact if one.startswith("update/")]
+    slot = next((name.removesuffix(one) for one in parameters if name.endswith(one)), name)
+    return max(_magnitude(value) for one, value in exact.items() if one.startswith(slot))
 
 
 def _from_operations(

@@ -11,6 +11,7 @@ import numpy as np
 from lockstep.backends.problem import Array, Arrays, Batch, Batches
 from lockstep.backends.protocol import (
     NOTHING,
+    UNDIVIDED,
     Grads,
     Recording,
     Scalar,
@@ -51,8 +52,25 @@ class Altered:
         return state
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
+        if UNDIVIDED in self.capabilities:
+            return self._undivided_step(state, batch)
         state, loss, grads = self.gradients(state, batch)
         return self.apply(state, grads), loss
+
+    def _undivided_step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
+        """A step that has no halves, with changes before and after it."""
+        change, trainer = self._change, self._trainer
+        if change.on_forward or change.on_gradients:
+            raise NotImplementedError("its step cannot be taken apart")
+        changes = [one for one in (change.on_buffers, change.on_update) if one is not None]
+        before = trainer.read(state) if changes else None
+        state, loss = trainer.step(state, self._batch(batch))
+        if before is not None:
+            after = trainer.read(state)
+            for one in changes:
+                after = one(before, after)
+            state = trainer.write(state, after)
+        return state, self._loss(loss)
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
         change, trainer = self._change, self._trainer

@@ -174,7 +174,9 @@ class _Run:
         try:
             begun = self._other.init() if carried is None else carried
             begun = self._other.write(begun, snapshot)
-            theirs, after = observed_step(self._other, begun, batch, gradients(ours), undivided)
+            # Where the reference shows no gradients, its step is whole: each side applies its own.
+            injected = gradients(ours) or None
+            theirs, after = observed_step(self._other, begun, batch, injected, undivided)
             limits = self._limits(snapshot, batch)
         except Exception as error:  # an exception of a backend is a finding about it, not the harness' end
             self._rows.append(Row(step, "step", Verdict.ERROR, describe(error)))

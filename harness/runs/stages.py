@@ -9,7 +9,7 @@ import numpy as np
 
 from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Array, Arrays, Batch, Problem
-from lockstep.backends.protocol import Snapshot, State, Trainer
+from lockstep.backends.protocol import UNDIVIDED, Snapshot, State, Trainer
 from lockstep.harness.core.spec import RunSpec
 
 OBSERVED = ("batch", "forward", "cotangent")
@@ -37,7 +37,8 @@ def observed_step(
     ``state/...`` the state before it; ``batch``, ``forward``, ``loss``, ``cotangent``, ``gradient`` as in
     `lockstep.backends.protocol.STAGES`; ``buffers/...`` after the forward pass; then, with the injected gradients, ``clipped``
     (where the problem clips and an update is due), ``accumulator``, ``optimizer``, ``update`` (parameters after minus before, in float64), ``parameters``, ``average``,
-    ``count``; last ``step/...``: the loss and the state of the undivided step, which nothing is injected into.
+    ``count``; last ``step/...``: the loss and the state of the undivided step, which nothing is injected into. Of a step that
+    cannot be taken apart the undivided one is all that there is: its loss, and what it makes of the state.
 
     Args:
         trainer: computes the step; without the capability ``stages`` the stages OBSERVED are left out.
@@ -46,6 +47,8 @@ def observed_step(
         injected: the gradients that are applied, by parameter; by default the trainer's own.
         undivided: whether the undivided step is computed, too.
     """
+    if UNDIVIDED in trainer.capabilities:
+        return _undivided_step(trainer, state, batch)
     before = trainer.read(state)
     stages = prefixed("state", fields(before))
     observed = trainer.observe(state, batch, OBSERVED) if "stages" in trainer.capabilities else {}
@@ -72,6 +75,23 @@ def observed_step(
         # What is extra is each side's own: it shows in what a later step computes.
         after = dataclasses.replace(trainer.read(whole), extra={})
         stages |= {"step/loss": np.asarray(loss)} | prefixed("step", fields(after))
+    return stages, state
+
+
+def _undivided_step(trainer: Trainer, state: State, batch: Batch) -> tuple[dict[str, Array], State]:
+    """`observed_step` of a step without halves."""
+    before = trainer.read(state)
+    state, loss = trainer.step(state, batch)
+    after = trainer.read(state)
+    stages = {
+        **prefixed("state", fields(before)),
+        "loss": np.asarray(loss),
+        **prefixed("buffers", {**after.buffers, **after.counts}),
+        **prefixed("optimizer", after.optimizer),
+        **prefixed("update", updates(before.parameters, after.parameters)),
+        **prefixed("parameters", after.parameters),
+        "count": np.asarray(after.step),
+    }
     return stages, state
 
 

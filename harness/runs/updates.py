@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lockstep.backends.problem import Arrays
-from lockstep.backends.protocol import State, Trainer
+from lockstep.backends.protocol import UNDIVIDED, State, Trainer
 from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.runs.lockstep_run import Carrying, aligned, is_finite
 from lockstep.harness.runs.observed import Observed
-from lockstep.harness.runs.stages import gradients, prefixed, updates
+from lockstep.harness.runs.stages import gradients, observed_step, prefixed, updates
 
 
 def updates_of(spec: RunSpec, reference: Trainer, other: Trainer) -> Iterator[Observed]:
@@ -20,8 +20,12 @@ def updates_of(spec: RunSpec, reference: Trainer, other: Trainer) -> Iterator[Ob
 
     Args:
         spec: the run.
-        reference, other: two trainers of it.
+        reference, other: two trainers of it; of steps that cannot be taken apart the updates alone are known, each side's
+            of its own gradients.
     """
+    if UNDIVIDED in other.capabilities:
+        yield from _of_whole_steps(spec, reference, other)
+        return
     state = reference.init()
     carried = other.init() if isinstance(other, Carrying) else None
     for step, batch in enumerate(spec.batches()):
@@ -38,6 +42,22 @@ def updates_of(spec: RunSpec, reference: Trainer, other: Trainer) -> Iterator[Ob
         carried = None if carried is None else after
         left, right, _ = aligned(other, {**ours, **moved}, {**theirs, **moves})
         yield Observed(step, batch, before, left, right)
+
+
+def _of_whole_steps(spec: RunSpec, reference: Trainer, other: Trainer) -> Iterator[Observed]:
+    state, theirs = reference.init(), other.init()
+    for step, batch in enumerate(spec.batches()):
+        before = reference.read(state)
+        if not is_finite(before):
+            return
+        ours, state = observed_step(reference, state, batch)
+        stages, theirs = observed_step(other, other.write(theirs, before), batch)
+        left, right, _ = aligned(other, ours, stages)
+        yield Observed(step, batch, before, _updates(left), _updates(right))
+
+
+def _updates(stages: Arrays) -> Arrays:
+    return {name: value for name, value in stages.items() if name.startswith("update/")}
 
 
 def _applied(trainer: Trainer, state: State, grads: Arrays) -> tuple[State, Arrays]:

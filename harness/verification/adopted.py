@@ -12,7 +12,7 @@ from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Arrays
 from lockstep.backends.protocol import Trace
 from lockstep.harness.adopt.factories import check_trainer
-from lockstep.harness.adopt.implementation import AdoptedCode, implementations
+from lockstep.harness.adopt.implementation import AdoptedCode, compared_alike, implementations
 from lockstep.harness.adopt.names import numbered
 from lockstep.harness.adopt.randomness import check_repeats, refuse_other_draws
 from lockstep.harness.adopt.side import Side, held, sides_of
@@ -288,20 +288,24 @@ def _diagnoses(spec: Task, codes: Sequence[AdoptedCode], case: Case, diagnose: s
     if reference[1].trace is None or not wanted:
         return
     growth = limits.of_judge(case.tolerance, trajectory(reference[1].trace))
-    stages = limits.of_stage(spec, reference[0].trainer(spec))
     for code, run in others:
         if code not in wanted:
             continue
-        witnesses = [one for one, its in others if one is not code and its.trace is not None]
+        pair = compared_alike((reference[0], code))
+        witnesses = [
+            compared_alike((pair[0], one))[1]
+            for one, its in others
+            if one is not code and its.trace is not None and one.undivided <= pair[0].undivided
+        ]
         try:
             found = diagnosis.investigate(
                 spec,
-                (reference[0], code),
+                pair,
                 (reference[1], run),
                 _loaded(witnesses),
-                limits=stages,
+                limits=limits.of_stage(spec, pair[0].trainer(spec)),
                 growth=growth,
-                explanations=(*EXPLANATIONS, *mapping_explanations(reference[0], code)),
+                explanations=(*EXPLANATIONS, *mapping_explanations(*pair)),
             )
             yield found if code.side.mapping is None else doubted(found, code.side.mapping)
         except (

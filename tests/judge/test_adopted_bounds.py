@@ -11,9 +11,10 @@ import pytest
 
 from lockstep import Verdict
 from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
+from lockstep.backends.protocol import UNDIVIDED
 from lockstep.harness.diagnose.diagnosis import Kind
 from lockstep.harness.verification import adopted
-from tests.judge.sides import EPS, SAME, Reversed, batches, params, side
+from tests.judge.sides import EPS, SAME, WIDTH, Reversed, batches, params, side
 
 
 def compared(left, right, given, **settings):
@@ -228,6 +229,36 @@ def test_a_small_gradient_may_be_off_by_eps_of_the_largest(dtype, units, verdict
     found = compared(left, right, batches(1), diagnose="all")[0].diagnoses[0]
     assert found.ledger.verdict is verdict, found.sentence
     assert verdict is Verdict.AGREE or found.first.name == "gradient/b0"
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("units", "verdict"), [(7, Verdict.AGREE), (30, Verdict.DIFFER)])
+def test_a_small_update_of_a_whole_step_may_be_off_by_eps_of_the_largest(dtype, units, verdict, momentum):
+    """The same of a step that shows no gradients: in its update, and in the optimizer's state."""
+    start = params(dtype)
+    start["w1"], start["b0"] = (1e-6 * start["w1"]).astype(dtype), np.zeros(WIDTH, dtype)
+
+    class Whole(NumPyAdopted):
+        capabilities = NumPyAdopted.capabilities - {"stages", "inject"} | {UNDIVIDED}
+        units = 0
+
+        def step(self, state, batch):
+            state, loss, grads = self.gradients(state, batch)
+            distance = self.units * EPS[dtype] * max(np.abs(one).max() for one in grads.values())
+            moved = (grads["b0"] + distance * np.array([1, -1, 1, -1])).astype(dtype)
+            return self.apply(state, {**grads, "b0": moved}), loss
+
+    class Off(Whole):
+        pass
+
+    Off.units = units
+    left, right = (side(dtype=dtype, start=start, kind=kind, momentum=momentum) for kind in (Whole, Off))
+    found = compared(left, right, batches(1), diagnose="all")[0].diagnoses[0]
+    assert found.ledger.verdict is verdict, found.sentence
+    assert not any(row.kind == "gradient" for row in found.ledger.rows)
+    first = "optimizer/momentum/b0" if momentum else "update/b0"
+    assert verdict is Verdict.AGREE or found.first.name == first
 
 
 @pytest.mark.parametrize(("later", "confirmed"), [(8, False), (13, True)])

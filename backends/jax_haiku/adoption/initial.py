@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lockstep.backends.jax_haiku.adoption.parts import named
+from lockstep.backends.jax_haiku.adoption.step import JaxStep
 from lockstep.backends.jax_haiku.adoption.trainer import JaxAdopted
 from lockstep.backends.protocol import Snapshot
 
@@ -18,7 +19,7 @@ def initial(given: object) -> Snapshot | None:
 
     Floats are parameters. Integers are buffers; keys and what is no array are left out.
     """
-    if isinstance(given, JaxAdopted):
+    if isinstance(given, (JaxAdopted, JaxStep)):
         return given.read(given.init())
     leaves = {name: leaf for name, leaf in named(given).items() if isinstance(leaf, (jax.Array, np.ndarray))}
     if not any(isinstance(leaf, jax.Array) for leaf in leaves.values()):

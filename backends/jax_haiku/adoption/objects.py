@@ -37,15 +37,16 @@ def taken_apart(model: Any, optimizer: Any, params: Tree) -> TakenApart | None:
         params: of a Linen module, the parameters or all that its ``init`` gave; else None: a function may be an Equinox module, too.
     """
     if params is not None:
-        return _module(model, optimizer, params) if _is(model, "flax.linen", "Module") else None
-    if _is(model, "flax.training.train_state", "TrainState"):
+        return _module(model, optimizer, params) if is_of(model, "flax.linen", "Module") else None
+    if is_of(model, "flax.training.train_state", "TrainState"):
         return _train_state(model, optimizer)
-    if _is(model, "flax.nnx", "Module"):
+    if is_of(model, "flax.nnx", "Module"):
         return _nnx(model, optimizer)
-    return _equinox(model, optimizer) if _is(model, "equinox", "Module") else None
+    return _equinox(model, optimizer) if is_of(model, "equinox", "Module") else None
 
 
-def _is(given: Any, module: str, name: str) -> bool:
+def is_of(given: Any, module: str, name: str) -> bool:
+    """Whether it is an instance of a class of a framework that someone has imported."""
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(given, kind)
 
@@ -82,7 +83,7 @@ def _linen(function: Callable[..., Any]) -> Apply:
 def _nnx(given: Any, optimizer: Any) -> TakenApart:
     """The module is merged anew at each call: its variables other than the parameters are the state."""
     nnx = sys.modules["flax.nnx"]
-    is_own = _is(optimizer, "flax.nnx", "Optimizer")
+    is_own = is_of(optimizer, "flax.nnx", "Optimizer")
     trained = optimizer.wrt if is_own else nnx.Param
     graph, params, state = nnx.split(given, trained, ...)
 
@@ -109,3 +110,37 @@ def _equinox(given: Any, optimizer: Any) -> TakenApart:
         return called(partial(module, **settings), x), state
 
     return TakenApart(apply, optimizer, params, None)
+
+
+class Carried:
+    """NNX objects that a step moves in place, alone or in tuples, lists and dicts, as a tree that a run carries.
+
+    Args:
+        objects: the user's own.
+    """
+
+    def __init__(self, objects: Any) -> None:
+        self._nnx = sys.modules["flax.nnx"]
+        self._graph, self.tree = self._nnx.split(objects)
+
+    def objects(self, tree: Tree) -> Any:
+        """Objects of their own that hold these arrays."""
+        # Made anew: Flax NNX lets its variables be changed only where they were made.
+        return self._nnx.merge(self._graph, jax.tree.map(lambda one: one, tree))
+
+    def tree_of(self, objects: Any) -> Tree:
+        """What the objects hold."""
+        return self._nnx.split(objects)[1]
+
+
+def carried(state: Any) -> Carried | None:
+    """The NNX objects of a state; None where there are none."""
+    return Carried(state) if _holds_nnx(state) else None
+
+
+def _holds_nnx(state: Any) -> bool:
+    if isinstance(state, (tuple, list)):
+        return any(_holds_nnx(one) for one in state)
+    if isinstance(state, dict):
+        return any(_holds_nnx(one) for one in state.values())
+    return is_of(state, "flax.nnx", "Module") or is_of(state, "flax.nnx", "Optimizer")

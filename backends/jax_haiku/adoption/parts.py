@@ -131,9 +131,12 @@ def named(tree: Tree, prefix: str = "") -> dict[str, Any]:
 
 def arrays(tree: Tree, prefix: str = "") -> dict[str, Array]:
     """As `named`, copied as NumPy arrays; of random keys their words."""
-    return {
-        name: np.array(_words(leaf) if _is_key(leaf) else leaf) for name, leaf in named(tree, prefix).items()
-    }
+    return {name: as_array(leaf) for name, leaf in named(tree, prefix).items()}
+
+
+def as_array(leaf: Any) -> Array:
+    """A copy; of random keys their words."""
+    return np.array(_words(leaf) if _is_key(leaf) else leaf)
 
 
 def written(tree: Tree, arrays: Arrays, like: Tree = None, prefix: str = "") -> Tree:
@@ -155,18 +158,19 @@ def written(tree: Tree, arrays: Arrays, like: Tree = None, prefix: str = "") -> 
     return jax.tree_util.tree_map_with_path(leaf, tree)
 
 
-def _copied(new: Any, old: Any) -> jax.Array:
+def _copied(new: Any, old: Any) -> Any:
+    if isinstance(old, (bool, int, float)):
+        return type(old)(np.asarray(new).item())
     if _is_key(old):
         key: jax.Array = jax.random.wrap_key_data(jnp.array(new, copy=True), impl=jax.random.key_impl(old))
         return key
     return jnp.array(new, dtype=jnp.asarray(old).dtype, copy=True)
 
 
-def _placed(new: jax.Array, like: Any) -> jax.Array:
+def _placed(new: Any, like: Any) -> Any:
     """Spread over the devices as the user spread `like`; what JAX placed by itself stays free to be placed."""
     spread = isinstance(like, jax.Array) and like.committed
-    placed: jax.Array = jax.device_put(new, like.sharding) if spread else new
-    return placed
+    return jax.device_put(new, like.sharding) if spread else new
 
 
 def _is_key(leaf: Any) -> bool:

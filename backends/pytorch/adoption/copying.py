@@ -11,12 +11,13 @@ import itertools
 import types
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from lockstep.backends.adoption import AdoptionError
+from lockstep.backends.pytorch.adoption.parts import optimizers_in
 from lockstep.backends.pytorch.adoption.reachable import HOOKS, walked
 
 FACTORY = (
@@ -25,11 +26,24 @@ FACTORY = (
 )
 """The remedy of whatever cannot be copied."""
 
+
+class Remedy(NamedTuple):
+    """What to do about a part that cannot be copied.
+
+    Attributes:
+        factory: give a function that makes it.
+        passed: what is called with the copies, so that it need not hold any of the originals.
+    """
+
+    factory: str
+    passed: str
+
+
 Memo = dict[int, Any]
 """As `copy.deepcopy` keeps it: the id of an original -> its copy."""
 
 
-def copied(name: str, parts: Mapping[str, Any]) -> dict[str, Any]:
+def copied(name: str, parts: Mapping[str, Any], remedy: Remedy | None = None) -> dict[str, Any]:
     """Copies of the parts, of which ``module`` is a module; None stays None.
 
     A part that is neither a module nor holds any of what is copied, a plain loss function say, is taken as it is.
@@ -37,16 +51,18 @@ def copied(name: str, parts: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         name: of the trainer, for errors.
         parts: by what errors call them.
+        remedy: of what cannot be copied; by default that of `adopt`.
 
     Raises:
         AdoptionError: one cannot be copied, or the copies do not share what the originals share.
     """
+    remedy = remedy or Remedy(FACTORY, f"{' and '.join(PASSED)} are called with the module")
     made = {part: value for part, value in parts.items() if part in MADE}
     owned = {id(one.value) for one in walked(made, with_globals=False) if isinstance(one.value, OWNED)}
     followed = {part: value for part, value in parts.items() if part in MADE or _holds(value, owned)}
     try:
         things = [one.value for one in walked(followed, with_globals=False)]
-        memo = _copies(name, followed["module"], things, owned)
+        memo = _copies(name, followed["module"], things, owned, remedy)
         copies = {**parts, **{part: copy.deepcopy(value, memo) for part, value in followed.items()}}
         _restore_attributes(things, memo)
     except AdoptionError:
@@ -55,9 +71,9 @@ def copied(name: str, parts: Mapping[str, Any]) -> dict[str, Any]:
         raise AdoptionError(
             f"{name}: it cannot be copied, and each run needs a copy of its own",
             f"{type(error).__name__}: {str(error)[:500]}",
-            FACTORY,
+            remedy.factory,
         ) from error
-    _check(name, followed, copies, owned)
+    _check(name, followed, copies, owned, remedy)
     return copies
 
 
@@ -73,7 +89,7 @@ def _holds(thing: Any, owned: set[int]) -> bool:
     return any(id(one.value) in owned for one in walked({"": thing}))
 
 
-def _copies(name: str, module: nn.Module, things: Sequence[Any], owned: set[int]) -> Memo:
+def _copies(name: str, module: nn.Module, things: Sequence[Any], owned: set[int], remedy: Remedy) -> Memo:
     """The module copied, and a copy of everything for which `copy.deepcopy` has none that is right."""
     memo: Memo = {}
     for one in things:
@@ -89,7 +105,7 @@ def _copies(name: str, module: nn.Module, things: Sequence[Any], owned: set[int]
         if id(method.__func__) in memo and id(method.__self__) in memo:
             memo[id(method)] = types.MethodType(memo[id(method.__func__)], memo[id(method.__self__)])
     memo[id(module)] = copy.deepcopy(module, memo)
-    _pair(name, module, memo[id(module)], memo)
+    _pair(name, module, memo[id(module)], memo, remedy)
     for one in optimizers:
         memo[id(one)].__dict__.update(copy.deepcopy(vars(one), memo))
     for one in functions:
@@ -129,7 +145,7 @@ def _followed(value: Any, memo: Memo) -> Any:
     return copy.deepcopy(value, memo)
 
 
-def _pair(name: str, module: nn.Module, made: nn.Module, memo: Memo) -> None:
+def _pair(name: str, module: nn.Module, made: nn.Module, memo: Memo, remedy: Remedy) -> None:
     """Let whatever else is copied hold the tensors and modules of the module's copy, though it has rebuilt them.
 
     Raises:
@@ -143,7 +159,7 @@ def _pair(name: str, module: nn.Module, made: nn.Module, memo: Memo) -> None:
         raise AdoptionError(
             f"{name}: the copy that its module makes of itself has other parameters or buffers than the module",
             f"{odd[0]}{f' and {len(odd) - 1} others' if odd[1:] else ''}",
-            FACTORY,
+            remedy.factory,
         )
     memo |= {id(one): new[key] for key, one in old.items()}
     modules = dict(made.named_modules(remove_duplicate=False))
@@ -179,20 +195,22 @@ def _restore_attributes(things: Iterable[Any], memo: Memo) -> None:
                 register(copy.deepcopy(hook, memo))
 
 
-def _check(name: str, parts: Mapping[str, Any], copies: Mapping[str, Any], owned: set[int]) -> None:
+def _check(
+    name: str, parts: Mapping[str, Any], copies: Mapping[str, Any], owned: set[int], remedy: Remedy
+) -> None:
     """Raise an AdoptionError where the copies share with the originals, or not among each other what those share."""
     for one in walked({key: copies[key] for key in parts}):
         if id(one.value) in owned:
             raise AdoptionError(
                 f"{name}: a copy of it would still hold a part of yours",
                 f"{one.place}, a {type(one.value).__name__}",
-                f"take it from an argument ({' and '.join(PASSED)} are called with the module); or {FACTORY}",
+                f"take it from an argument ({remedy.passed}); or {remedy.factory}",
             )
     if _shared(parts) != _shared(copies):
         raise AdoptionError(
             f"{name}: a copy of it does not share the parameters that its module and its optimizer share",
             f"{type(parts['module']).__name__}, {type(parts.get('optimizer')).__name__}",
-            FACTORY,
+            remedy.factory,
         )
 
 
@@ -206,11 +224,15 @@ def _shared(parts: Mapping[str, Any]) -> Any:
     names: dict[int, str] = {}
     for name, one in tensors.items():
         names.setdefault(id(one), name)
-    groups = [] if parts.get("optimizer") is None else parts["optimizer"].param_groups
+    optimizers = [] if parts.get("optimizer") is None else optimizers_in(parts["optimizer"])
     return (
         {name: names[id(one)] for name, one in tensors.items()},
         _overlapping({name: tensors[name] for name in names.values()}),
-        [[names.get(id(one)) for one in group["params"]] for group in groups],
+        [
+            [names.get(id(one)) for one in group["params"]]
+            for each in optimizers
+            for group in each.param_groups
+        ],
     )
 
 

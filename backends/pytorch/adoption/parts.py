@@ -46,6 +46,11 @@ def set_untrained(module: nn.Module, name: str, value: torch.Tensor) -> None:
         holder._buffers[key] = value
 
 
+def optimizers_in(held: Any) -> list[torch.optim.Optimizer]:
+    """An optimizer, or several that stand under names in one namespace."""
+    return [held] if isinstance(held, torch.optim.Optimizer) else list(vars(held).values())
+
+
 def slots(optimizer: torch.optim.Optimizer) -> dict[str, dict[Any, Any]]:
     """Where an optimizer, and those that it wraps, keep what they remember of parameters; by the prefix of its name."""
     states: dict[int, tuple[str, dict[Any, Any]]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from lockstep.backends.problem import Batch
 from lockstep.backends.pytorch.adoption.attributes import Attributes, Beginning
 from lockstep.backends.pytorch.adoption.copying import FACTORY, copied, named_tensors
 
+Begun = TypeVar("Begun", bound="State")
 Loss = Callable[[Any, Any], torch.Tensor]
 Forward = Callable[[nn.Module, Any], Any]
 BeforeUpdate = Callable[[nn.Module], object] | None
@@ -83,7 +84,7 @@ class Copies:
         )
         module, make = parts["module"], parts.get("make")
         made = make(module.parameters()) if make else parts["optimizer"]
-        return _begun(State(module, made, parts["scheduler"], _functions(parts)))
+        return begun(State(module, made, parts["scheduler"], _functions(parts)))
 
     def aside(self, state: State) -> State:
         """A copy of a state's module and functions, to observe."""
@@ -156,7 +157,7 @@ class Made:
             "return (module, optimizer) or (module, optimizer, scheduler)",
         )
         check_optimizer_kind(self._name, made[1])
-        return _begun(State(made[0], made[1], made[2] if len(made) == 3 else None, self._functions))
+        return begun(State(made[0], made[1], made[2] if len(made) == 3 else None, self._functions))
 
 
 Source = Copies | Made
@@ -175,7 +176,7 @@ def _functions(parts: dict[str, Any]) -> Functions:
     return Functions(parts["loss"], parts["forward"], parts["before_update"])
 
 
-def _begun(state: State) -> State:
+def begun(state: Begun) -> Begun:
     """The state, that knows its attributes as they are now."""
     state.beginning = state.attributes().beginning()
     return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -38,6 +39,7 @@ from lockstep.backends.pytorch.adoption.parts import (
     copies_of_parameters,
     counts,
     dtype,
+    optimizers_in,
     read_slots,
     set_untrained,
     trained,
@@ -84,7 +86,8 @@ class TorchAdopted(AdoptedTrainer):
         parameters = trained(self._start.module)
         self.dtype = common_dtype(name, {key: dtype(one) for key, one in parameters.items()})
         self._device = next(iter(parameters.values())).device
-        _check_optimizer(name, self._start)
+        for one in optimizers_in(self._start.optimizer):
+            _check_optimizer(name, dataclasses.replace(self._start, optimizer=one))
 
     @property
     def module(self) -> nn.Module:
@@ -98,7 +101,7 @@ class TorchAdopted(AdoptedTrainer):
     def redrawn(self) -> TorchAdopted | None:
         if self._seed is None:
             return None
-        return TorchAdopted(self._source, self._seed + 1, self.name, wide=self._wide)
+        return self._again(self._seed + 1, self._wide)
 
     def narrowed(self, batch: Batch) -> tuple[Narrow, ...]:
         state = self.init()
@@ -107,7 +110,11 @@ class TorchAdopted(AdoptedTrainer):
         return narrowed.places if self.dtype == "float64" else ()
 
     def widened(self) -> TorchAdopted:
-        return TorchAdopted(self._source, self._seed, self.name, wide=True)
+        return self._again(self._seed, True)
+
+    def _again(self, seed: int | None, wide: bool) -> TorchAdopted:
+        """The same code with this seed, computed in float64 or as it is."""
+        return type(self)(self._source, seed, self.name, wide=wide)
 
     def draws(self, batch: Batch) -> tuple[Draw, ...]:
         state = self.init()
