@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from lockstep.harness.mapping import names
 from lockstep.harness.mapping.link import Link
 from lockstep.harness.matching import evidence
-from lockstep.harness.matching.likely import likeliest
+from lockstep.harness.matching.likely import likeliest, usual
 from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.signals import Signals
 from lockstep.harness.matching.slices import ParameterSlice
@@ -26,7 +27,6 @@ def link_remaining(search: Search, signals: Signals) -> list[Link]:
     while new := next(
         (links for pairs in _without_choice(search) if (links := _laid_out(search, signals, pairs))), []
     ):
-        search.take(new)
         linked += new
     return linked
 
@@ -39,9 +39,19 @@ def _without_choice(search: Search) -> Iterator[dict[Pair, str]]:
 
 
 def _laid_out(search: Search, signals: Signals, pairs: dict[Pair, str]) -> list[Link]:
-    """The pairs in their likeliest layouts, where there is one."""
-    chosen = (likeliest(search, signals, [*search.layouts(*pair, by)]) for pair, by in pairs.items())
-    return [one for one in chosen if one]
+    """The pairs that are linked, each in its only layout, the likeliest, or the usual one: those before show what is usual."""
+    undecided = [[*search.layouts(*pair, by)] for pair, by in pairs.items()]
+    linked: list[Link] = []
+    for decide in (_only, partial(likeliest, signals), partial(usual, search)):
+        chosen = [decide(layouts) for layouts in undecided]
+        undecided = [one for one, link in zip(undecided, chosen, strict=True) if link is None]
+        linked += [one for one in chosen if one]
+        search.take(one for one in chosen if one)
+    return linked
+
+
+def _only(layouts: Sequence[Link]) -> Link | None:
+    return layouts[0] if len(layouts) == 1 else None
 
 
 def _in_series(search: Search) -> Iterator[Pair]:
