@@ -19,6 +19,7 @@ from lockstep.harness.matching.absent import left_over
 from lockstep.harness.matching.fused import split
 from lockstep.harness.matching.masks import both_keeping_all
 from lockstep.harness.matching.named import link_by_name
+from lockstep.harness.matching.pieces import in_pieces
 from lockstep.harness.matching.probes import Probe
 from lockstep.harness.matching.remaining import link_remaining
 from lockstep.harness.matching.search import Search
@@ -129,9 +130,13 @@ class _Result:
 
 
 def _names_pair_all(search: Search) -> bool:
-    """Whether every open parameter has a counterpart by name, and some have."""
+    """Whether every open parameter has a counterpart by name, or is cut into such, and some have."""
     pairs = evidence.named(search)
-    return bool(pairs) and all(len(pairs) == len(side) for side in search.open)
+    pieces = in_pieces(search, pairs)
+    paired = [
+        len(pairs) + sum(1 if one.side == side else len(one.members) for one in pieces) for side in (0, 1)
+    ]
+    return any(paired) and paired == [*map(len, search.open)]
 
 
 def _run(search: Search, by_name: bool, one_function: bool = False) -> None:

@@ -58,6 +58,8 @@ def _cuts(search: Search, array_slice: ParameterSlice, side: int) -> Iterator[li
         cut_before = (
             axis < len(array_slice.slices) and shape[axis] < search.shapes[side][array_slice.name][axis]
         )
+        if not cut_before and length > 1 and size // length in others:
+            yield array_slice.cut(shape, axis, [1] * length)
         for parts in PARTS:
             if not cut_before and length % parts == 0 and length > parts:
                 yield array_slice.cut(shape, axis, [length // parts] * parts)

@@ -11,6 +11,7 @@ from lockstep.harness.mapping import names
 from lockstep.harness.mapping.link import NEAR, Link
 from lockstep.harness.matching import evidence
 from lockstep.harness.matching.likely import usual
+from lockstep.harness.matching.pieces import cut, in_pieces
 from lockstep.harness.matching.probes import Probe
 from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.signals import Signals
@@ -58,6 +59,7 @@ def link_by_name(search: Search, probe: Probe) -> None:
     right = first if first.fits(search) else next((one for one in hypotheses if one.fits(search)), None)
     chosen = right or first
     search.suggested, search.ties, search.probe = chosen.signals, chosen.ties, chosen.probe
+    search.choice = chosen.choice
     judged = chosen.judged()
     if chosen.same(search):
         judged = [_by_loss(one) for one in judged]
@@ -66,6 +68,7 @@ def link_by_name(search: Search, probe: Probe) -> None:
         search.doubted = True
         search.still = still
         judged = [one for one in judged if one.near]
+    _cut(search, [one for one in judged if one.left])
     search.take(one.left[0] for one in judged if len(one.left) == 1)
     _lay_out(search, [one.left for one in judged if len(one.left) > 1])
 
@@ -78,12 +81,14 @@ class Hypothesis:
         options: the layouts of each pair.
         probe: the values of everything else.
         ties: parameters of one side that the other side has tied to another one.
+        choice: of the axes along which arrays are cut.
         signals: the gradients.
     """
 
     options: Options
     probe: Probe
     ties: list[Link]
+    choice: int
     signals: Signals
 
     def same(self, search: Search) -> bool:
@@ -102,14 +107,17 @@ class Hypothesis:
 def _hypotheses(search: Search, probe: Probe) -> Iterator[Hypothesis]:
     """The simplest first; none where no names match."""
 
-    def looked(options: Options, probe: Probe, ties: Sequence[Link] = ()) -> Hypothesis:
+    def looked(options: Options, probe: Probe, ties: Sequence[Link] = (), choice: int = 0) -> Hypothesis:
         signals = search.look(probe, possible=[*options, *([one] for one in ties)])
-        return Hypothesis(options, probe, list(ties), signals)
+        return Hypothesis(options, probe, list(ties), choice, signals)
 
     plain = _options(search, flattened=False)
     if not plain:
         return
     yield looked(plain, probe)
+    axes = max((one.axes for one in in_pieces(search, [pair_of(one[0]) for one in plain])), default=1)
+    for choice in range(1, axes):
+        yield looked(_options(search, flattened=False, choice=choice), probe, choice=choice)
     alone = _without_a_name(search, plain)
     if any(names.kind(one.name) == "b" for side in alone for one in side):
         # One side lacks a bias: it is zero there.
@@ -139,19 +147,28 @@ def _possible_ties(
                 yield from search.layouts(*pair, "tied", False)
 
 
-def _options(search: Search, flattened: bool) -> Options:
+def _options(search: Search, flattened: bool, choice: int = 0) -> Options:
     """The layouts of every pair of names; what one side trains may be frozen on the other, and is then set as parameters are."""
     held = [
         [*(one.name for one in search.open[side] if not one.slices), *sorted(search.resting[side])]
         for side in (0, 1)
     ]
     found = names.matched(held[0], held[1], search.sizes)
-    pairs = [(ParameterSlice(left), ParameterSlice(right), by) for (left, right), by in found.items()]
+    whole = {(ParameterSlice(left), ParameterSlice(right)): by for (left, right), by in found.items()}
+    pieces = [one.pairs for one in in_pieces(search, whole, choice)]
+    pairs = [(*pair, by) for of in (whole, *pieces) for pair, by in of.items()]
     options = [links for pair in pairs if (links := [*search.layouts(*pair, flattened)])]
     for side, attribute in enumerate(("left", "right")):
         suggested = {getattr(links[0], attribute) for links in options}
         search.hold_still(side, suggested & search.resting[side])
     return options
+
+
+def _cut(search: Search, judged: Sequence[Judged]) -> None:
+    """Cut the arrays that are linked in pieces."""
+    linked = {pair_of(one.layouts[0]) for one in judged}
+    whole = [pair for pair in linked if not pair[0].slices and not pair[1].slices]
+    cut(search, [one for one in in_pieces(search, whole) if not linked.isdisjoint(one.pairs)])
 
 
 def _judge(signals: Signals, layouts: Sequence[Link]) -> Judged:

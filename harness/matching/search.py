@@ -42,12 +42,14 @@ class Search:
         suggested: those while all pairs that names suggest were linked; None where names suggest none.
         doubted: whether they contradict such a pair.
         probe: the values of unknown parameters under which most was seen.
+        choice: along which of the possible axes arrays are cut whose pieces are the other side's parameters.
     """
 
     last: Signals
     suggested: Signals | None = None
     doubted: bool = False
     probe = Probe(0.5, 1.0)
+    choice = 0
 
     def __init__(self, left: Stepped, right: Stepped) -> None:
         self.sides = left, right
