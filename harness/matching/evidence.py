@@ -12,15 +12,13 @@ from lockstep.harness.mapping import names
 from lockstep.harness.mapping.link import NEAR, Link
 from lockstep.harness.matching.probes import Probe
 from lockstep.harness.matching.search import Search
-from lockstep.harness.matching.slices import ParameterSlice, pair_of
+from lockstep.harness.matching.slices import Pair, ParameterSlice, pair_of
 
 MOST_LAYOUTS = 24
 """Layouts of one pair that are tried out."""
 
 MOST_TRIED = 400
 """Links of buffers that are tried out."""
-
-Pair = tuple[ParameterSlice, ParameterSlice]
 
 Ranked = Sequence[tuple[float, Link]]
 """Links in the layouts that are possible, each with the distance of its gradients."""

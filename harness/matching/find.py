@@ -19,7 +19,6 @@ from lockstep.harness.matching.absent import left_over
 from lockstep.harness.matching.fused import split
 from lockstep.harness.matching.masks import both_keeping_all
 from lockstep.harness.matching.named import link_by_name
-from lockstep.harness.matching.pieces import in_pieces
 from lockstep.harness.matching.probes import Probe
 from lockstep.harness.matching.remaining import link_remaining
 from lockstep.harness.matching.search import Search
@@ -132,11 +131,11 @@ class _Result:
 def _names_pair_all(search: Search) -> bool:
     """Whether every open parameter has a counterpart by name, or is cut into such, and some have."""
     pairs = evidence.named(search)
-    pieces = in_pieces(search, pairs)
-    paired = [
-        len(pairs) + sum(1 if one.side == side else len(one.members) for one in pieces) for side in (0, 1)
+    covered = [
+        {pair[side] for pair in pairs} | {part for one in search.arranged for part in one.on(side)}
+        for side in (0, 1)
     ]
-    return any(paired) and paired == [*map(len, search.open)]
+    return any(search.open) and all(covered[side].issuperset(search.open[side]) for side in (0, 1))
 
 
 def _run(search: Search, by_name: bool, one_function: bool = False) -> None:

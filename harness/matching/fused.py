@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from lockstep.harness.mapping.link import NEAR
-from lockstep.harness.matching.evidence import Pair, Ranked, of_linked_names, of_one_size, without_choice
+from lockstep.harness.matching.evidence import Ranked, of_linked_names, of_one_size, without_choice
 from lockstep.harness.matching.search import Search
-from lockstep.harness.matching.slices import ParameterSlice, pair_of
+from lockstep.harness.matching.slices import Pair, ParameterSlice, pair_of
 
 PARTS = (3, 4, 2)
 """Into how many equal parts a fused parameter is split: pairs, query-key-value, the gates of a GRU or an LSTM."""

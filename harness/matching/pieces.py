@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lockstep.harness.mapping import names
 from lockstep.harness.matching.search import Search
-from lockstep.harness.matching.slices import ParameterSlice
+from lockstep.harness.matching.slices import Arrangement, Pair, ParameterSlice
 
 ROLES = {"q": 0, "query": 0, "k": 1, "key": 1, "v": 2, "value": 2}
 """Words for the parts of a fused parameter -> their order in it."""
-
-Pair = tuple[ParameterSlice, ParameterSlice]
 
 
 @dataclass(frozen=True)
@@ -31,42 +30,14 @@ class Group:
     stacked: bool
 
 
-@dataclass(frozen=True)
-class Arrangement:
-    """An array of one side, and the parameters of the other that are its pieces.
-
-    Attributes:
-        whole: the array.
-        side: its side.
-        parts: the array, cut.
-        members: of the other side, in the order of the parts.
-        by: how they were matched.
-        axes: along how many axes it can be cut so.
-    """
-
-    whole: ParameterSlice
-    side: int
-    parts: tuple[ParameterSlice, ...]
-    members: tuple[ParameterSlice, ...]
-    by: str
-    axes: int
-
-    @property
-    def pairs(self) -> dict[Pair, str]:
-        """Each part with its counterpart, left and right, and how they were matched."""
-        sides = (self.parts, self.members) if self.side == 0 else (self.members, self.parts)
-        return dict.fromkeys(zip(*sides, strict=True), self.by)
-
-
-def in_pieces(search: Search, matched: Iterable[Pair], choice: int | None = None) -> list[Arrangement]:
+def in_pieces(search: Search, matched: Iterable[Pair], choice: int = 0) -> list[Arrangement]:
     """What names, or sizes that occur once, leave no choice for.
 
     Args:
         search: whose open parameters are looked at.
         matched: pairs of whole parameters that names match: those are nobody's pieces.
-        choice: which of the axes, where an array can be cut along several, or the last that there is; by default the search's.
+        choice: which of the axes, where an array can be cut along several, or the last that there is.
     """
-    choice = search.choice if choice is None else choice
     pairs = [*matched]
     free = [
         [one for one in search.open[side] if not one.slices and one not in taken]
@@ -83,9 +54,10 @@ def in_pieces(search: Search, matched: Iterable[Pair], choice: int | None = None
 
 
 def cut(search: Search, chosen: Iterable[Arrangement]) -> None:
-    """Replace these arrays by their parts."""
+    """Replace these arrays by their parts, where they are open."""
     for one in chosen:
-        search.replace(one.whole, one.side, one.parts)
+        if one.whole in search.open[one.side]:
+            search.replace(one.whole, one.side, one.parts)
 
 
 def _groups(search: Search, members: Sequence[ParameterSlice], side: int) -> list[Group]:
@@ -115,38 +87,65 @@ def _matched(
     search: Search, wholes: Sequence[ParameterSlice], groups: Sequence[Group], side: int
 ) -> Iterator[tuple[ParameterSlice, Group, str]]:
     """Arrays with the groups that are their pieces: the same name but for the number; else the only one of the size."""
-    sizes = {id(one): len(one.members) * search.size(one.members[0], 1 - side) for one in groups}
-    stacks = {one.name: one for one in groups if one.stacked}
-    named = {_said(names.words(one.name)): one for one in wholes}
-    alike = (
-        {name: search.size(one, side) for name, one in named.items()},
-        {name: sizes[id(one)] for name, one in stacks.items()},
-    )
     taken: set[ParameterSlice] = set()
-    for ours, theirs in names.matched(named, stacks, alike):
-        taken |= {named[ours], *stacks[theirs].members}
-        yield named[ours], stacks[theirs], "normalised name"
-    left = [one for one in wholes if one not in taken]
-    rest = [one for one in groups if taken.isdisjoint(one.members)]
-    for of, by in ((_numbered, "normalised name"), (_unnumbered, "shape")):
-        places: dict[object, tuple[list[ParameterSlice], list[Group]]] = {}
-        for whole in left:
-            places.setdefault((of(whole.name), search.size(whole, side)), ([], []))[0].append(whole)
-        for group in rest:
-            places.setdefault((of(group.name), sizes[id(group)]), ([], []))[1].append(group)
-        for ours, theirs in places.values():
-            if len(ours) == len(theirs) == 1 and ours[0] not in taken and taken.isdisjoint(theirs[0].members):
-                taken |= {ours[0], *theirs[0].members}
-                yield ours[0], theirs[0], by
-        left = [one for one in left if one not in taken]
-        rest = [one for one in rest if taken.isdisjoint(one.members)]
+    finders = (
+        (_same_name, "normalised name"),
+        (partial(_alone, _numbered), "normalised name"),
+        (partial(_alone, _unnumbered), "shape"),
+    )
+    for find, by in finders:
+        left = [one for one in wholes if one not in taken]
+        rest = [one for one in groups if taken.isdisjoint(one.members)]
+        for whole, group in find(search, left, rest, side):
+            if whole not in taken and taken.isdisjoint(group.members):
+                taken |= {whole, *group.members}
+                yield whole, group, by
 
 
-def _numbered(name: str) -> object:
+def _size(search: Search, group: Group, side: int) -> int:
+    """How many numbers the array has of which these are the pieces."""
+    return len(group.members) * search.size(group.members[0], 1 - side)
+
+
+def _same_name(
+    search: Search, wholes: Sequence[ParameterSlice], groups: Sequence[Group], side: int
+) -> Iterator[tuple[ParameterSlice, Group]]:
+    """Arrays with the stacks of their name."""
+    named = {_said(names.words(one.name)): one for one in wholes}
+    stacks = {one.name: one for one in groups if one.stacked}
+    sizes = (
+        {name: search.size(one, side) for name, one in named.items()},
+        {name: _size(search, one, side) for name, one in stacks.items()},
+    )
+    for ours, theirs in names.matched(named, stacks, sizes):
+        yield named[ours], stacks[theirs]
+
+
+def _alone(
+    of: Callable[[str], Hashable],
+    search: Search,
+    wholes: Sequence[ParameterSlice],
+    groups: Sequence[Group],
+    side: int,
+) -> Iterator[tuple[ParameterSlice, Group]]:
+    """Arrays and groups that are the only ones of their size, among those of whose names something is the same."""
+    ours: dict[Hashable, list[ParameterSlice]] = {}
+    for whole in wholes:
+        ours.setdefault((of(whole.name), search.size(whole, side)), []).append(whole)
+    theirs: dict[Hashable, list[Group]] = {}
+    for group in groups:
+        theirs.setdefault((of(group.name), _size(search, group, side)), []).append(group)
+    for place, alike in ours.items():
+        if len(alike) == len(theirs.get(place, ())) == 1:
+            yield alike[0], theirs[place][0]
+
+
+def _numbered(name: str) -> Hashable:
+    """The numbers in a name, and its kind."""
     return names.series(name)[1], names.kind(name)
 
 
-def _unnumbered(name: str) -> object:
+def _unnumbered(name: str) -> Hashable:
     return None
 
 

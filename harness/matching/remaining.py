@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from lockstep.harness.mapping import names
 from lockstep.harness.mapping.link import Link
 from lockstep.harness.matching import evidence
 from lockstep.harness.matching.likely import likeliest, usual
-from lockstep.harness.matching.pieces import cut, in_pieces
+from lockstep.harness.matching.pieces import cut
 from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.signals import Signals
-from lockstep.harness.matching.slices import ParameterSlice
-
-Pair = evidence.Pair
+from lockstep.harness.matching.slices import Pair, ParameterSlice
 
 
 def link_remaining(search: Search, signals: Signals) -> list[Link]:
@@ -33,18 +31,22 @@ def link_remaining(search: Search, signals: Signals) -> list[Link]:
 
 
 def _without_choice(search: Search) -> Iterator[dict[Pair, str]]:
-    yield (named := evidence.named(search))
-    yield _cut(search, named)
+    yield evidence.named(search)
+    yield _in_pieces(search)
     yield dict.fromkeys(evidence.of_linked_names(search), "module")
     yield dict.fromkeys(_in_series(search), "series")
     yield dict.fromkeys(evidence.without_choice([*evidence.of_one_size(search)]), "shape")
 
 
-def _cut(search: Search, named: Iterable[Pair]) -> dict[Pair, str]:
-    """The pieces of arrays that are cut, with their counterparts."""
-    pieces = in_pieces(search, named)
-    cut(search, pieces)
-    return {pair: by for one in pieces for pair, by in one.pairs.items()}
+def _in_pieces(search: Search) -> dict[Pair, str]:
+    """The open pieces of arrays that are cut, with their counterparts."""
+    cut(search, search.arranged)
+    return {
+        pair: by
+        for one in search.arranged
+        for pair, by in one.pairs.items()
+        if pair[0] in search.open[0] and pair[1] in search.open[1]
+    }
 
 
 def _laid_out(search: Search, signals: Signals, pairs: dict[Pair, str]) -> list[Link]:

@@ -11,7 +11,7 @@ from lockstep.harness.mapping.layouts import layouts
 from lockstep.harness.mapping.link import Link, slice_shape
 from lockstep.harness.matching.probes import Probe
 from lockstep.harness.matching.signals import Signals, signals
-from lockstep.harness.matching.slices import ParameterSlice, pair_of
+from lockstep.harness.matching.slices import Arrangement, ParameterSlice, pair_of
 from lockstep.harness.matching.stepped import Stepped
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -42,14 +42,13 @@ class Search:
         suggested: those while all pairs that names suggest were linked; None where names suggest none.
         doubted: whether they contradict such a pair.
         probe: the values of unknown parameters under which most was seen.
-        choice: along which of the possible axes arrays are cut whose pieces are the other side's parameters.
+        arranged: arrays whose pieces are the other side's parameters, by names and sizes; cut or not.
     """
 
     last: Signals
     suggested: Signals | None = None
     doubted: bool = False
     probe = Probe(0.5, 1.0)
-    choice = 0
 
     def __init__(self, left: Stepped, right: Stepped) -> None:
         self.sides = left, right
@@ -63,6 +62,7 @@ class Search:
         self.open = tuple([ParameterSlice(name) for name in shapes] for shapes in self.shapes)
         self.ambiguous: list[list[Link]] = []
         self.ties: list[Link] = []
+        self.arranged: Sequence[Arrangement] = ()
         self.in_vain: set[tuple[frozenset[Link], int, int]] = set()
         self._floor = FLOOR[left.trainer.dtype]
         self._channels = sorted(

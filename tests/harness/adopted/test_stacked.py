@@ -61,7 +61,9 @@ def scanned(params, x, axis=0, activation=jnp.tanh, names=lambda name: name):
     def layer(x, one):
         norm, up, down = (one[names(name)] for name in ("norm", "up", "down"))
         centred = x - x.mean(-1, keepdims=True)
-        normed = centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * norm["scale"] + norm["bias"]
+        normed = (
+            centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * norm["scale"] + norm["bias"]
+        )
         return x + activation(normed @ up["kernel"] + up["bias"]) @ down["kernel"] + down["bias"], None
 
     leading = jax.tree.map(lambda one: jnp.moveaxis(one, min(axis, one.ndim - 1), 0), params["layers"])
@@ -81,7 +83,9 @@ def pieces(found):
     """(name of the list, index in the stack), whichever side is which."""
     for one in found.links:
         listed, stack, index = (
-            (one.left, one.right, one.right_slice) if "." in one.left else (one.right, one.left, one.left_slice)
+            (one.left, one.right, one.right_slice)
+            if "." in one.left
+            else (one.right, one.left, one.left_slice)
         )
         yield listed, stack, index
 
@@ -97,7 +101,7 @@ def test_a_scan_over_layers_agrees_with_a_list_of_layers(reference, axis):
     assert max(one.distance for one in found.links) < 1e-9
     for listed, stack, index in pieces(found):
         if listed.startswith("layers."):
-            _, number, module, kind = listed.split(".")
+            _, number, module, _ = listed.split(".")
             assert index[-1] == (int(number), int(number) + 1)
             assert stack.startswith(f"layers/{module}/")
     result = adopted.verify(sides, BATCHES, mapping=found)
