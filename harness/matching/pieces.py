@@ -91,7 +91,8 @@ def _matched(
     finders = (
         (_same_name, "normalised name"),
         (partial(_alone, _numbered), "normalised name"),
-        (partial(_alone, _unnumbered), "shape"),
+        (partial(_alone, names.kind), "shape"),
+        (partial(_alone, lambda name: None), "shape"),
     )
     for find, by in finders:
         left = [one for one in wholes if one not in taken]
@@ -143,10 +144,6 @@ def _alone(
 def _numbered(name: str) -> Hashable:
     """The numbers in a name, and its kind."""
     return names.series(name)[1], names.kind(name)
-
-
-def _unnumbered(name: str) -> Hashable:
-    return None
 
 
 def _arranged(

@@ -12,7 +12,7 @@ from lockstep.harness.matching.likely import likeliest, usual
 from lockstep.harness.matching.pieces import cut
 from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.signals import Signals
-from lockstep.harness.matching.slices import Pair, ParameterSlice
+from lockstep.harness.matching.slices import Pair, ParameterSlice, pair_of
 
 
 def link_remaining(search: Search, signals: Signals) -> list[Link]:
@@ -50,10 +50,13 @@ def _in_pieces(search: Search) -> dict[Pair, str]:
 
 
 def _laid_out(search: Search, signals: Signals, pairs: dict[Pair, str]) -> list[Link]:
-    """The pairs that are linked, each in its only layout, the likeliest, or the usual one: those before show what is usual."""
+    """The pairs that are linked, each in its only layout, the likeliest, the usual, or the only plain one.
+
+    Those that are linked before show what is usual.
+    """
     undecided = [[*search.layouts(*pair, by)] for pair, by in pairs.items()]
     linked: list[Link] = []
-    for decide in (_only, partial(likeliest, signals), partial(usual, search)):
+    for decide in (_only, partial(likeliest, signals), partial(usual, search), partial(_plain, search)):
         chosen = [decide(layouts) for layouts in undecided]
         undecided = [one for one, link in zip(undecided, chosen, strict=True) if link is None]
         linked += [one for one in chosen if one]
@@ -63,6 +66,13 @@ def _laid_out(search: Search, signals: Signals, pairs: dict[Pair, str]) -> list[
 
 def _only(layouts: Sequence[Link]) -> Link | None:
     return layouts[0] if len(layouts) == 1 else None
+
+
+def _plain(search: Search, layouts: Sequence[Link]) -> Link | None:
+    """The only layout that is not of a flattened image."""
+    if not layouts:
+        return None
+    return _only([*search.layouts(*pair_of(layouts[0]), layouts[0].by, flattened=False)])
 
 
 def _in_series(search: Search) -> Iterator[Pair]:

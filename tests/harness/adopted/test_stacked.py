@@ -108,16 +108,21 @@ def test_a_scan_over_layers_agrees_with_a_list_of_layers(reference, axis):
     assert result.verdict is Verdict.AGREE, result.census()
 
 
+FLAX = {"norm": "LayerNorm_0", "up": "up", "down": "down", "head": "head"}
+
+
 @pytest.mark.parametrize("reference", ["list", "stack"])
-def test_a_wrong_port_is_linked_by_names_and_differs(reference):
-    sides = pair(reference, activation=jax.nn.relu)
+@pytest.mark.parametrize("names", [{name: name for name in FLAX}, FLAX])
+def test_a_wrong_port_is_linked_by_names_and_differs(reference, names):
+    """Where one name is another, its kind and size leave no choice."""
+    sides = pair(reference, activation=jax.nn.relu, names=names.get)
     found = adopted.find_mapping(*sides, BATCHES)
     assert not found.left_over
     assert found.unconfirmed
     for listed, stack, index in pieces(found):
         if listed.startswith("layers."):
             assert index[-1][0] == int(listed.split(".")[1])
-            assert stack.split("/")[1] == listed.split(".")[2]
+            assert stack.split("/")[1] == names[listed.split(".")[2]]
     case = adopted.verify(sides, BATCHES, mapping=found).cases[0]
     assert case.verdict is Verdict.DIFFER
     assert "the evidence is against the port" in case.diagnoses[0].sentence
