@@ -23,6 +23,7 @@ from lockstep.harness.matching.probes import Probe
 from lockstep.harness.matching.remaining import link_remaining
 from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.stepped import Stepped
+from lockstep.harness.matching.sums import summed
 
 UNEQUAL = 1e-3
 """Losses that are further apart, while what is linked is random and all else constant, are not of one function.
@@ -55,7 +56,7 @@ def find_mapping(left: Adopted, right: Adopted, batches: Iterable[Any]) -> Mappi
     for one, its in zip((left, right), unmasked, strict=True):
         refuse_random(one, its)
     with np.errstate(all="ignore"):
-        sides = Stepped(left, unmasked[0]), Stepped(right, unmasked[1])
+        sides = summed(Stepped(left, unmasked[0]), Stepped(right, unmasked[1]))
         named = _Result(sides, by_name=True)
         if named.doubted:
             by_function = _Result(sides, by_name=False, paired=named.paired)

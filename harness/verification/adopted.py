@@ -15,6 +15,7 @@ from lockstep.harness.adopt.implementation import AdoptedCode, implementations
 from lockstep.harness.adopt.names import numbered
 from lockstep.harness.adopt.randomness import check_repeats, refuse_other_draws
 from lockstep.harness.adopt.side import Side, held, sides_of
+from lockstep.harness.adopt.summed import with_sums
 from lockstep.harness.adopt.task import Task, task_of
 from lockstep.harness.core.compare import (
     LOSS,
@@ -46,6 +47,7 @@ from lockstep.harness.verification.doubts import doubted, doubts
 from lockstep.harness.verification.parity import DIAGNOSED
 from lockstep.harness.verification.remapping import mapping_explanations
 from lockstep.harness.verification.result import Case, ParityError, Result
+from lockstep.harness.verification.split import sum_explanations
 from lockstep.harness.verification.states import compared_states, left_out
 
 MOST_REPORTED = 10_000
@@ -151,12 +153,19 @@ def prepared(
     for one in trainers:
         check_trainer("a trainer to compare", one)
     task = task_of(trainers, batches, steps, name)
-    sides = masked(
-        sides_of(numbered(one.name for one in trainers), trainers, _mappings(trainers, task, mapping)), task
-    )
+    mappings = _mappings(trainers, task, mapping)
+    trainers = _with_sums(trainers, mappings, task)
+    sides = masked(sides_of(numbered(one.name for one in trainers), trainers, mappings), task)
     sides = [check_repeats(side, task) for side in sides]
     refuse_other_draws(sides, task)
     return task, sides
+
+
+def _with_sums(trainers: Sequence[Adopted], mappings: Sequence[Mapping], task: Task) -> list[Adopted]:
+    """The trainers, with the parameters that the mappings name as sums of two."""
+    left = [one.left for mapping in mappings for one in mapping.links]
+    right = [[one.right for one in mapping.links] for mapping in mappings]
+    return [with_sums(*one, task.data[0]) for one in zip(trainers, (left, *right), strict=True)]
 
 
 def _mappings(trainers: Sequence[Adopted], task: Task, mapping: Any) -> list[Mapping]:
@@ -274,7 +283,11 @@ def _diagnoses(spec: Task, codes: Sequence[AdoptedCode], case: Case, diagnose: s
                 _loaded(witnesses),
                 limits=stages,
                 growth=growth,
-                explanations=(*EXPLANATIONS, *mapping_explanations(reference[0], code)),
+                explanations=(
+                    *sum_explanations(reference[0], code),
+                    *EXPLANATIONS,
+                    *mapping_explanations(reference[0], code),
+                ),
             )
             yield found if code.side.mapping is None else doubted(found, code.side.mapping)
         except (
