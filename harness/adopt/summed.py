@@ -15,10 +15,8 @@ from lockstep.backends.adoption import Adopted, AdoptedTrainer, AdoptionError, D
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, Grads, Scalar, Snapshot, State
 from lockstep.harness.adopt.side import step_of
+from lockstep.harness.mapping.link import FLOOR
 from lockstep.harness.mapping.names import PLUS
-
-NEARLY = {"float64": 1e-9, "float32": 1e-4}
-"""The gradients of the two are the same within this share of the larger: rounding, as `matching.search.FLOOR`."""
 
 
 class Summed(AdoptedTrainer):
@@ -140,7 +138,7 @@ class Summed(AdoptedTrainer):
 def same_gradient(one: Array, two: Array, dtype: str) -> bool:
     """Whether two gradients are the same but for rounding."""
     size = max(float(np.abs(one).max(initial=0.0)), float(np.abs(two).max(initial=0.0)))
-    return bool(np.abs(one - two).max(initial=0.0) <= NEARLY[dtype] * size)
+    return bool(np.abs(one - two).max(initial=0.0) <= FLOOR[dtype] * size)
 
 
 def with_sums(trainer: Adopted, names: Iterable[str], batch: Batch) -> Adopted:

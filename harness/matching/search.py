@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from lockstep.harness.mapping.layouts import layouts
-from lockstep.harness.mapping.link import Link, slice_shape
+from lockstep.harness.mapping.link import FLOOR, Link, slice_shape
 from lockstep.harness.matching.probes import Probe
 from lockstep.harness.matching.signals import Signals, signals
 from lockstep.harness.matching.slices import Arrangement, ParameterSlice, pair_of
@@ -18,9 +18,6 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 MARGIN = 10.0
 """The next best counterpart, or layout, must be so many times further away."""
-
-FLOOR = {"float64": 1e-9, "float32": 1e-4}
-"""Distances below are one: rounding."""
 
 
 class Search:
