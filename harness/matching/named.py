@@ -59,7 +59,7 @@ def link_by_name(search: Search, probe: Probe) -> None:
     right = first if first.fits(search) else next((one for one in hypotheses if one.fits(search)), None)
     chosen = right or first
     search.suggested, search.ties, search.probe = chosen.signals, chosen.ties, chosen.probe
-    search.arranged = chosen.pieces
+    search.arranged = chosen.pieces or first.pieces
     judged = chosen.judged()
     if chosen.same(search):
         judged = [_by_loss(one) for one in judged]
@@ -131,6 +131,8 @@ def _hypotheses(search: Search, probe: Probe) -> Iterator[Hypothesis]:
         yield looked(flattened, probe)
     for tie in itertools.islice(_possible_ties(search, plain, alone), MOST_TIES):
         yield looked(plain, probe, ties=[tie])
+    if pieces and (whole := _options(search, pairs, (), flattened=False)):
+        yield looked(whole, probe, ())
 
 
 def _without_a_name(
