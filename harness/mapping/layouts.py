@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,18 +27,23 @@ def layouts(left: Shape, right: Shape, link: Link, channels: Iterable[int] = ())
         link: whose names and slices the layouts are of.
         channels: numbers of channels that a flattened axis may hold.
     """
-    distinct: dict[object, Link] = {}
+    for reshape, transpose in _fitting(left, right, tuple(channels)):
+        one = dataclasses.replace(link, reshape=reshape, transpose=transpose)
+        if one != link:
+            yield one
+
+
+@lru_cache(maxsize=4096)
+def _fitting(left: Shape, right: Shape, channels: Shape) -> tuple[tuple[Shape | None, Shape | None], ...]:
+    """(reshape, transpose) of every layout that fits two shapes."""
+    distinct: dict[object, tuple[Shape | None, Shape | None]] = {}
     # Of two with the same effect, because an axis has length 1, the one that needs no reshape.
     fitting = sorted(_orders(left, right), key=lambda one: tuple(one[0][axis] for axis in one[1]) != right)
     for reshape, axes in (*fitting, *_flattened(left, right, channels)):
         plain = axes == tuple(range(len(axes)))
-        other = dataclasses.replace(
-            link, reshape=None if plain or reshape == left else reshape, transpose=None if plain else axes
-        )
+        other = None if plain or reshape == left else reshape, None if plain else axes
         distinct.setdefault(_effect(reshape, axes), other)
-    for one in distinct.values():
-        if one != link:
-            yield one
+    return tuple(distinct.values())
 
 
 def _effect(between: Shape, axes: Shape) -> tuple[Shape, Shape]:

@@ -16,6 +16,9 @@ Slices = tuple[tuple[int, int | None], ...]
 NEAR = 0.05
 """The largest distance of counterparts' gradients, relative to their size: it allows for a wrong port, not for a guess."""
 
+FLOOR = {"float64": 1e-9, "float32": 1e-4}
+"""Distances of gradients below are one: rounding."""
+
 CERTAIN = frozenset({"given", "loss"})
 """How a pair can be matched that no gradient can doubt: by you; by losses that agree under random numbers."""
 

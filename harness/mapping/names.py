@@ -19,6 +19,9 @@ ALIKE: Mapping[str, str] = {
 WORD = re.compile(r"[0-9]+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 """A number, or a word: ``LayerNorm_0`` has two words and a number."""
 
+PLUS = " + "
+"""Between the names of two parameters of which the sum is meant: ``lstm.bias_ih_l0 + lstm.bias_hh_l0``."""
+
 Ends = dict[Hashable, list[str]]
 """What names have in common -> these names."""
 

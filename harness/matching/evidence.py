@@ -12,7 +12,7 @@ from lockstep.harness.mapping import names
 from lockstep.harness.mapping.link import NEAR, Link
 from lockstep.harness.matching.probes import Probe
 from lockstep.harness.matching.search import Search
-from lockstep.harness.matching.slices import ParameterSlice, pair_of
+from lockstep.harness.matching.slices import Pair, ParameterSlice, pair_of
 
 MOST_LAYOUTS = 24
 """Layouts of one pair that are tried out."""
@@ -20,7 +20,8 @@ MOST_LAYOUTS = 24
 MOST_TRIED = 400
 """Links of buffers that are tried out."""
 
-Pair = tuple[ParameterSlice, ParameterSlice]
+Ranked = Sequence[tuple[float, Link]]
+"""Links in the layouts that are possible, each with the distance of its gradients."""
 
 
 def match_by_name(search: Search, by_name: bool) -> list[Link]:
@@ -58,40 +59,41 @@ def _near(
     return near[0] if len(near) == 1 else None
 
 
-def by_function(search: Search) -> list[Link]:
+def by_function(search: Search, ranked: Ranked) -> list[Link]:
     """Pairs that are each other's nearest by far, in a layout that is the nearest by far."""
-    ranked = _ranked(search)
-    sharing: dict[tuple[int, ParameterSlice], list[tuple[float, Link]]] = {}
-    for distance, link in ranked:
+    by_distance = sorted(ranked, key=lambda one: one[0])
+    nearest: dict[tuple[int, ParameterSlice], list[float]] = {}
+    for distance, link in by_distance:
         for place in enumerate(pair_of(link)):
-            sharing.setdefault(place, []).append((distance, link))
+            nearest.setdefault(place, []).append(distance)
     links = []
-    for distance, link in sorted(ranked, key=lambda one: one[0]):
+    for distance, link in by_distance:
         if distance > NEAR:
             break
-        alternatives = itertools.chain.from_iterable(sharing[place] for place in enumerate(pair_of(link)))
-        if search.far((other for other, one in alternatives if one != link), distance):
+        rivals = [
+            one
+            for place in enumerate(pair_of(link))
+            for values in [nearest[place]]
+            for one in (values[1:2] if values[0] == distance else values[:1])  # one is the link itself
+        ]
+        if search.far(rivals, distance):
             links.append(link)
     return links
 
 
-def _share_a_slice(one: Pair, other: Pair) -> bool:
-    return one[0] == other[0] or one[1] == other[1]
-
-
-def _ranked(search: Search) -> list[tuple[float, Link]]:
+def ranked(search: Search) -> Ranked:
     """Every layout of every pair that could be, with its distance; a pair that no layout makes near is there once."""
-    ranked = []
+    found: list[tuple[float, Link]] = []
     for left, right in of_one_size(search):
         coarse = search.last.invariant_distance(left, right)
         if coarse is None:
             continue
         if coarse > NEAR:
-            ranked.append((coarse, Link(left.name, right.name, left.slices, right.slices)))
+            found.append((coarse, Link(left.name, right.name, left.slices, right.slices)))
             continue
         distances = [(search.last.distance(link), link) for link in search.layouts(left, right, "function")]
-        ranked += [(one, link) for one, link in distances if one is not None]
-    return ranked
+        found += [(one, link) for one, link in distances if one is not None]
+    return found
 
 
 def of_one_size(search: Search) -> Iterator[Pair]:
@@ -135,24 +137,25 @@ def without_choice(pairs: Sequence[Pair]) -> list[Pair]:
     return [(one, two) for one, two in pairs if firsts[one] == seconds[two] == 1]
 
 
-def ambiguous(search: Search) -> list[list[Link]]:
+def ambiguous(ranked: Ranked) -> list[list[Link]]:
     """Pairs that are near and have no rival, in several layouts that are as near; those, nearest first."""
     best: dict[Pair, list[Link]] = {}
-    for distance, link in sorted(_ranked(search), key=lambda one: one[0]):
+    for distance, link in sorted(ranked, key=lambda one: one[0]):
         if distance <= NEAR:
             best.setdefault(pair_of(link), []).append(link)
-    return [
-        links
-        for pair, links in best.items()
-        if len(links) > 1 and not any(one != pair and _share_a_slice(one, pair) for one in best)
-    ]
+    without_rival = {*without_choice([*best])}
+    return [links for pair, links in best.items() if len(links) > 1 and pair in without_rival]
 
 
-def by_trial(search: Search, probe: Probe) -> list[Link]:
+def by_trial(search: Search, ranked: Ranked, probe: Probe) -> list[Link]:
     """A pair that has no rival, but several layouts that are as near: the one under which all else stays near."""
-    for links in ambiguous(search):
-        if len(links) <= MOST_LAYOUTS and (link := tried(search, links, probe)):
+    for links in ambiguous(ranked):
+        trial = frozenset(links), len(search.links), len(search.ambiguous)
+        if len(links) > MOST_LAYOUTS or trial in search.in_vain:
+            continue
+        if link := tried(search, links, probe):
             return [link]
+        search.in_vain.add(trial)
     return []
 
 
@@ -233,9 +236,8 @@ def frozen(search: Search, probe: Probe) -> list[Link]:
             for one in itertools.islice(_still_open(search, links), MOST_TRIED)
             if search.same_loss(_strain(search, one, probe), 0.0)
         ]
-        alone = [
-            one for one in good if sum(_share_a_slice(pair_of(one), pair_of(other)) for other in good) == 1
-        ]
+        chosen = {*without_choice([pair_of(one) for one in good])}
+        alone = [one for one in good if pair_of(one) in chosen]
         if not alone:
             return links
         links += alone

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from lockstep.harness.mapping.link import NEAR
-from lockstep.harness.matching.evidence import Pair, of_linked_names, of_one_size
+from lockstep.harness.matching.evidence import Ranked, of_linked_names, of_one_size, without_choice
 from lockstep.harness.matching.search import Search
-from lockstep.harness.matching.slices import ParameterSlice
+from lockstep.harness.matching.slices import Pair, ParameterSlice, pair_of
 
 PARTS = (3, 4, 2)
 """Into how many equal parts a fused parameter is split: pairs, query-key-value, the gates of a GRU or an LSTM."""
 
 
-def split(search: Search) -> bool:
+def split(search: Search, ranked: Ranked) -> bool:
     """Cut the first open slice each of whose parts is the counterpart of another slice, or of a part of one."""
     counts = [Counter(search.size(one, side) for one in search.open[side]) for side in (0, 1)]
     for side in (0, 1):
@@ -27,12 +27,12 @@ def split(search: Search) -> bool:
                 if _have_counterparts(search, parts, side, search.open[1 - side]):
                     search.replace(array_slice, side, parts)
                     return True
-    return _split_both(search)
+    return _split_both(search, ranked)
 
 
-def _split_both(search: Search) -> bool:
+def _split_both(search: Search, ranked: Ranked) -> bool:
     """Cut two slices that hold the same numbers in another order."""
-    for one, two in _reordered(search):
+    for one, two in _reordered(search, ranked):
         for parts, others in itertools.product(_cuts(search, one, 0), _cuts(search, two, 1)):
             if len(parts) == len(others) and _have_counterparts(search, parts, 0, others):
                 search.replace(one, 0, parts)
@@ -41,12 +41,12 @@ def _split_both(search: Search) -> bool:
     return False
 
 
-def _reordered(search: Search) -> list[Pair]:
+def _reordered(search: Search, ranked: Ranked) -> list[Pair]:
     """Pairs with the same numbers but in no layout, without a rival or matched by name: gates in another order, for example."""
-    pairs = [pair for pair in of_one_size(search) if _alike(search, *pair)]
-    ours, theirs = [one for one, _ in pairs], [two for _, two in pairs]
-    named = of_linked_names(search)
-    return [pair for pair in pairs if ours.count(pair[0]) == theirs.count(pair[1]) == 1 or pair in named]
+    laid_out = {pair_of(link) for distance, link in ranked if distance <= NEAR}
+    pairs = [pair for pair in of_one_size(search) if pair not in laid_out and _alike(search, *pair)]
+    chosen = {*without_choice(pairs), *of_linked_names(search)}
+    return [pair for pair in pairs if pair in chosen]
 
 
 def _cuts(search: Search, array_slice: ParameterSlice, side: int) -> Iterator[list[ParameterSlice]]:
@@ -58,6 +58,8 @@ def _cuts(search: Search, array_slice: ParameterSlice, side: int) -> Iterator[li
         cut_before = (
             axis < len(array_slice.slices) and shape[axis] < search.shapes[side][array_slice.name][axis]
         )
+        if not cut_before and length > 1 and size // length in others:
+            yield array_slice.cut(shape, axis, [1] * length)
         for parts in PARTS:
             if not cut_before and length % parts == 0 and length > parts:
                 yield array_slice.cut(shape, axis, [length // parts] * parts)
@@ -68,10 +70,7 @@ def _cuts(search: Search, array_slice: ParameterSlice, side: int) -> Iterator[li
 
 def _alike(search: Search, left: ParameterSlice, right: ParameterSlice) -> bool:
     coarse = search.last.invariant_distance(left, right)
-    if coarse is None or coarse > NEAR:
-        return False
-    distances = [search.last.distance(one) for one in search.layouts(left, right)]
-    return all(one is None or one > NEAR for one in distances)
+    return coarse is not None and coarse <= NEAR
 
 
 def _have_counterparts(

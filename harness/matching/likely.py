@@ -19,20 +19,17 @@ OTHERWISE = 2.0
 Kind = tuple[str, str, int, int]
 
 
-def likeliest(search: Search, signals: Signals, layouts: Sequence[Link]) -> Link | None:
-    """The only layout; else the one in which the gradients point in one direction; else the usual one; None if none is.
+def likeliest(signals: Signals, layouts: Sequence[Link]) -> Link | None:
+    """The layout in which the gradients point in one direction; None if there is none, or another is nearly as good.
 
     Args:
-        search: whose links show what is usual.
         signals: gradients under which the sides would compute the same in any of the layouts.
         layouts: of one pair.
     """
-    if len(layouts) == 1:
-        return layouts[0]
     likeness = sorted(((signals.likeness(one), at) for at, one in enumerate(layouts)), reverse=True)
-    if likeness and likeness[0][0] >= max(ALIKE, OTHERWISE * likeness[1][0]):
+    if len(likeness) > 1 and likeness[0][0] >= max(ALIKE, OTHERWISE * likeness[1][0]):
         return layouts[likeness[0][1]]
-    return usual(search, layouts)
+    return None
 
 
 def usual(search: Search, layouts: Sequence[Link]) -> Link | None:

@@ -20,8 +20,7 @@ from lockstep.backends.problem import Array, Batch
 from lockstep.harness.adopt.side import Side, step_of
 from lockstep.harness.adopt.task import Task
 from lockstep.harness.mapping.layouts import layouts
-from lockstep.harness.mapping.link import Link
-from lockstep.harness.matching.search import FLOOR
+from lockstep.harness.mapping.link import FLOOR, Link
 
 SEED = 0
 """The seed of the masks, with the step and the place of the draw."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lockstep.harness.mapping import names
 from lockstep.harness.mapping.link import NEAR, Link
 from lockstep.harness.matching import evidence
 from lockstep.harness.matching.likely import usual
+from lockstep.harness.matching.pieces import cut, in_pieces
 from lockstep.harness.matching.probes import Probe
 from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.signals import Signals
-from lockstep.harness.matching.slices import ParameterSlice, pair_of
+from lockstep.harness.matching.slices import Arrangement, Pair, ParameterSlice, pair_of
 
 Options = list[list[Link]]
 """Of each pair the layouts in which its shapes fit."""
@@ -58,6 +59,7 @@ def link_by_name(search: Search, probe: Probe) -> None:
     right = first if first.fits(search) else next((one for one in hypotheses if one.fits(search)), None)
     chosen = right or first
     search.suggested, search.ties, search.probe = chosen.signals, chosen.ties, chosen.probe
+    search.arranged = chosen.pieces or first.pieces
     judged = chosen.judged()
     if chosen.same(search):
         judged = [_by_loss(one) for one in judged]
@@ -66,6 +68,7 @@ def link_by_name(search: Search, probe: Probe) -> None:
         search.doubted = True
         search.still = still
         judged = [one for one in judged if one.near]
+    _cut(search, [one for one in judged if one.left])
     search.take(one.left[0] for one in judged if len(one.left) == 1)
     _lay_out(search, [one.left for one in judged if len(one.left) > 1])
 
@@ -78,12 +81,14 @@ class Hypothesis:
         options: the layouts of each pair.
         probe: the values of everything else.
         ties: parameters of one side that the other side has tied to another one.
+        pieces: arrays that are linked in pieces.
         signals: the gradients.
     """
 
     options: Options
     probe: Probe
     ties: list[Link]
+    pieces: Sequence[Arrangement]
     signals: Signals
 
     def same(self, search: Search) -> bool:
@@ -101,29 +106,42 @@ class Hypothesis:
 
 def _hypotheses(search: Search, probe: Probe) -> Iterator[Hypothesis]:
     """The simplest first; none where no names match."""
+    pairs = _whole(search)
+    pieces = in_pieces(search, pairs)
 
-    def looked(options: Options, probe: Probe, ties: Sequence[Link] = ()) -> Hypothesis:
+    def looked(
+        options: Options, probe: Probe, pieces: Sequence[Arrangement] = pieces, ties: Sequence[Link] = ()
+    ) -> Hypothesis:
         signals = search.look(probe, possible=[*options, *([one] for one in ties)])
-        return Hypothesis(options, probe, list(ties), signals)
+        return Hypothesis(options, probe, list(ties), pieces, signals)
 
-    plain = _options(search, flattened=False)
+    plain = _options(search, pairs, pieces, flattened=False)
     if not plain:
         return
     yield looked(plain, probe)
-    alone = _without_a_name(search, plain)
+    for choice in range(1, max((one.axes for one in pieces), default=1)):
+        others = in_pieces(search, pairs, choice)
+        yield looked(_options(search, pairs, others, flattened=False), probe, others)
+    alone = _without_a_name(search, pairs, pieces)
     if any(names.kind(one.name) == "b" for side in alone for one in side):
         # One side lacks a bias: it is zero there.
         yield looked(plain, dataclasses.replace(probe, biases=0.0))
-    flattened = _options(search, flattened=True)
+    flattened = _options(search, pairs, pieces, flattened=True)
     if [*map(len, flattened)] != [*map(len, plain)]:
         yield looked(flattened, probe)
     for tie in itertools.islice(_possible_ties(search, plain, alone), MOST_TIES):
-        yield looked(plain, probe, [tie])
+        yield looked(plain, probe, ties=[tie])
+    if pieces and (whole := _options(search, pairs, (), flattened=False)):
+        yield looked(whole, probe, ())
 
 
-def _without_a_name(search: Search, options: Options) -> list[list[ParameterSlice]]:
+def _without_a_name(
+    search: Search, pairs: Iterable[Pair], pieces: Sequence[Arrangement]
+) -> list[list[ParameterSlice]]:
     """The open parameters of each side that no name matches."""
-    named = [{pair_of(one[0])[side] for one in options} for side in (0, 1)]
+    named = [
+        {pair[side] for pair in pairs} | {part for one in pieces for part in one.on(side)} for side in (0, 1)
+    ]
     return [[one for one in search.open[side] if one not in named[side]] for side in (0, 1)]
 
 
@@ -139,19 +157,32 @@ def _possible_ties(
                 yield from search.layouts(*pair, "tied", False)
 
 
-def _options(search: Search, flattened: bool) -> Options:
-    """The layouts of every pair of names; what one side trains may be frozen on the other, and is then set as parameters are."""
+def _whole(search: Search) -> dict[Pair, str]:
+    """Pairs of whole parameters that names match; what one side trains may be frozen on the other."""
     held = [
         [*(one.name for one in search.open[side] if not one.slices), *sorted(search.resting[side])]
         for side in (0, 1)
     ]
     found = names.matched(held[0], held[1], search.sizes)
-    pairs = [(ParameterSlice(left), ParameterSlice(right), by) for (left, right), by in found.items()]
-    options = [links for pair in pairs if (links := [*search.layouts(*pair, flattened)])]
+    return {(ParameterSlice(left), ParameterSlice(right)): by for (left, right), by in found.items()}
+
+
+def _options(
+    search: Search, pairs: Mapping[Pair, str], pieces: Sequence[Arrangement], flattened: bool
+) -> Options:
+    """The layouts of every pair; what is frozen on one side is set as parameters are."""
+    suggested = [*pairs.items(), *(pair for one in pieces for pair in one.pairs.items())]
+    options = [links for pair, by in suggested if (links := [*search.layouts(*pair, by, flattened)])]
     for side, attribute in enumerate(("left", "right")):
-        suggested = {getattr(links[0], attribute) for links in options}
-        search.hold_still(side, suggested & search.resting[side])
+        held = {getattr(links[0], attribute) for links in options}
+        search.hold_still(side, held & search.resting[side])
     return options
+
+
+def _cut(search: Search, judged: Sequence[Judged]) -> None:
+    """Cut the arrays that are linked in pieces."""
+    linked = {pair_of(one.layouts[0]) for one in judged}
+    cut(search, [one for one in search.arranged if not linked.isdisjoint(one.pairs)])
 
 
 def _judge(signals: Signals, layouts: Sequence[Link]) -> Judged:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from lockstep.harness.mapping import names
 from lockstep.harness.mapping.link import Link
 from lockstep.harness.matching import evidence
-from lockstep.harness.matching.likely import likeliest
+from lockstep.harness.matching.likely import likeliest, usual
+from lockstep.harness.matching.pieces import cut
 from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.signals import Signals
-from lockstep.harness.matching.slices import ParameterSlice
-
-Pair = evidence.Pair
+from lockstep.harness.matching.slices import Pair, ParameterSlice, pair_of
 
 
 def link_remaining(search: Search, signals: Signals) -> list[Link]:
@@ -26,22 +26,53 @@ def link_remaining(search: Search, signals: Signals) -> list[Link]:
     while new := next(
         (links for pairs in _without_choice(search) if (links := _laid_out(search, signals, pairs))), []
     ):
-        search.take(new)
         linked += new
     return linked
 
 
 def _without_choice(search: Search) -> Iterator[dict[Pair, str]]:
     yield evidence.named(search)
+    yield _in_pieces(search)
     yield dict.fromkeys(evidence.of_linked_names(search), "module")
     yield dict.fromkeys(_in_series(search), "series")
     yield dict.fromkeys(evidence.without_choice([*evidence.of_one_size(search)]), "shape")
 
 
+def _in_pieces(search: Search) -> dict[Pair, str]:
+    """The open pieces of arrays that are cut, with their counterparts."""
+    cut(search, search.arranged)
+    return {
+        pair: by
+        for one in search.arranged
+        for pair, by in one.pairs.items()
+        if pair[0] in search.open[0] and pair[1] in search.open[1]
+    }
+
+
 def _laid_out(search: Search, signals: Signals, pairs: dict[Pair, str]) -> list[Link]:
-    """The pairs in their likeliest layouts, where there is one."""
-    chosen = (likeliest(search, signals, [*search.layouts(*pair, by)]) for pair, by in pairs.items())
-    return [one for one in chosen if one]
+    """The pairs that are linked, each in its only layout, the likeliest, the usual, or the only plain one.
+
+    Those that are linked before show what is usual.
+    """
+    undecided = [[*search.layouts(*pair, by)] for pair, by in pairs.items()]
+    linked: list[Link] = []
+    for decide in (_only, partial(likeliest, signals), partial(usual, search), partial(_plain, search)):
+        chosen = [decide(layouts) for layouts in undecided]
+        undecided = [one for one, link in zip(undecided, chosen, strict=True) if link is None]
+        linked += [one for one in chosen if one]
+        search.take(one for one in chosen if one)
+    return linked
+
+
+def _only(layouts: Sequence[Link]) -> Link | None:
+    return layouts[0] if len(layouts) == 1 else None
+
+
+def _plain(search: Search, layouts: Sequence[Link]) -> Link | None:
+    """The only layout that is not of a flattened image."""
+    if not layouts:
+        return None
+    return _only([*search.layouts(*pair_of(layouts[0]), layouts[0].by, flattened=False)])
 
 
 def _in_series(search: Search) -> Iterator[Pair]:

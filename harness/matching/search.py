@@ -7,30 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from lockstep.backends.adoption import Adopted
-from lockstep.backends.problem import Batch
 from lockstep.harness.mapping.layouts import layouts
-from lockstep.harness.mapping.link import Link, slice_shape
+from lockstep.harness.mapping.link import FLOOR, Link, slice_shape
 from lockstep.harness.matching.probes import Probe
-from lockstep.harness.matching.signals import Signals, are_undivided, one_step, signals
-from lockstep.harness.matching.slices import ParameterSlice, pair_of
+from lockstep.harness.matching.signals import Signals, signals
+from lockstep.harness.matching.slices import Arrangement, ParameterSlice, pair_of
+from lockstep.harness.matching.stepped import Stepped
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 MARGIN = 10.0
 """The next best counterpart, or layout, must be so many times further away."""
 
-FLOOR = {"float64": 1e-9, "float32": 1e-4}
-"""Distances below are one: rounding."""
-
 
 class Search:
     """One search, on the left (0) and on the right (1) side.
 
     Attributes:
-        sides: the two trainers.
-        batches: the batch of each side.
-        starts: what each side starts from.
+        sides: the two trainers, with the batch of each.
         shapes, buffers: of both sides, by name.
         sizes: how many numbers each parameter and buffer of both sides holds, by name.
         resting: buffers of each side that its own step does not change.
@@ -40,10 +34,12 @@ class Search:
         open: slices of both sides that are not linked.
         ambiguous: pairs without a rival whose layout is not certain, several being as near; they are open.
         ties: links of parameters of one side that the other side has tied to another one: in no mapping, but in every probe.
+        in_vain: layouts of a pair of which a trial chose none, with the numbers of links and of ambiguous pairs at the time.
         last: the gradients last evaluated.
         suggested: those while all pairs that names suggest were linked; None where names suggest none.
         doubted: whether they contradict such a pair.
         probe: the values of unknown parameters under which most was seen.
+        arranged: arrays whose pieces are the other side's parameters, by names and sizes; cut or not.
     """
 
     last: Signals
@@ -51,13 +47,9 @@ class Search:
     doubted: bool = False
     probe = Probe(0.5, 1.0)
 
-    def __init__(self, left: Adopted, right: Adopted, batches: tuple[Batch, Batch]) -> None:
-        self.sides, self.batches = (left, right), batches
-        self.starts = left.read(left.init()), right.read(right.init())
-        self.shapes, self.buffers = (
-            tuple({name: one.shape for name, one in arrays.items()} for arrays in both)
-            for both in zip(*((one.parameters, one.buffers) for one in self.starts), strict=True)
-        )
+    def __init__(self, left: Stepped, right: Stepped) -> None:
+        self.sides = left, right
+        self.shapes, self.buffers = (left.parameters, right.parameters), (left.buffers, right.buffers)
         left_shapes, right_shapes = ({**self.buffers[side], **self.shapes[side]} for side in (0, 1))
         self._every: tuple[Shapes, Shapes] = (left_shapes, right_shapes)
         self.sizes = _sizes(left_shapes), _sizes(right_shapes)
@@ -67,18 +59,17 @@ class Search:
         self.open = tuple([ParameterSlice(name) for name in shapes] for shapes in self.shapes)
         self.ambiguous: list[list[Link]] = []
         self.ties: list[Link] = []
-        self._floor = FLOOR[left.dtype]
+        self.arranged: Sequence[Arrangement] = ()
+        self.in_vain: set[tuple[frozenset[Link], int, int]] = set()
+        self._floor = FLOOR[left.trainer.dtype]
         self._channels = sorted(
             {length for shapes in self.shapes for shape in shapes.values() for length in shape}
         )
 
     def _own_steps(self) -> tuple[tuple[set[str], set[str]], tuple[set[str], set[str]]]:
         """Of one step of each side as it is: the buffers that do not move, and the parameters that have a gradient."""
-        resting, used, undivided = [], [], are_undivided(self.sides)
-        for trainer, start, batch in zip(self.sides, self.starts, self.batches, strict=True):
-            _, gradients, moved = one_step(trainer, start, {}, batch, undivided)
-            resting.append({name for name, change in moved.items() if not change.any()})
-            used.append({name for name, gradient in gradients.items() if gradient.any()})
+        resting = [{name for name, one in side.own.moved.items() if not one.any()} for side in self.sides]
+        used = [{name for name, one in side.own.gradients.items() if one.any()} for side in self.sides]
         return (resting[0], resting[1]), (used[0], used[1])
 
     def _still(self) -> tuple[list[str], list[str]]:
@@ -114,7 +105,7 @@ class Search:
         uncertain = [one for one in self.ambiguous if pair_of(one[0]) not in taken]
         known = [[one] for one in links] + uncertain + list(possible) + [[one] for one in self.ties]
         seed = len(links) if seed is None else seed
-        return signals(self.sides, self.starts, known, self.batches, self.still, seed, probe)
+        return signals(self.sides, known, self.still, seed, probe)
 
     def take(self, links: Iterable[Link]) -> bool:
         """Add these links, if there are any; their slices are no longer open."""

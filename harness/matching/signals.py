@@ -6,20 +6,17 @@ numbers in two layouts. Where the step of a side cannot be taken apart, what the
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from lockstep.backends.adoption import Adopted
-from lockstep.backends.problem import Array, Batch
-from lockstep.backends.protocol import UNDIVIDED, Snapshot
-from lockstep.harness.adopt.side import step_of
+from lockstep.backends.problem import Array
 from lockstep.harness.mapping.link import Link
 from lockstep.harness.matching.probes import Probe, probe_parameters
 from lockstep.harness.matching.slices import ParameterSlice, pair_of
+from lockstep.harness.matching.stepped import Stepped
 
 TRIALS = 2
 """Probes with other random numbers that are evaluated together."""
@@ -71,7 +68,12 @@ class Signals:
         return abs(float(np.vdot(ours, converted))) / size if size else 0.0
 
     def invariant_distance(self, left: ParameterSlice, right: ParameterSlice) -> float | None:
-        """The same regardless of the layout: of the sorted numbers."""
+        """The same regardless of the layout: of the sorted numbers. Of one pair it is evaluated once."""
+        if (left, right) not in self._coarse:
+            self._coarse[left, right] = self._of_sorted(left, right)
+        return self._coarse[left, right]
+
+    def _of_sorted(self, left: ParameterSlice, right: ParameterSlice) -> float | None:
         if not self.shown(left, right):
             return None
         ours, theirs = self.pair(left, right)
@@ -94,6 +96,10 @@ class Signals:
         return 1e-6 * max((float(np.abs(one).max(initial=0.0)) for one in self.left.values()), default=0.0)
 
     @cached_property
+    def _coarse(self) -> dict[tuple[ParameterSlice, ParameterSlice], float | None]:
+        return {}
+
+    @cached_property
     def _sorted(self) -> dict[tuple[ParameterSlice, int], Array]:
         return {}
 
@@ -113,10 +119,8 @@ def _of(array_slice: ParameterSlice, arrays: Mapping[str, Array]) -> Array:
 
 
 def signals(
-    sides: tuple[Adopted, Adopted],
-    starts: tuple[Snapshot, Snapshot],
+    sides: tuple[Stepped, Stepped],
     known: Sequence[Sequence[Link]],
-    batches: tuple[Batch, Batch],
     still: tuple[Collection[str], Collection[str]],
     seed: int,
     probe: Probe,
@@ -125,20 +129,19 @@ def signals(
 
     Args:
         sides: the two sides.
-        starts: what each of them starts from.
         known: the possible layouts of each pair.
-        batches: the batch of each side.
         still: buffers of both sides that are set as parameters are.
         seed: of the random numbers.
         probe: the values of everything else.
     """
-    undivided = are_undivided(sides)
+    undivided = sides[0].undivided
     observed: list[tuple[dict[str, Array], ...]] = []
     losses = []
     for trial in range(TRIALS):
+        starts = sides[0].start, sides[1].start
         probed = probe_parameters(starts, known, still, [seed, trial], probe)
         (loss, ours, moved), (other, theirs, their_moved) = (
-            one_step(*one, undivided) for one in zip(sides, starts, probed, batches, strict=True)
+            side.step(values) for side, values in zip(sides, probed, strict=True)
         )
         # A loss that is summed where the other is averaged is a finding for `verify`, not for the mapping.
         ratio = _ratio(_size(ours), _size(theirs)) if undivided else _ratio(loss, other)
@@ -154,11 +157,6 @@ def _stacked(trials: Sequence[dict[str, Array]]) -> dict[str, Array]:
     return {name: np.stack([one[name] for one in trials]) for name in trials[0]}
 
 
-def are_undivided(sides: tuple[Adopted, Adopted]) -> bool:
-    """Whether the step of either side cannot be taken apart: gradients are then those of neither."""
-    return any(UNDIVIDED in one.capabilities for one in sides)
-
-
 def _ratio(left: float, right: float) -> float:
     """The number that scales the right side's gradients; one where the two are near."""
     return left / right if right and abs(left / right - 1) > 0.05 else 1.0
@@ -167,30 +165,6 @@ def _ratio(left: float, right: float) -> float:
 def _size(updates: Mapping[str, Array]) -> float:
     """The norm of all of them: another learning rate is a finding for `verify`, too."""
     return float(np.sqrt(sum(np.sum(np.square(one, dtype=np.float64)) for one in updates.values())))
-
-
-def one_step(
-    trainer: Adopted, start: Snapshot, probe: Mapping[str, Array], batch: Batch, undivided: bool
-) -> tuple[float, dict[str, Array], dict[str, Array]]:
-    """Loss, gradients, and by how much the buffers move, from a start with the values of a probe; `undivided`: updates for gradients."""
-    with step_of(trainer):
-        parameters, buffers = (
-            {name: probe.get(name, value) for name, value in one.items()}
-            for one in (start.parameters, start.buffers)
-        )
-        state = trainer.write(
-            trainer.init(), dataclasses.replace(start, parameters=parameters, buffers=buffers)
-        )
-        if undivided:
-            state, loss = trainer.step(state, batch)
-        else:
-            state, loss, grads = trainer.gradients(state, batch)
-        after = trainer.read(state)
-        moved = {name: value - buffers[name] for name, value in after.buffers.items()}
-        if undivided:
-            updates = {name: value - parameters[name] for name, value in after.parameters.items()}
-            return float(np.asarray(loss)), updates, moved
-        return float(np.asarray(loss)), dict(trainer.read_grads(grads)), moved
 
 
 def _relative_distance(left: Array, right: Array, least: float) -> float | None:

@@ -33,6 +33,41 @@ class ParameterSlice:
         return f"{self.name}[{inside}]" if inside else self.name
 
 
-def pair_of(link: Link) -> tuple[ParameterSlice, ParameterSlice]:
+Pair = tuple[ParameterSlice, ParameterSlice]
+"""Left and right."""
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """An array of one side, and the parameters of the other that are its pieces.
+
+    Attributes:
+        whole: the array.
+        side: its side.
+        parts: the array, cut.
+        members: of the other side, in the order of the parts.
+        by: how they were matched.
+        axes: along how many axes it can be cut so.
+    """
+
+    whole: ParameterSlice
+    side: int
+    parts: tuple[ParameterSlice, ...]
+    members: tuple[ParameterSlice, ...]
+    by: str
+    axes: int
+
+    @property
+    def pairs(self) -> dict[Pair, str]:
+        """Each part with its counterpart, left and right, and how they were matched."""
+        sides = (self.parts, self.members) if self.side == 0 else (self.members, self.parts)
+        return dict.fromkeys(zip(*sides, strict=True), self.by)
+
+    def on(self, side: int) -> tuple[ParameterSlice, ...]:
+        """All that it has on a side."""
+        return (self.whole, *self.parts) if side == self.side else self.members
+
+
+def pair_of(link: Link) -> Pair:
     """The slices that a link connects, left and right."""
     return ParameterSlice(link.left, link.left_slice), ParameterSlice(link.right, link.right_slice)

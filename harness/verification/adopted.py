@@ -16,6 +16,7 @@ from lockstep.harness.adopt.implementation import AdoptedCode, compared_alike, i
 from lockstep.harness.adopt.names import numbered
 from lockstep.harness.adopt.randomness import check_repeats, refuse_other_draws
 from lockstep.harness.adopt.side import Side, held, sides_of
+from lockstep.harness.adopt.summed import with_sums
 from lockstep.harness.adopt.task import Task, task_of
 from lockstep.harness.core.compare import (
     LOSS,
@@ -54,6 +55,7 @@ from lockstep.harness.verification.precision import (
 )
 from lockstep.harness.verification.remapping import mapping_explanations
 from lockstep.harness.verification.result import Case, ParityError, Result
+from lockstep.harness.verification.split import sum_explanations
 from lockstep.harness.verification.states import compared_states, left_out
 
 MOST_REPORTED = 10_000
@@ -157,12 +159,19 @@ def prepared(
     for one in trainers:
         check_trainer("a trainer to compare", one)
     task = task_of(trainers, batches, steps, name)
-    sides = masked(
-        sides_of(numbered(one.name for one in trainers), trainers, _mappings(trainers, task, mapping)), task
-    )
+    mappings = _mappings(trainers, task, mapping)
+    trainers = _with_sums(trainers, mappings, task)
+    sides = masked(sides_of(numbered(one.name for one in trainers), trainers, mappings), task)
     sides = [check_repeats(side, task) for side in sides]
     refuse_other_draws(sides, task)
     return task, sides
+
+
+def _with_sums(trainers: Sequence[Adopted], mappings: Sequence[Mapping], task: Task) -> list[Adopted]:
+    """The trainers, with the parameters that the mappings name as sums of two."""
+    left = [one.left for mapping in mappings for one in mapping.links]
+    right = [[one.right for one in mapping.links] for mapping in mappings]
+    return [with_sums(*one, task.data[0]) for one in zip(trainers, (left, *right), strict=True)]
 
 
 def _mappings(trainers: Sequence[Adopted], task: Task, mapping: Any) -> list[Mapping]:
@@ -305,7 +314,11 @@ def _diagnoses(spec: Task, codes: Sequence[AdoptedCode], case: Case, diagnose: s
                 _loaded(witnesses),
                 limits=limits.of_stage(spec, pair[0].trainer(spec)),
                 growth=growth,
-                explanations=(*EXPLANATIONS, *mapping_explanations(*pair)),
+                explanations=(
+                    *sum_explanations(*pair),
+                    *EXPLANATIONS,
+                    *mapping_explanations(*pair),
+                ),
             )
             yield found if code.side.mapping is None else doubted(found, code.side.mapping)
         except (

@@ -212,6 +212,7 @@ NUMBERS = (
         "mapping",
         "matching/masks.py",
     ),
+    Number("UNEQUAL", "UNEQUAL = 1e-3", "UNEQUAL = 2e-3", "UNEQUAL = 5e-4", "mapping", "matching/find.py"),
     Number("SAME_RATE", "SAME_RATE = 1e-6", "SAME_RATE = 2e-6", "SAME_RATE = 7e-7", "mapping"),
     Number("ROUNDING", "ROUNDING = 8.0", "ROUNDING = 12.0", "ROUNDING = 4.0", "initialiser"),
     Number("COARSEST", "COARSEST = 10.0", "COARSEST = 30.0", "COARSEST = 5.0", "initialiser"),

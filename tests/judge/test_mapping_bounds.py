@@ -14,7 +14,7 @@ from lockstep.backends.numpy_vjp import mean_squared_loss
 from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
 from lockstep.backends.problem import Batch
 from lockstep.harness.mapping.link import Link
-from lockstep.harness.matching import evidence
+from lockstep.harness.matching import evidence, find
 from lockstep.harness.matching.find import PROBES, find_mapping
 from lockstep.harness.matching.masks import both_keeping_all, paired
 from lockstep.harness.matching.search import Search
@@ -117,9 +117,13 @@ class Standing(Search):
         self.last = SimpleNamespace(invariant_distance=lambda *pair: 0.0, distance=lambda link: 0.0)
         self.every = [Link("a", "p", reshape=(number + 1,)) for number in range(layouts)]
         self._floor = 1e-9
+        self.in_vain = set()
 
     def layouts(self, left, right, by=""):
         return iter(self.every)
+
+    def shape(self, array_slice, side):
+        return (1,)
 
     def size(self, array_slice, side):
         return 1
@@ -132,13 +136,26 @@ class Standing(Search):
 @pytest.mark.parametrize(("layouts", "linked"), [(24, True), (25, False)])
 def test_all_orders_of_four_axes_are_tried_out_and_no_more(layouts, linked):
     search = Standing(layouts)
-    assert evidence.by_trial(search, PROBES[0]) == ([search.every[-1]] if linked else [])
+    assert evidence.by_trial(search, evidence.ranked(search), PROBES[0]) == (
+        [search.every[-1]] if linked else []
+    )
 
 
 @pytest.mark.parametrize(("layouts", "linked"), [(400, True), (401, False)])
 def test_four_hundred_links_of_buffers_are_tried_out_and_no_more(layouts, linked):
     search = Standing(layouts)
     assert evidence.frozen(search, PROBES[0]) == ([search.every[-1]] if linked else [])
+
+
+@pytest.mark.parametrize(("distance", "linked"), [(0.8e-3, True), (1.3e-3, False)])
+def test_losses_a_thousandth_apart_are_not_of_one_function(distance, linked):
+    """What names pair in full is not paired by the function of a port that computes something else."""
+    search = Standing(1)
+    search.look = lambda probe: SimpleNamespace(
+        loss_distance=distance, shown=lambda *pair: True, distance=lambda link: 0.0
+    )
+    find._run(search, by_name=False, one_function=True)
+    assert bool(search.links) is linked
 
 
 BATCH = Batch(np.zeros((2, 1)), np.zeros((2, 1)), {})

@@ -82,14 +82,14 @@ def coded(params, x):
     return jnp.tanh(x @ params["code"]["kernel"]) @ back @ params["head"]["kernel"] + params["head"]["bias"]
 
 
-def deep(params, x):
+def deep(params, x, activation=jnp.tanh, epsilon=1e-5):
     depth = sum(name.startswith("blocks") for name in params)
     for number in range(depth):
         block = params[f"blocks_{number}"]
         centred = x - x.mean(-1, keepdims=True)
-        normed = centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        normed = centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + epsilon)
         normed = normed * block["norm"]["scale"] + block["norm"]["bias"]
-        x = x + jnp.tanh(normed @ block["fc"]["kernel"] + block["fc"]["bias"])
+        x = x + activation(normed @ block["fc"]["kernel"] + block["fc"]["bias"])
     return x @ params["head"]["kernel"] + params["head"]["bias"]
 
 

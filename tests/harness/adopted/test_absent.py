@@ -79,20 +79,29 @@ def test_what_only_one_side_trains_goes_on_where_its_snapshot_was_taken():
     assert right.read(written.own).parameters["fc2/bias"] == trained
 
 
-@pytest.mark.parametrize("tied", ["left", "right"])
-def test_one_parameter_here_and_two_there_is_called_tied(tied):
+@pytest.mark.parametrize("reference", ["torch", "jax"])
+@pytest.mark.parametrize("tied", ["torch", "jax"])
+def test_one_parameter_here_and_two_there_is_called_tied(tied, reference):
     """Both sides are the same where the two are equal; the gradient of the one is the sum of theirs."""
-    shapes = nets.CODED | ({"back__kernel": (6, 4)} if tied == "left" else {})
-    left = nets.torch_side(nets.Coded(tied=tied == "left"))
-    found, case = verified(left, nets.jax_side(nets.random(**shapes), nets.coded))
+    shapes = nets.CODED | ({"back__kernel": (6, 4)} if tied == "torch" else {})
+    sides = [
+        nets.torch_side(nets.Coded(tied=tied == "torch")),
+        nets.jax_side(nets.random(**shapes), nets.coded),
+    ]
+    found, case = verified(*(sides if reference == "torch" else sides[::-1]))
+    has_one, has_two = ("left", "right") if tied == reference else ("right", "left")
     (place,) = found.left_over
-    assert place == ("right:back/kernel" if tied == "left" else "left:back.weight")
-    one, two = ("code.weight", "code/kernel") if tied == "left" else ("code/kernel", "code.weight")
+    assert place == f"{has_two}:{'back/kernel' if tied == 'torch' else 'back.weight'}"
+    one, two = ("code.weight", "code/kernel") if tied == "torch" else ("code/kernel", "code.weight")
     assert found.left_over[place] == (
-        f"the {tied} side has one parameter, {one}, for this and {two}, it need not be linked",
+        f"the {has_one} side has one parameter, {one}, for this and {two}, it need not be linked",
     )
-    assert {one.left for one in found.links} == {"code.weight", "head.weight", "head.bias"}
+    own = {"code.weight", "head.weight", "head.bias"}
+    if reference == "jax":
+        own = {"code/kernel", "head/kernel", "head/bias"}
+    assert {one.left for one in found.links} == own
     assert case.verdict is Verdict.DIFFER
+    assert "has one parameter" in case.notes[0]
 
 
 def frozen_in_jax():

@@ -1,5 +1,8 @@
 """Names that leave no choice are tried all at once, and the probe confirms them, however deep the net is."""
 
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 
@@ -29,6 +32,28 @@ def test_a_deep_net_of_square_matrices_is_mapped_in_two_looks(depth, monkeypatch
         assert one.distance < 1e-9
     assert not found.left_over
     assert len(looks) == 2
+
+
+WRONG = {"activation": partial(nets.deep, activation=jax.nn.relu), "epsilon": partial(nets.deep, epsilon=1.0)}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("depth", [2, 8])
+def test_a_wrong_port_is_mapped_in_as_many_looks_however_deep(wrong, depth, monkeypatch):
+    """Names pair everything, and the losses show two functions: the rest is not searched layer by layer."""
+    looks = []
+    look = Search.look
+    monkeypatch.setattr(Search, "look", lambda *args, **settings: looks.append(1) or look(*args, **settings))
+    left = nets.torch_side(nets.Deep(depth))
+    found = adopted.find_mapping(left, nets.jax_side(nets.deep_params(depth), WRONG[wrong]), BATCHES)
+    assert len(found.links) == 4 * depth + 2
+    for one in found.links:
+        assert one.right.startswith(
+            one.left.replace("blocks.", "blocks_").replace(".", "/").rpartition("/")[0]
+        )
+        assert one.transpose == ((1, 0) if one.right.endswith("kernel") else None)
+    assert found.unconfirmed
+    assert len(looks) <= 13
 
 
 def test_arrays_of_other_sizes_are_not_sorted(monkeypatch):
