@@ -19,7 +19,9 @@ def initial(given: object) -> Snapshot | None:
 
     Floats are parameters. Integers are buffers; keys and what is no array are left out.
     """
-    if isinstance(given, (JaxAdopted, JaxStep)):
+    if isinstance(given, JaxAdopted):
+        return given.read(given.init())
+    if isinstance(given, JaxStep):
         return given.read(given.init())
     leaves = {name: leaf for name, leaf in named(given).items() if isinstance(leaf, (jax.Array, np.ndarray))}
     if not any(isinstance(leaf, jax.Array) for leaf in leaves.values()):
