@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 from lockstep.backends.adoption import AdoptionError, Draw
-from lockstep.backends.numpy_vjp import mean_squared_loss
+from lockstep.backends.numpy_vjp import Function, dot, mean_squared_loss
 from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
 from lockstep.backends.problem import Batch
 from lockstep.harness.mapping.link import Link
 from lockstep.harness.matching import evidence
 from lockstep.harness.matching.find import PROBES, find_mapping
+from lockstep.harness.matching.likely import likeliest
 from lockstep.harness.matching.masks import both_keeping_all, paired
 from lockstep.harness.matching.search import Search
+from lockstep.harness.matching.signals import Signals
 from lockstep.harness.matching.slices import ParameterSlice
-from tests.judge.sides import CHAIN, SAME, batches, params, side, transform
+from tests.judge.sides import CHAIN, SAME, TANH, WIDTH, batches, params, side, transform
 
 OTHER = {"w0": "u", "b0": "c", "w1": "v", "b1": "d"}
 """Names of a port that say nothing."""
@@ -139,6 +141,60 @@ def test_all_orders_of_four_axes_are_tried_out_and_no_more(layouts, linked):
 def test_four_hundred_links_of_buffers_are_tried_out_and_no_more(layouts, linked):
     search = Standing(layouts)
     assert evidence.frozen(search, PROBES[0]) == ([search.every[-1]] if linked else [])
+
+
+@pytest.mark.parametrize(
+    ("straight", "turned", "chosen"),
+    [
+        # The cosines with the left gradient as it is, and transposed.
+        (0.55, 0.0, 0),
+        (-0.55, 0.1, 0),
+        (0.1, 0.55, 1),
+        (0.45, 0.0, None),
+        (0.0, 0.45, None),
+        (0.8, 0.35, 0),
+        (0.35, -0.8, 1),
+        (0.8, 0.5, None),
+    ],
+)
+def test_of_a_wrong_port_the_layout_is_likely_in_which_half_of_the_gradient_is_left(straight, turned, chosen):
+    """Of two layouts no gradient of which is near: measured, wrong ones have a cosine of 0.8 by chance, and then right ones have 0.5."""
+    whole = np.eye(4)[1].reshape(2, 2)
+    other = np.sqrt(1 - straight**2 - turned**2) * np.eye(4)[0].reshape(2, 2)
+    port = straight * whole + turned * whole.T + other
+    signals = Signals({"a": np.stack([whole] * 2)}, {"p": np.stack([port] * 2)}, {}, {}, np.ones((2, 2)))
+    layouts = [Link("a", "p"), Link("a", "p", transpose=(1, 0))]
+    search = SimpleNamespace(links=[], axes=lambda at, name: (2, 2))
+    assert likeliest(search, signals, layouts) == (None if chosen is None else layouts[chosen])
+
+
+@Function
+def scaled(x, w):
+    return x * w
+
+
+@scaled.define_vjp
+def scaled_make_vjp(x, w):
+    return lambda u: (u * w, (u * x).sum(0))
+
+
+def in_series(last, names):
+    """Scales in a row, the last of which is called `last`; one that is among the others is tied to it."""
+    chain = [link for name in (*names, last) for link in ((scaled, name), (TANH, None))]
+    held = dict(zip(names, np.random.default_rng(3).uniform(0.5, 1.5, (len(names), WIDTH)), strict=True))
+    held |= {last: held[names[-1]], "out": np.random.default_rng(4).standard_normal((WIDTH, 2))}
+    made = transform(learning_rate=0.1, momentum=0.0)
+    return NumPyAdopted([*chain, (dot, "out")], mean_squared_loss, made, held, last)
+
+
+@pytest.mark.parametrize(("number", "found"), [(8, True), (9, False)])
+def test_eight_parameters_are_tried_as_the_one_that_another_is_tied_to(number, found):
+    """The last of them is; where it is not found, the gradients of the two sides differ in it."""
+    names = [f"s{at}" for at in range(number)]
+    data = [(x, np.hstack([y, -y])) for x, y in batches(1)]
+    mapping = find_mapping(in_series(names[-1], names), in_series("tail", names), data)
+    assert {one.left: one.right for one in mapping.links} == {name: name for name in (*names, "out")}
+    assert [one.left for one in mapping.unconfirmed] == ([] if found else [names[-1]])
 
 
 BATCH = Batch(np.zeros((2, 1)), np.zeros((2, 1)), {})
