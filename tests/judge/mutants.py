@@ -72,7 +72,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     ),
     "harness/diagnose/divergence.py": ("tests/harness/test_record_replay.py",),
     "harness/explanations/": (
-        "tests/harness/test_ratios.py",
+        JUDGE.format("ratio"),
         "tests/harness/test_explanations.py",
         JUDGE.format("explanation"),
         "tests/harness/test_diagnose.py",

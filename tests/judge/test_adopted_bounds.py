@@ -13,6 +13,7 @@ from lockstep import Verdict
 from lockstep.backends.numpy_vjp import Function, dot
 from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
 from lockstep.harness.diagnose.diagnosis import Kind
+from lockstep.harness.numerics.twins import disturbance
 from lockstep.harness.verification import adopted
 from tests.judge.sides import EPS, SAME, Reversed, batches, params, side, transform
 
@@ -73,6 +74,13 @@ def test_what_may_hide_a_hundredth_of_a_parameter_is_not_agreement():
     assert wide
     assert {one.verdict for one in narrow} == {Verdict.AGREE}
     assert {one.verdict for one in wide} == {Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(("largest", "stays"), [(2.0**24 - 1, True), (2.0**24 + 2, False)])
+def test_whole_numbers_may_be_ids_as_far_as_single_precision_counts(largest, stays):
+    """Ids are left as they are; beyond 2²⁴ every float32 is whole, and is disturbed."""
+    values = {"x": np.array([1.0, 2.0, largest])}
+    assert (disturbance(0, 1e-6)(values)["x"] == values["x"]).all() == stays
 
 
 class Counted(NumPyAdopted):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lockstep import Verdict
 from lockstep.backends.adoption import AdoptionError, Draw
 from lockstep.backends.numpy_vjp import Function, dot, mean_squared_loss
 from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
@@ -21,6 +22,7 @@ from lockstep.harness.matching.masks import both_keeping_all, paired
 from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.signals import Signals
 from lockstep.harness.matching.slices import ParameterSlice
+from lockstep.harness.verification import adopted
 from tests.judge.sides import CHAIN, SAME, TANH, WIDTH, batches, params, side, transform
 
 OTHER = {"w0": "u", "b0": "c", "w1": "v", "b1": "d"}
@@ -195,6 +197,28 @@ def test_eight_parameters_are_tried_as_the_one_that_another_is_tied_to(number, f
     mapping = find_mapping(in_series(names[-1], names), in_series("tail", names), data)
     assert {one.left: one.right for one in mapping.links} == {name: name for name in (*names, "out")}
     assert [one.left for one in mapping.unconfirmed] == ([] if found else [names[-1]])
+
+
+@pytest.mark.parametrize(
+    ("swapped", "named"),
+    [((24, 28), True), ((25, 26), False)],  # of the pairs of 29 parameters the 400th and the 401st
+)
+def test_four_hundred_mappings_are_tried_as_the_right_one(swapped, named):
+    names = [f"s{at:02}" for at in range(29)]
+    one, two = (names[at] for at in swapped)
+    mapping = {**dict(zip(names, names, strict=True)), "out": "out", one: two, two: one}
+    sides = [in_series(names[-1], names) for _ in range(2)]
+    data = [(x, np.hstack([y, -y])) for x, y in batches(2)]
+    (case,) = adopted.verify(sides, data, mapping=mapping, diagnose="all").cases
+    assert case.verdict is Verdict.DIFFER
+    explanation = case.diagnoses[0].explanation
+    assert (explanation.name if explanation else None) == ("swapped" if named else None)
+
+
+def test_every_look_is_at_two_probes():
+    """Of one, whatever multiple of the other loss a loss is would be taken for a matter of units."""
+    search = Search(side(), renamed(), tuple(Batch(x, y, {}) for x, y in batches(1) * 2))
+    assert search.look(PROBES[0]).losses.shape == (2, 2)
 
 
 BATCH = Batch(np.zeros((2, 1)), np.zeros((2, 1)), {})
