@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lockstep import Verdict
-from lockstep.harness.core.compare import Comparison, compare_arrays
+from lockstep.harness.core.compare import Comparison, Run, compare_arrays
 from lockstep.harness.core.distance import place, rank, ratio, ulps_between
 from lockstep.harness.core.tolerance import Tolerance, scaled
 
@@ -153,3 +153,7 @@ def test_a_place_has_every_figure():
     assert (one.absolute, one.relative, one.scaled, one.ulps) == (1.0, 0.25, 0.125, 2**50)
     one = place((0,), np.array([0.0]), np.array([1.0]), np.array([0.0]))
     assert (one.relative, one.scaled) == (np.inf, np.inf)
+
+
+def test_a_run_that_nobody_timed_took_no_time():
+    assert Run("p", "float64", "a", Verdict.SKIPPED, "not today").seconds == 0.0

@@ -10,6 +10,7 @@ import pytest
 import lockstep
 from lockstep import Verdict
 from lockstep.backends.problem import Batching, Layer, Optimizer
+from lockstep.harness.problems.initial import draw
 from tests.conftest import square_problem
 from tests.judge.test_budget_bounds import chaotic
 from tests.meta.faults import Broken
@@ -42,7 +43,9 @@ def largest(change, problem):
     return found.explanation
 
 
-@pytest.mark.parametrize(("later", "name"), [(9, None), (13, "constant ratio")])
+@pytest.mark.parametrize(
+    ("later", "name"), [(9, None), (10, None), (11, "constant ratio"), (13, "constant ratio")]
+)
 def test_an_explanation_must_hold_for_ten_updates_past_the_first_difference(later, name):
     """Another change from a later update on, which no factor is: within ten updates that is found, and beyond is not looked for."""
     problem = square_problem(epochs=60)
@@ -96,6 +99,19 @@ def test_a_run_that_diverges_is_explained_by_the_epochs_before():
     """Twice the gradient makes this descent diverge; it is judged by the epochs that are finite."""
     problem = square_problem(epochs=400, optimizer=Optimizer("sgd", learning_rate=0.35))
     assert explained(lambda epoch: 2.0, problem) == "constant ratio"
+
+
+@pytest.mark.parametrize(("later", "name"), [(2, None), (3, "learning rate")])
+def test_what_overflows_is_judged_up_to_the_step_before(later, name):
+    """Each update is 1e39 times as large as the one before: the fifth loss overflows, by what the fourth update did."""
+
+    model = (Layer("dot", size=2),)
+    problem = square_problem(epochs=20, model=model, initial=draw(model, (3,), seed=1))
+
+    def change(step, grad):
+        return 1e40 * (np.sign(grad) * np.abs(grad).max() if step >= later else grad)
+
+    assert explained_by(change, problem) == name
 
 
 def unsteady(factor, share):

@@ -1,6 +1,7 @@
 """What proposals are read off by: each threshold from both sides."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,6 +111,39 @@ def test_a_number_is_a_count_only_where_it_is_near_to_one(off, words):
     assert found.description.endswith(words)
 
 
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(1 / 2, "1/2"), (1 / 12, "1/12, as many as the rows of a batch"), (1.0 / 3, "0.333333"), (3.0, "3")],
+)
+def test_a_share_is_that_of_a_count(ratio, words):
+    (found,) = observed.gradients_multiplied(evidence("gradient", {"w": ONES}, {"w": ratio * ONES}))
+    assert found.description == f"multiplies its gradients by {words}"
+
+
+@pytest.mark.parametrize("factors", [(2.0, 3.0), (2.0, None), (None, None)])
+def test_what_moves_is_not_untouched(factors):
+    """Twice and three times as far; or no multiple of the update."""
+    rights = {
+        name: ONES[::-1] ** 2 if factor is None else factor * ONES
+        for name, factor in zip("wb", factors, strict=True)
+    }
+    left = {"w": ONES, "b": ONES}
+    assert not list(observed_updates.untouched(evidence("update", left, rights)))
+    zeros = dict.fromkeys(left, np.zeros((2, 3)))
+    (found,) = observed_updates.untouched(evidence("update", left, zeros))
+    assert found.description == "never updates w, never updates b"
+
+
+@pytest.mark.parametrize(("steps", "read"), [(1, False), (2, True)])
+def test_a_norm_that_clips_is_read_off_where_a_second_step_can_confirm_it(steps, read):
+    """Of one step any norm fits."""
+    step = evidence("update", {"w": ONES}, {"w": 0.5 * ONES})
+    arrays = [{**one, "gradient/w": ONES} for one in (step.observed.left, step.observed.right)]
+    shown = Observed(0, step.observed.batch, step.observed.before, *arrays)
+    spec = SimpleNamespace(dtype="float64", steps=steps, accumulation=1)
+    assert bool(list(observed_updates.clipped(Evidence(spec, 0, observed=shown)))) is read
+
+
 @pytest.mark.parametrize(("off", "holds"), [(5e-5, True), (3e-4, False)])
 def test_a_decay_is_one_share_of_every_element(off, holds):
     update = 0.01 * ONES[::-1]
@@ -146,7 +180,7 @@ def norms(evidence, *values):
 @pytest.mark.parametrize(("off", "thought"), [(8e-4, True), (1.3e-3, False)])
 def test_what_is_added_to_a_norm_changes_an_update_by_a_thousandth(off, thought):
     """1e-6 of a norm of 1e-3, at most."""
-    step = norms(evidence("update", {"w": ONES}, {"w": (1 - off) * ONES}), 1e-3)
+    step = norms(evidence("update", {"w": 1e-2 * ONES}, {"w": (1 - off) * 1e-2 * ONES}), 1e-3)
     assert bool(list(observed_updates.added_to_norm(step))) is thought
 
 
@@ -187,6 +221,12 @@ def test_a_rate_is_in_single_precision_where_it_is_off_by_a_few_units(units, sin
     steps = tuple(StepNumbers(at, 1.0, ratio) for at, ratio in enumerate(ratios))
     one = dataclasses.replace(evidence("update", {"w": ONES}, {"w": ONES}), steps=lambda: steps)
     assert bool(list(observed_updates.single_rate(one))) is single
+
+
+def test_rates_that_are_one_at_every_step_are_no_rounding():
+    steps = tuple(StepNumbers(at, 1.0, 1.0) for at in range(3))
+    one = dataclasses.replace(evidence("update", {"w": ONES}, {"w": ONES}), steps=lambda: steps)
+    assert not list(observed_updates.single_rate(one))
 
 
 @pytest.mark.parametrize(("off", "holds"), [(3e-5, True), (1e-3, False)])
