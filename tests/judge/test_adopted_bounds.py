@@ -13,6 +13,8 @@ from lockstep import Verdict
 from lockstep.backends.numpy_vjp import Function, dot
 from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
 from lockstep.harness.diagnose.diagnosis import Kind
+from lockstep.harness.core.tolerance import Tolerance
+from lockstep.harness.numerics import limits
 from lockstep.harness.numerics.twins import disturbance
 from lockstep.harness.verification import adopted
 from tests.judge.sides import EPS, SAME, Reversed, batches, params, side, transform
@@ -239,7 +241,7 @@ def test_a_small_gradient_may_be_off_by_eps_of_the_largest(dtype, units, verdict
     assert verdict is Verdict.AGREE or found.first.name == "gradient/b0"
 
 
-def bent(dtype, share, derivative):
+def bent(dtype, share, derivative, rate=0.1):
     """Σ|e| + k e²/2 of one residual e that is 0 to the bit: its gradient jumps there, and grows by `share` of that with each eps.
 
     The residual of a disturbance of one eps is a quarter of it.
@@ -256,7 +258,7 @@ def bent(dtype, share, derivative):
         slope = np.where(off == 0, derivative, np.sign(off)) + curvature * off
         return lambda u: (slope.astype(output.dtype) * u, None)
 
-    made = transform("sgd", learning_rate=0.1, momentum=0.0)
+    made = transform("sgd", learning_rate=rate, momentum=0.0)
     return NumPyAdopted([(dot, "w")], loss, made, {"w": np.full((1, 1), 0.5, dtype)}, "numpy")
 
 
@@ -326,3 +328,9 @@ def test_a_wrong_mapping_is_one_under_which_the_first_loss_is_another(dtype, sha
     assert case.verdict is Verdict.DIFFER
     explanation = case.diagnoses[0].explanation
     assert (explanation is not None and explanation.name == "transposed") is named
+
+
+def test_what_a_reference_has_lost_makes_no_limit_wider():
+    lost = np.array([-np.inf, np.nan, np.inf, 1e-3])
+    found = limits.of_judge(Tolerance(1e-2, 0.0, True, "test"), {"parameters/w": lost})
+    assert found["parameters/w"].max() == pytest.approx(1e-5)

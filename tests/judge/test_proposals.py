@@ -1,8 +1,10 @@
 """What is proposed of a formula, in which words: no more, and no other mistake than the words say."""
 
+import numpy as np
 import pytest
 
 from lockstep.backends.problem import Layer, Optimizer
+from lockstep.backends.protocol import Snapshot
 from lockstep.harness.explanations import gradients, optimizer
 from lockstep.harness.explanations.evidence import Evidence
 from lockstep.harness.problems.initial import draw
@@ -56,3 +58,33 @@ def test_one_parameter_or_all_of_a_kind_may_be_unknown_to_the_optimizer_and_neve
     found = [one.description for one in gradients.untouched(Evidence(of_layers("linear"), 0))]
     assert sorted(found) == ["never updates 0.linear/b", "never updates 0.linear/w"]
     assert not list(gradients.untouched(Evidence(of_layers("dot"), 0)))
+
+
+def test_a_weight_decay_that_is_left_out_is_none():
+    found = of_formula(optimizer.weight_decay, "sgd", weight_decay=0.1)
+    (left_out,) = (one for one in found if one.description == "leaves the weight decay out")
+    assert left_out.spec.optimizer.args["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("what", "mean", "square"),
+    [
+        ("leaves both bias corrections out", 1.0, 1.0),
+        ("leaves the bias correction of the squares out", 1 - 0.9**3, 1.0),
+        ("leaves the bias correction of the mean out", 1.0, 1 - 0.99**3),
+    ],
+)
+def test_an_update_without_a_bias_correction_is_that_of_the_formula(what, mean, square):
+    """The third update, from a mean of 0.3 and a mean square of 0.4; epsilon is as large as the root."""
+
+    def moved(mean, square):
+        return 1.0 - 0.01 * (0.3 / mean) / (np.sqrt(0.4 / square) + 0.5)
+
+    problem = square_problem(
+        optimizer=Optimizer("adam", learning_rate=0.01, beta1=0.9, beta2=0.99, epsilon=0.5)
+    )
+    (found,) = (one for one in optimizer.bias_correction(Evidence(problem, 0)) if one.description == what)
+    state = {"mean/w": np.full(1, 0.3), "square/w": np.full(1, 0.4)}
+    before = Snapshot({"w": np.ones(1)}, state, 2)
+    after = Snapshot({"w": np.full(1, moved(1 - 0.9**3, 1 - 0.99**3))}, state, 3)
+    assert found.on_update(before, after).parameters["w"] == pytest.approx(moved(mean, square), rel=1e-14)

@@ -256,3 +256,20 @@ def test_three_numbers_decide_a_running_average_and_two_none():
             made.observed.right,
         )
         assert bool(list(observed.running_average(Evidence(made.spec, 0, observed=observed_step)))) == holds
+
+
+@pytest.mark.parametrize(
+    ("momentum", "words"),
+    [
+        (0.2, "moves 2 times as far, by another momentum"),
+        (0.05, "moves 0.5 times as far, by another momentum"),
+    ],
+)
+def test_another_momentum_is_named_by_how_far_a_running_average_moves(momentum, words):
+    """0.9 of what it was and 0.1 of what is new, on the one side."""
+    before, new = np.ones(4), np.array([0.9, 1.1, 1.3, 1.7])
+    after, right = ((1 - share) * before + share * new for share in (0.1, momentum))
+    step = evidence("buffers", {"m": after}, {"m": right})
+    shown = dataclasses.replace(step.observed, before=Snapshot({}, buffers={"m": before}))
+    (found,) = observed.running_average(dataclasses.replace(step, observed=shown))
+    assert found.description == f"keeps another running average: m {words}"

@@ -10,7 +10,9 @@ from lockstep.backends.problem import Layer
 from lockstep.harness.core.ledger import Ledger, Row
 from lockstep.harness.diagnose import diagnosis
 from lockstep.harness.problems.initial import draw
+from lockstep.harness.verification import adopted
 from tests.conftest import square_problem
+from tests.judge.test_adopted_bounds import bent
 from tests.meta.faults import Broken
 from tests.meta.stepwise import StepwiseTrainer
 
@@ -117,3 +119,15 @@ def test_a_leaf_of_rounding_keeps_nothing_from_agreeing_of_whatever_size_the_res
     problem = problem.replace(y=scale * np.asarray(problem.y))
     found = lockstep.diagnose(problem, RIGHT, others=())
     assert found.verdict is Verdict.AGREE, found.sentence
+
+
+def test_what_could_not_be_judged_is_shown_from_its_first_stage_on():
+    """A gradient of nothing but rounding, at a rate under which it moves no parameter."""
+    sides = [bent("float64", 1.42, 0.5, rate=1e-20) for _ in range(2)]
+    row = [(np.full((1, 1), 0.5), np.full((1, 1), 0.25))]
+    (case,) = adopted.verify(sides, row, mapping={"w": "w"}, diagnose="all").cases
+    (found,) = case.diagnoses
+    assert (found.verdict, found.kind) == (Verdict.INCONCLUSIVE, diagnosis.Kind.UNJUDGED), found.sentence
+    undecided = [one for one in found.ledger.rows if one.verdict is Verdict.INCONCLUSIVE]
+    assert found.first == undecided[0]
+    assert found.first.name == "gradient/w"
