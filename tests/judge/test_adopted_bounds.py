@@ -12,8 +12,8 @@ import pytest
 from lockstep import Verdict
 from lockstep.backends.numpy_vjp import Function, dot
 from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
-from lockstep.harness.diagnose.diagnosis import Kind
 from lockstep.harness.core.tolerance import Tolerance
+from lockstep.harness.diagnose.diagnosis import Kind
 from lockstep.harness.numerics import limits
 from lockstep.harness.numerics.twins import disturbance
 from lockstep.harness.verification import adopted
