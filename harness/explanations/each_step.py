@@ -20,7 +20,10 @@ SHARE = 1e-3
 """How near the difference of updates must be to one share of all parameters."""
 
 MIXED = 0.05
-"""The same where each step has a share of its own, and another cause may add to it: training decides what that leaves."""
+"""The same where each step has a share of its own, and another cause may add to it: training decides what that leaves.
+
+Measured on updates of AdamW under a schedule: 1e-4 where a clip adds 1e-6 to its norm, too; more than 0.6 where nothing decays.
+"""
 
 
 def read_steps(evidence: Evidence, steps: Iterable[Observed]) -> tuple[StepNumbers, ...]:

@@ -21,7 +21,7 @@ Options = list[list[Link]]
 """Of each pair the layouts in which its shapes fit."""
 
 MOST_TIES = 8
-"""Ties that are tried out."""
+"""Ties that are tried out: each costs two steps of both sides."""
 
 
 @dataclass(frozen=True)

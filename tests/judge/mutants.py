@@ -70,9 +70,13 @@ TESTS: Mapping[str, Sequence[str]] = {
         "tests/harness/test_diagnose.py",
         "tests/harness/test_explanations.py",
     ),
-    "harness/diagnose/divergence.py": ("tests/harness/test_record_replay.py",),
+    "harness/diagnose/divergence.py": (
+        "tests/judge/test_comparison.py",
+        "tests/harness/test_record_replay.py",
+    ),
     "harness/explanations/": (
-        "tests/harness/test_ratios.py",
+        "tests/judge/test_proposals.py",
+        JUDGE.format("ratio"),
         "tests/harness/test_explanations.py",
         JUDGE.format("explanation"),
         "tests/harness/test_diagnose.py",

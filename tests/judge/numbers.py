@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -53,6 +54,15 @@ NUMBERS = (
         'frozenset({"given", "initial", "state", "count"})',
         "core",
     ),
+    Number(
+        "EXACT, of whole numbers",
+        "EXACT = Tolerance(0.0, 0.0,",
+        "EXACT = Tolerance(0.0, 1.0,",
+        "",
+        "core",
+        "core",
+        why="Nothing is smaller.",
+    ),
     Number("MULTIPLE", "MULTIPLE = 32.0", "MULTIPLE = 70.0", "MULTIPLE = 10.0", "budget"),
     Number("UNINFORMATIVE", "UNINFORMATIVE = 0.01", "UNINFORMATIVE = 0.1", "UNINFORMATIVE = 0.001", "budget"),
     Number(
@@ -97,6 +107,9 @@ NUMBERS = (
     ),
     Number("TWINS", "TWINS = 8", "TWINS = 9", "TWINS = 7", "adopted", "numerics"),
     Number("CANCELLED", "CANCELLED = 16.0", "CANCELLED = 40.0", "CANCELLED = 6.0", "adopted"),
+    Number("COARSER", "COARSER = 64.0", "COARSER = 128.0", "COARSER = 32.0", "adopted"),
+    Number("GROWS", "GROWS = 8.0", "GROWS = 14.0", "GROWS = 4.0", "adopted"),
+    Number("LARGEST_ID", "LARGEST_ID = 2.0**24", "LARGEST_ID = 2.0**25", "LARGEST_ID = 2.0**23", "adopted"),
     Number("UPDATE", "UPDATE = 8.0", "UPDATE = 16.0", "UPDATE = 5.0", "adopted"),
     Number(
         "adopted: the spread of a loss",
@@ -148,6 +161,16 @@ NUMBERS = (
         "diagnose",
     ),
     Number("REST", "REST = 1e-3", "REST = 3e-3", "REST = 3e-4", "explanation", "diagnose"),
+    Number("NOISE", "NOISE = 8.0", "NOISE = 24.0", "NOISE = 5.0", "ratio"),
+    Number("CLOSE", "CLOSE = 1e-4", "CLOSE = 3e-4", "CLOSE = 3e-5", "ratio"),
+    Number("WHOLE", "WHOLE = 1e-4", "WHOLE = 3e-4", "WHOLE = 3e-5", "ratio"),
+    Number("RUNNING", "RUNNING = 1e-3", "RUNNING = 1e-2", "RUNNING = 1e-4", "ratio"),
+    Number("SHARE", "SHARE = 1e-3", "SHARE = 4e-3", "SHARE = 3e-4", "ratio"),
+    Number("MIXED", "MIXED = 0.05", "MIXED = 0.075", "MIXED = 0.035", "ratio"),
+    Number("ADDED", "ADDED = 1e-3", "ADDED = 2e-3", "ADDED = 6e-4", "ratio"),
+    Number("ENLARGED", "ENLARGED = 2.0**40", "ENLARGED = 2.0**48", "ENLARGED = 2.0**32", "ratio"),
+    Number("MOST_NORMS", "MOST_NORMS = 16", "MOST_NORMS = 17", "MOST_NORMS = 15", "ratio"),
+    Number("FLOAT32", "FLOAT32 = 8 *", "FLOAT32 = 16 *", "FLOAT32 = 4 *", "ratio"),
     Number("LEAST_NUMBERS", "LEAST_NUMBERS = 8", "LEAST_NUMBERS = 9", "LEAST_NUMBERS = 7", "explanation"),
     Number(
         "COARSE, float64",
@@ -179,6 +202,14 @@ NUMBERS = (
         "adopted",
         "verification",
     ),
+    Number(
+        "mapping explanations: MOST_TRIED",
+        "MOST_TRIED = 400",
+        "MOST_TRIED = 401",
+        "MOST_TRIED = 399",
+        "mapping",
+        "verification",
+    ),
     Number("NEAR", "NEAR = 0.05", "NEAR = 0.065", "NEAR = 0.04", "mapping"),
     Number("MARGIN", "MARGIN = 10.0", "MARGIN = 20.0", "MARGIN = 5.0", "mapping"),
     Number(
@@ -195,6 +226,10 @@ NUMBERS = (
         'FLOOR = {"float64": 1e-9, "float32": 3e-5}',
         "mapping",
     ),
+    Number("layouts: ALIKE", "ALIKE = 0.5", "ALIKE = 0.6", "ALIKE = 0.4", "mapping"),
+    Number("OTHERWISE", "OTHERWISE = 2.0", "OTHERWISE = 2.5", "OTHERWISE = 1.5", "mapping"),
+    Number("MOST_TIES", "MOST_TIES = 8", "MOST_TIES = 9", "MOST_TIES = 7", "mapping"),
+    Number("TRIALS", "TRIALS = 2", "TRIALS = 3", "TRIALS = 1", "mapping"),
     Number("MOST_LAYOUTS", "MOST_LAYOUTS = 24", "MOST_LAYOUTS = 25", "MOST_LAYOUTS = 23", "mapping"),
     Number(
         "buffers: MOST_TRIED",
@@ -236,6 +271,35 @@ NUMBERS = (
 )
 
 
+ROOMS = ("core", "numerics", "diagnose", "explanations", "mapping", "matching", "verification", "adopt")
+"""The folders of the harness in which each number of a module has a line here, or a reason why not."""
+
+_SHOWN = "how much is shown"
+_TRIED = "a list of what is tried: one more is tried in vain, and without one a mistake is not explained, or a pair not linked"
+_REFUSED = "beyond, the input is refused with an error that says so"
+_ANY = "any does"
+
+WITHOUT: Mapping[str, str] = {
+    "core/compare.py PLACES": _SHOWN,
+    "verification/adopted.py MOST_REPORTED": _SHOWN,
+    "verification/doubts.py MOST_NAMED": _SHOWN,
+    "numerics/budget.py LONG": "when a wait is announced",
+    "numerics/budget.py COST": "when a wait is announced",
+    "numerics/limits.py SEED": _ANY,
+    "matching/masks.py SEED": _ANY,
+    "explanations/observed_updates.py DECAYS": _TRIED,
+    "explanations/optimizer.py _NONE": "so small that it is none",
+    "explanations/observed_updates.py DAMPENINGS": _TRIED,
+    "matching/fused.py PARTS": _TRIED,
+    "matching/find.py PROBES": _TRIED,
+    "adopt/task.py MOST_BATCHES": _REFUSED,
+    "adopt/worker.py MOST_BYTES": _REFUSED,
+    "mapping/file.py MOST_BYTES": _REFUSED,
+    "mapping/file.py VERSION": "of the format, which a file must have",
+}
+"""Numbers that have no line -> why they need none."""
+
+
 def table() -> str:
     """All of them, as `README.md` has them."""
     rows = ["| number | as it stands | larger | smaller | tests |", "| --- | --- | --- | --- | --- |"]
@@ -246,3 +310,12 @@ def table() -> str:
         for one in NUMBERS
     ]
     return "\n".join(rows) + "\n"
+
+
+def reasons() -> str:
+    """Those without a line, as `README.md` has them."""
+    names: dict[str, list[str]] = {}
+    for one, why in WITHOUT.items():
+        module, name = one.split()
+        names.setdefault(why, []).append(f"`{name}` (`{module}`)")
+    return "".join(f"- {', '.join(listed)}: {why}\n" for why, listed in names.items())

@@ -5,6 +5,8 @@ folder lists the numbers, and by how much each may be off before a test here fai
 """
 
 import dataclasses
+import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from lockstep import Verdict
 from lockstep.backends.numpy_vjp.backend import NumPyBackend
 from lockstep.backends.problem import Batching, Layer, Loss, Optimizer, Problem
 from lockstep.backends.protocol import LOSSES_ONLY
+from lockstep.harness.numerics import budget
 from lockstep.harness.numerics.budget import twins_for
 from lockstep.harness.runs.free_run import StepByStep
 from lockstep.harness.runs.workers import in_process
@@ -213,3 +216,18 @@ def test_the_largest_of_rows_activations_and_parameters_counts(problem, twins):
 def test_a_budget_says_how_many_twins_it_was_measured_with():
     result = lockstep.verify(square_problem(), backends=["numpy"], dtypes=["float64"])
     assert "32 disturbed twins" in result.cases[0].tolerance.source
+
+
+@pytest.mark.parametrize(
+    ("epochs", "seconds"),
+    [
+        (20, 160),  # one twin is timed: eight of them in twenty epochs
+        (21, 21),  # all eight are
+    ],
+)
+def test_a_forecast_is_of_all_twins_in_all_epochs(epochs, seconds, monkeypatch):
+    """By a clock that goes a second further each time it is looked at."""
+    monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    notified = []
+    budget.measure(square_problem(epochs=epochs), twins=8, notify=notified.append)
+    assert [one.rpartition("about ")[2] for one in notified] == [f"{seconds} s"]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from lockstep import Verdict
-from lockstep.harness.core.compare import Comparison, compare_arrays
+from lockstep.harness.core.compare import Comparison, Run, compare_arrays
 from lockstep.harness.core.distance import place, rank, ratio, ulps_between
 from lockstep.harness.core.tolerance import Tolerance, scaled
+from lockstep.harness.diagnose.divergence import _worst
 
 FIXED = Tolerance(1e-14, 0.0, True, "test")
 
@@ -153,3 +154,18 @@ def test_a_place_has_every_figure():
     assert (one.absolute, one.relative, one.scaled, one.ulps) == (1.0, 0.25, 0.125, 2**50)
     one = place((0,), np.array([0.0]), np.array([1.0]), np.array([0.0]))
     assert (one.relative, one.scaled) == (np.inf, np.inf)
+
+
+def test_a_run_that_nobody_timed_took_no_time():
+    assert Run("p", "float64", "a", Verdict.SKIPPED, "not today").seconds == 0.0
+
+
+def test_of_other_shapes_no_element_is_counted():
+    one = compared([1.0, 2.0], [1.0], "w")
+    assert (one.verdict, one.failing, one.differing, one.lost) == (Verdict.DIFFER, 1, 0, 0)
+
+
+def test_the_limit_of_a_row_is_what_its_distance_is_a_share_of():
+    one = compared([4.0, 1.0], [4.0, 1.5], "w", Tolerance(0.0625, 0.0, True, "test"))
+    row = _worst(one, 3)
+    assert (row.step, row.name, row.absolute, row.scale, row.limit) == (3, "free/w", 0.5, 4.0, 0.25)

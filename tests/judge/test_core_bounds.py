@@ -13,6 +13,7 @@ from lockstep import Verdict
 from lockstep.backends.numpy_vjp.backend import NumPyBackend
 from lockstep.backends.problem import Layer
 from lockstep.backends.protocol import LOSSES_ONLY
+from lockstep.harness.core.compare import LOSS, Comparison, compare_whole
 from lockstep.harness.core.ledger import compare_stages
 from lockstep.harness.problems import find
 from lockstep.harness.runs.workers import in_process
@@ -185,3 +186,10 @@ def test_what_nothing_computes_must_be_equal_to_the_bit(name):
     assert row.verdict is (Verdict.DIFFER if name in NOT_COMPUTED else Verdict.AGREE)
     (row,) = compare_stages(0, left, left, {name: 1e-12})
     assert row.verdict is Verdict.AGREE
+
+
+@pytest.mark.parametrize(("more", "verdict"), [(0, Verdict.AGREE), (1, Verdict.DIFFER)])
+@pytest.mark.parametrize("count", [0, 1, 1_000_000])
+def test_a_count_may_not_be_off_by_one(count, more, verdict):
+    blank = Comparison("p", "float64", "a", "b", LOSS, Verdict.AGREE)
+    assert compare_whole(blank, np.array([count, 7]), np.array([count + more, 7])).verdict is verdict

@@ -9,8 +9,12 @@ import pytest
 
 import lockstep
 from lockstep import Verdict
+from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
 from lockstep.backends.problem import Batching, Layer, Optimizer
+from lockstep.harness.problems.initial import draw
+from lockstep.harness.verification import adopted
 from tests.conftest import square_problem
+from tests.judge.sides import SAME, batches, side
 from tests.judge.test_budget_bounds import chaotic
 from tests.meta.faults import Broken
 from tests.meta.stepwise import StepwiseTrainer
@@ -42,7 +46,9 @@ def largest(change, problem):
     return found.explanation
 
 
-@pytest.mark.parametrize(("later", "name"), [(9, None), (13, "constant ratio")])
+@pytest.mark.parametrize(
+    ("later", "name"), [(9, None), (10, None), (11, "constant ratio"), (13, "constant ratio")]
+)
 def test_an_explanation_must_hold_for_ten_updates_past_the_first_difference(later, name):
     """Another change from a later update on, which no factor is: within ten updates that is found, and beyond is not looked for."""
     problem = square_problem(epochs=60)
@@ -96,6 +102,19 @@ def test_a_run_that_diverges_is_explained_by_the_epochs_before():
     """Twice the gradient makes this descent diverge; it is judged by the epochs that are finite."""
     problem = square_problem(epochs=400, optimizer=Optimizer("sgd", learning_rate=0.35))
     assert explained(lambda epoch: 2.0, problem) == "constant ratio"
+
+
+@pytest.mark.parametrize(("later", "name"), [(2, None), (3, "learning rate")])
+def test_what_overflows_is_judged_up_to_the_step_before(later, name):
+    """Each update is 1e39 times as large as the one before: the fifth loss overflows, by what the fourth update did."""
+
+    model = (Layer("dot", size=2),)
+    problem = square_problem(epochs=20, model=model, initial=draw(model, (3,), seed=1))
+
+    def change(step, grad):
+        return 1e40 * (np.sign(grad) * np.abs(grad).max() if step >= later else grad)
+
+    assert explained_by(change, problem) == name
 
 
 def unsteady(factor, share):
@@ -169,3 +188,34 @@ def test_a_number_is_read_off_each_step_where_eight_move(numbers, name):
         epochs=20,
     )
     assert explained(lambda step: 1 + 0.1 * (-1) ** step, problem) == name
+
+
+class Clipping(NumPyAdopted):
+    """Gradients of a norm above 0.1 are divided by it, and by a millionth more."""
+
+    added = 0.0
+
+    def apply(self, state, grads):
+        norm = np.sqrt(sum(float(np.sum(one**2)) for one in grads.values()))
+        scale = min(1.0, 0.1 / (norm + self.added))
+        return super().apply(state, {name: scale * one for name, one in grads.items()})
+
+
+class Adding(Clipping):
+    added = 1e-6
+
+
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [
+        ((Clipping, Adding), "by its norm plus 1e-6, where the other adds nothing"),
+        ((Adding, Clipping), "by its norm, where the other adds 1e-6 to the norm"),
+    ],
+)
+def test_what_only_the_suspect_adds_is_confirmed_by_a_run_of_its_own(kinds, words):
+    sides = [side(kind=kind) for kind in kinds]
+    (case,) = adopted.verify(sides, batches(12), mapping=SAME, diagnose="all").cases
+    found = case.diagnoses[0].explanation
+    assert found is not None
+    assert found.rest == 0
+    assert words in found.description

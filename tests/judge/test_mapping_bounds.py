@@ -9,17 +9,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lockstep import Verdict
 from lockstep.backends.adoption import AdoptionError, Draw
-from lockstep.backends.numpy_vjp import mean_squared_loss
+from lockstep.backends.numpy_vjp import Function, dot, mean_squared_loss
 from lockstep.backends.numpy_vjp.adoption.trainer import NumPyAdopted
 from lockstep.backends.problem import Batch
 from lockstep.harness.mapping.link import Link
 from lockstep.harness.matching import evidence, find
 from lockstep.harness.matching.find import PROBES, find_mapping
+from lockstep.harness.matching.likely import likeliest
 from lockstep.harness.matching.masks import both_keeping_all, paired
 from lockstep.harness.matching.search import Search
+from lockstep.harness.matching.signals import Signals
 from lockstep.harness.matching.slices import ParameterSlice
-from tests.judge.sides import CHAIN, SAME, batches, params, side, transform
+from lockstep.harness.verification import adopted
+from tests.judge.sides import CHAIN, SAME, TANH, WIDTH, batches, params, side, transform
 
 OTHER = {"w0": "u", "b0": "c", "w1": "v", "b1": "d"}
 """Names of a port that say nothing."""
@@ -156,6 +160,82 @@ def test_losses_a_thousandth_apart_are_not_of_one_function(distance, linked):
     )
     find._run(search, by_name=False, one_function=True)
     assert bool(search.links) is linked
+
+
+@pytest.mark.parametrize(
+    ("straight", "turned", "chosen"),
+    [
+        # The cosines with the left gradient as it is, and transposed.
+        (0.55, 0.0, 0),
+        (-0.55, 0.1, 0),
+        (0.1, 0.55, 1),
+        (0.45, 0.0, None),
+        (0.0, 0.45, None),
+        (0.8, 0.35, 0),
+        (0.35, -0.8, 1),
+        (0.8, 0.5, None),
+    ],
+)
+def test_of_a_wrong_port_the_layout_is_likely_in_which_half_of_the_gradient_is_left(straight, turned, chosen):
+    """Of two layouts no gradient of which is near: measured, wrong ones have a cosine of 0.8 by chance, and then right ones have 0.5."""
+    whole = np.eye(4)[1].reshape(2, 2)
+    other = np.sqrt(1 - straight**2 - turned**2) * np.eye(4)[0].reshape(2, 2)
+    port = straight * whole + turned * whole.T + other
+    signals = Signals({"a": np.stack([whole] * 2)}, {"p": np.stack([port] * 2)}, {}, {}, np.ones((2, 2)))
+    layouts = [Link("a", "p"), Link("a", "p", transpose=(1, 0))]
+    search = SimpleNamespace(links=[], axes=lambda at, name: (2, 2))
+    assert likeliest(search, signals, layouts) == (None if chosen is None else layouts[chosen])
+
+
+@Function
+def scaled(x, w):
+    return x * w
+
+
+@scaled.define_vjp
+def scaled_make_vjp(x, w):
+    return lambda u: (u * w, (u * x).sum(0))
+
+
+def in_series(last, names):
+    """Scales in a row, the last of which is called `last`; one that is among the others is tied to it."""
+    chain = [link for name in (*names, last) for link in ((scaled, name), (TANH, None))]
+    held = dict(zip(names, np.random.default_rng(3).uniform(0.5, 1.5, (len(names), WIDTH)), strict=True))
+    held |= {last: held[names[-1]], "out": np.random.default_rng(4).standard_normal((WIDTH, 2))}
+    made = transform(learning_rate=0.1, momentum=0.0)
+    return NumPyAdopted([*chain, (dot, "out")], mean_squared_loss, made, held, last)
+
+
+@pytest.mark.parametrize(("number", "found"), [(8, True), (9, False)])
+def test_eight_parameters_are_tried_as_the_one_that_another_is_tied_to(number, found):
+    """The last of them is; where it is not found, the gradients of the two sides differ in it."""
+    names = [f"s{at}" for at in range(number)]
+    data = [(x, np.hstack([y, -y])) for x, y in batches(1)]
+    mapping = find_mapping(in_series(names[-1], names), in_series("tail", names), data)
+    assert {one.left: one.right for one in mapping.links} == {name: name for name in (*names, "out")}
+    assert [one.left for one in mapping.unconfirmed] == ([] if found else [names[-1]])
+
+
+@pytest.mark.parametrize(
+    ("swapped", "named"),
+    [((24, 28), True), ((25, 26), False)],  # of the pairs of 29 parameters the 400th and the 401st
+)
+def test_four_hundred_mappings_are_tried_as_the_right_one(swapped, named):
+    names = [f"s{at:02}" for at in range(29)]
+    one, two = (names[at] for at in swapped)
+    mapping = {**dict(zip(names, names, strict=True)), "out": "out", one: two, two: one}
+    sides = [in_series(names[-1], names) for _ in range(2)]
+    data = [(x, np.hstack([y, -y])) for x, y in batches(2)]
+    (case,) = adopted.verify(sides, data, mapping=mapping, diagnose="all").cases
+    assert case.verdict is Verdict.DIFFER
+    explanation = case.diagnoses[0].explanation
+    assert (explanation.name if explanation else None) == ("swapped" if named else None)
+
+
+def test_every_look_is_at_two_probes():
+    """Of one, whatever multiple of the other loss a loss is would be taken for a matter of units."""
+    search = Search(side(), renamed(), tuple(Batch(x, y, {}) for x, y in batches(1) * 2))
+    assert search.look(PROBES[0]).losses.shape == (2, 2)
 
 
 BATCH = Batch(np.zeros((2, 1)), np.zeros((2, 1)), {})

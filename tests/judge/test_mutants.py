@@ -1,5 +1,6 @@
 """The table of numbers, the stored score, and what `make mutants` changes."""
 
+import ast
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.judge import mutants
-from tests.judge.numbers import NUMBERS, table
+from tests.judge.numbers import NUMBERS, ROOMS, WITHOUT, reasons, table
 from tests.judge.planted import home
 
 HERE = Path(__file__).parent
@@ -23,6 +24,46 @@ def test_a_number_stands_once_and_has_another_value_on_either_side(number, monke
 
 def test_the_readers_table_is_the_one_that_is_planted():
     assert table() in (HERE / "README.md").read_text()
+
+
+def written_in(path):
+    """The constants of a module that are made of numbers: (name, the statement)."""
+    text = path.read_text()
+    for statement in ast.parse(text).body:
+        target = (
+            statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+        )
+        names = [one.id for one in ast.walk(target) if isinstance(one, ast.Name)] if target else []
+        value = getattr(statement, "value", None)
+        numbers = [one for one in ast.walk(value) if is_number(one)] if value else []
+        if numbers and names and all(one.isupper() for one in names):
+            yield ", ".join(names), ast.get_source_segment(text, statement)
+
+
+def is_number(node):
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float)
+
+
+def without_a_line(path):
+    """Those that no row of the table is of."""
+    lines = [one.line for one in NUMBERS if one.place in str(path)]
+    return [name for name, statement in written_in(path) if not any(one in statement for one in lines)]
+
+
+def test_a_number_that_decides_has_a_line_or_a_reason_why_it_needs_none():
+    modules = [path for room in ROOMS for path in sorted((mutants.ROOT / "harness" / room).rglob("*.py"))]
+    harness = mutants.ROOT / "harness"
+    found = [f"{path.relative_to(harness)} {name}" for path in modules for name in without_a_line(path)]
+    assert sorted(found) == sorted(WITHOUT)
+    assert reasons() in (HERE / "README.md").read_text()
+
+
+def test_a_number_without_a_line_is_noticed(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        'NEW = 3.0\nPAIR, OTHER = 1, 2\nWORDS = "4"\nNAMES = frozenset({"a"})\nUNITS = 45\nsmall = 1\n'
+    )
+    assert without_a_line(path) == ["NEW", "PAIR, OTHER"]
 
 
 def test_every_module_that_judges_has_tests_that_exist():
