@@ -289,7 +289,7 @@ class _Investigation:
         culprit = by_free_runs(self.spec, self.sides, self.witnesses(), self.runs, self.growth)
         sentence = (
             f"the free runs diverge at step {row.step}, in {place_of(row)}: {values_of(row, self.names)}, further than "
-            f"rounding grows; every step that was compared by itself agrees; {blame(culprit)}"
+            f"rounding grows; {self.ledger.without_blame}; {blame(culprit)}"
         )
         return self._diagnosis(Verdict.DIFFER, Kind.CARRIED, sentence, row, culprit)
 

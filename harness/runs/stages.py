@@ -75,6 +75,12 @@ def observed_step(
     return stages, state
 
 
+def coarsest(trainer: Trainer) -> float:
+    """The eps of the coarsest output of a module in half precision when it was last observed; 0 where there is none."""
+    known: float = getattr(trainer, "coarsest", 0.0)
+    return known
+
+
 def gradients(stages: Arrays) -> dict[str, Array]:
     """The gradients among the stages of a step, by parameter."""
     return {

@@ -249,6 +249,7 @@ NUMBERS = (
         why="the same is read",
     ),
     Number("SMALL", "SMALL = 2.0**-12", "SMALL = 1.0", "", "state", why="an update is rounded less"),
+    Number("HALF", "HALF = 8.0", "HALF = 64.0", "HALF = 0.5", "half"),
     Number("STRONGER", "STRONGER = 8.0", "", "STRONGER = 1.0", "state", why="the same is read"),
 )
 
