@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from lockstep.harness.adopt.task import Task
 from lockstep.harness.core.distance import is_whole
 from lockstep.harness.numerics.budget import NEGLIGIBLE
 from lockstep.harness.runs.stages import updates
+from lockstep.harness.verification.slots import Pair
 
 UPDATES, DISTURBED = 8, 2
 """Updates that both optimizers make of the same gradients, and the one before which a slot is disturbed.
@@ -28,7 +30,12 @@ SMALL = 2.0**-12
 STRONGER = 8.0
 """What a slot is multiplied with to see who reads it: enough to turn the sign of a sum with the next gradient, as Lion takes it."""
 
-Names = Collection[str]
+
+class _Made(NamedTuple):
+    """What an optimizer makes of gradients: its updates, and its state after them."""
+
+    updates: list[Arrays]
+    state: Arrays
 
 
 class Optimizers:
@@ -36,36 +43,49 @@ class Optimizers:
 
     def __init__(self, spec: Task, left: AdoptedCode, right: AdoptedCode) -> None:
         self._spec, self._sides = spec, (left, right)
-        self._known: tuple[list[Arrays], list[list[Arrays]]] | None = None
+        self._known: tuple[list[Arrays], tuple[_Made, _Made]] | None = None
 
-    def differ(self, ours: Names, theirs: Names) -> bool:
+    def differ(self, pairs: Collection[Pair]) -> bool:
         """Whether arrays of their states that are not the same are a difference.
 
         They are none where both optimizers read them, and make the same updates all the same: a factor or an offset that the one keeps
-        and the other applies. Where that cannot be tried, because an update needs a loss, nothing is known, and it is no difference.
+        and the other applies. Where equal gradients make them equal, the run's gradients are what differs. Where that cannot be tried,
+        because an update needs a loss, nothing is known, and it is no difference.
 
         Args:
-            ours, theirs: the arrays' names in the state of either side.
+            pairs: the arrays' names in the state of either side.
         """
         try:
             gradients, plain = self._plain()
-            if not all(map(self._alike, *plain)):
+            if not _same_updates(plain[0], plain[1], self._share) or self._same_state(pairs):
                 return True
             disturbed = [
-                self._updates(code, gradients, names)
-                for code, names in zip(self._sides, (ours, theirs), strict=True)
+                self._made(code, gradients, [pair[side] for pair in pairs])
+                for side, code in enumerate(self._sides)
             ]
         except Exception:  # a user's optimizer that is not made to be driven so
             return False
         return any(
-            all(map(self._alike, one, other)) for one, other in zip(plain, disturbed, strict=True)
+            _same_updates(one, other, self._share) for one, other in zip(plain, disturbed, strict=True)
         )  # nobody reads it
 
-    def _plain(self) -> tuple[list[Arrays], list[list[Arrays]]]:
+    @property
+    def _share(self) -> float:
+        return NEGLIGIBLE[self._spec.dtype]
+
+    def _same_state(self, pairs: Collection[Pair]) -> bool:
+        """Whether equal gradients make the arrays equal."""
+        left, right = self._plain()[1]
+        values = [(left.state[one], right.state[other]) for one, other in pairs]
+        largest = max(float(np.abs(one).max(initial=0.0)) for one, _ in values)
+        return all(_near(one, other, self._share * largest) for one, other in values)
+
+    def _plain(self) -> tuple[list[Arrays], tuple[_Made, _Made]]:
         """The gradients, and what each side's optimizer makes of them."""
         if self._known is None:
             gradients = self._gradients()
-            self._known = gradients, [self._updates(code, gradients) for code in self._sides]
+            left, right = self._sides
+            self._known = gradients, (self._made(left, gradients), self._made(right, gradients))
         return self._known
 
     def _gradients(self) -> list[Arrays]:
@@ -83,7 +103,7 @@ class Optimizers:
             for _ in range(UPDATES)
         ]
 
-    def _updates(self, code: AdoptedCode, gradients: Sequence[Arrays], disturbed: Names = ()) -> list[Arrays]:
+    def _made(self, code: AdoptedCode, gradients: Sequence[Arrays], disturbed: Collection[str] = ()) -> _Made:
         trainer = code.trainer(self._spec)
         state = trainer.init()
         before = trainer.read(state)
@@ -96,19 +116,24 @@ class Optimizers:
                 state = trainer.write(state, _disturbed(before, disturbed))
             state = trainer.apply(state, trainer.write_grads(grads))
             made.append(updates(before.parameters, trainer.read(state).parameters))
-        return made
-
-    def _alike(self, left: Arrays, right: Arrays) -> bool:
-        """Whether two updates are the same but for what does not matter."""
-        share = NEGLIGIBLE[self._spec.dtype]
-        return all(_near(one, right[name], share) for name, one in left.items() if name in right)
+        return _Made(made, trainer.read(state).optimizer)
 
 
-def _near(left: Array, right: Array, share: float) -> bool:
-    return bool((np.abs(left - right) <= share * np.abs(left).max(initial=0.0)).all())
+def _same_updates(left: _Made, right: _Made, share: float) -> bool:
+    """Whether all updates are the same but for a share of each array's largest."""
+    return all(
+        _near(one, theirs[name], share * float(np.abs(one).max(initial=0.0)))
+        for ours, theirs in zip(left.updates, right.updates, strict=True)
+        for name, one in ours.items()
+        if name in theirs
+    )
 
 
-def _disturbed(snapshot: Snapshot, names: Names) -> Snapshot:
+def _near(left: Array, right: Array, limit: float) -> bool:
+    return bool((np.abs(left.astype(np.float64) - right) <= limit).all())
+
+
+def _disturbed(snapshot: Snapshot, names: Collection[str]) -> Snapshot:
     changed: Mapping[str, Array] = {
         name: (one + 1 if _counts(one) else STRONGER * one).astype(one.dtype)
         for name, one in snapshot.optimizer.items()

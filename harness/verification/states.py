@@ -185,8 +185,10 @@ class _Pairing:
         """Whether arrays that are not the same are a difference; see `Optimizers.differ`."""
         if self._optimizers is None:
             return True
-        names = [[pair[side].removeprefix(f"{STATE}/") for pair in pairs] for side in (0, 1)]
-        return self._optimizers.differ(*names)
+        prefix = f"{STATE}/"
+        return self._optimizers.differ(
+            [(left.removeprefix(prefix), right.removeprefix(prefix)) for left, right in pairs]
+        )
 
     def _up_to_a_factor(self, pairs: Collection[Pair]) -> list[Comparison]:
         """The arrays, the right ones divided by the one factor that fits best; none where that does not make them agree."""

@@ -201,6 +201,17 @@ def test_a_small_rate_hides_no_other_beta2(steps):
     assert (result.verdict, differing) == (Verdict.DIFFER, {"exp_avg_sq"})
 
 
+def test_what_other_gradients_make_of_a_slot_is_no_convention():
+    """The optimizers are the same, the losses are not: the slots differ, and are not left out."""
+    left, _ = sides(make_adam, optax.adam(0.01))
+    right = models.jax_side(
+        transform=optax.adam(0.01), loss=lambda output, y: jnp.mean(jnp.abs(output - y) ** 3)
+    )
+    result = adopted.verify([left, right], BATCHES, mapping=models.NAMES, diagnose="none")
+    assert result.headline == "DIFFER"
+    assert kept(result)["exp_avg"] == kept(result)["exp_avg_sq"] == {Verdict.DIFFER}
+
+
 class Averaging(torch.optim.SGD):
     """SGD that keeps an average of each parameter, which no step reads."""
 
