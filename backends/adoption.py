@@ -153,6 +153,9 @@ class AdoptedTrainer:
 
     capabilities = frozenset({"stages", "optimizer_state"})
 
+    coarsest = 0.0
+    """The eps of the coarsest output of a module in half precision (float16, bfloat16) when it was last observed; 0 where there is none."""
+
     def init(self) -> State:
         raise NotImplementedError
 

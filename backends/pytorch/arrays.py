@@ -10,8 +10,9 @@ from lockstep.backends.pytorch.layers import Leaf
 
 
 def as_array(tensor: torch.Tensor) -> Array:
-    """A copy: .numpy() would alias the live tensor."""
-    array: Array = tensor.detach().cpu().numpy().copy()
+    """A copy: .numpy() would alias the live tensor. NumPy has no bfloat16; a float32 holds each of its numbers."""
+    plain = tensor.detach().cpu()
+    array: Array = (plain.float() if plain.dtype is torch.bfloat16 else plain).numpy().copy()
     return array
 
 

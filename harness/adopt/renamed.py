@@ -16,6 +16,7 @@ from lockstep.harness.adopt.side import Side, forms, held, shapes_of
 from lockstep.harness.adopt.state_names import StateNames
 from lockstep.harness.mapping.modules import Modules, fitting
 from lockstep.harness.runs.lockstep_run import UNSHOWN
+from lockstep.harness.runs.stages import coarsest
 
 OWN_NAMES = "the optimizers keep states of different forms: each side carries its own"
 
@@ -87,6 +88,7 @@ class Renamed(AdoptedTrainer):
             else {}
         )
         observed = self._trainer.observe(state.own, own_batch, wanted, own)
+        self.coarsest = coarsest(self._trainer)  # of code in another process it is not known
         # The batch is the same for all by construction, and may be a tree.
         return {name: value for name, value in observed.items() if not name.startswith("batch/")}
 

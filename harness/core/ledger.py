@@ -54,6 +54,9 @@ A kind among its own inputs is a chain: what follows a bad link is not blamed.
 UNDISTURBED = "undisturbed/"
 """Prefix of a second limit of a stage: of what rounding does to it where no disturbance takes another branch."""
 
+COARSE = "coarse/"
+"""Prefix of a second limit of a stage: of what rounding does to it where modules compute in half precision."""
+
 LARGE = "rounding alone is as large as the value"
 """Why a row may be INCONCLUSIVE."""
 
@@ -127,6 +130,14 @@ class Ledger:
     def first(self) -> Row | None:
         """The first row to blame."""
         return next(iter(self.blamed), None)
+
+    @property
+    def without_blame(self) -> str:
+        """A clause about steps none of whose stages is to blame."""
+        failed = next((row for row in self.rows if row.verdict is Verdict.ERROR), None)
+        if failed is None:
+            return "every step that was compared by itself agrees"
+        return f"step {failed.step} could not be compared by itself: {failed.reason}"
 
     @property
     def steps(self) -> list[int]:

@@ -102,10 +102,12 @@ class AtLeast:
     Attributes:
         judge: the judge.
         least: the least scale.
+        counterpart: what the other side calls the quantity, where that is another name: the larger limit of both is meant.
     """
 
     judge: Judge
     least: float
+    counterpart: str = ""
 
     @property
     def rtol(self) -> float:
@@ -138,11 +140,13 @@ class AtLeast:
 
     def limit(self, quantity: str, scale: Array) -> Array:
         """The judge's."""
-        return self.judge.limit(quantity, scale)
+        limits = [self.judge.limit(name, scale) for name in (quantity, self.counterpart or quantity)]
+        return np.maximum(*limits)
 
     def uninformative(self, quantity: str, scale: Array) -> Array:
         """The judge's."""
-        return self.judge.uninformative(quantity, scale)
+        names = quantity, self.counterpart or quantity
+        return np.logical_or(*(self.judge.uninformative(name, scale) for name in names))
 
 
 def scaled(left: Array, is_loss: bool) -> Array:

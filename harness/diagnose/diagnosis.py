@@ -24,6 +24,7 @@ from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose import injection
 from lockstep.harness.diagnose.attribution import Culprit, available, by_free_runs, by_majority
 from lockstep.harness.diagnose.explain import Confirmed, explain
+from lockstep.harness.diagnose.noise import undecided
 from lockstep.harness.diagnose.wording import blame, left_over, place_of, values_of
 from lockstep.harness.explanations import (
     EXPLANATIONS,
@@ -296,17 +297,17 @@ class _Investigation:
         culprit = by_free_runs(self.spec, self.sides, self.witnesses(), self.runs, self.growth)
         sentence = (
             f"the free runs diverge at step {row.step}, in {place_of(row)}: {values_of(row, self.names)}, further than "
-            f"rounding grows; every step that was compared by itself agrees; {blame(culprit)}"
+            f"rounding grows; {self.ledger.without_blame}; {blame(culprit)}"
         )
         return self._diagnosis(Verdict.DIFFER, Kind.CARRIED, sentence, row, culprit)
 
     def _without_difference(self) -> Diagnosis:
-        undecided = self._undecided()
+        unclear = undecided(self.ledger.rows, self.spec.dtype)
         agreed = f"every stage of {len(self.ledger.steps)} steps agrees on equal inputs"
-        if undecided:
+        if unclear:
             agreed = (
-                f"{len(undecided)} of {len(self.ledger.rows)} stages of {len(self.ledger.steps)} steps could not be judged on equal "
-                f"inputs, first step {undecided[0].step}, {place_of(undecided[0])}: {undecided[0].reason}; all others agree"
+                f"{len(unclear)} of {len(self.ledger.rows)} stages of {len(self.ledger.steps)} steps could not be judged on equal "
+                f"inputs, first step {unclear[0].step}, {place_of(unclear[0])}: {unclear[0].reason}; all others agree"
             )
         if row := _first((*self.ledger.rows, *self.free.rows), Verdict.ERROR):
             sentence = f"it cannot be judged from step {row.step} on, in {place_of(row)}: {row.reason}; what came before agrees"
@@ -314,32 +315,14 @@ class _Investigation:
         if row := _first(self._above_noise(), Verdict.INCONCLUSIVE):
             sentence = f"{agreed}, but the free runs cannot be judged in {place_of(row)}: {row.reason}"
             return self._diagnosis(Verdict.INCONCLUSIVE, Kind.GROWTH, sentence, row)
-        verdict = Verdict.INCONCLUSIVE if undecided else self.ledger.verdict
+        verdict = Verdict.INCONCLUSIVE if unclear else self.ledger.verdict
         narrow = rounding.of_rounding(self.spec.dtype, self.runs[0])
         if row := compare_trajectories(*self.runs, narrow, "free/").first:
             sentence = f"{agreed}; the free runs diverge at step {row.step}, in {place_of(row)}, no further than rounding grows"
             return self._diagnosis(verdict, Kind.GROWTH, sentence, row)
-        if undecided:
-            return self._diagnosis(verdict, Kind.UNJUDGED, f"the whole runs agree; {agreed}", undecided[0])
+        if unclear:
+            return self._diagnosis(verdict, Kind.UNJUDGED, f"the whole runs agree; {agreed}", unclear[0])
         return self._diagnosis(verdict, Kind.NONE, f"nothing diverges: {agreed}, and so do the whole runs")
-
-    def _undecided(self) -> list[Row]:
-        """The rows of the lockstep run that could not be judged, but for those that contain only rounding.
-
-        The undivided step is left out: its halves are judged by themselves.
-        """
-        largest: dict[tuple[int, str], float] = {}
-        for row in self.ledger.rows:
-            place = row.step, row.kind
-            largest[place] = max(largest.get(place, 0.0), row.scale)
-        noise = UNITS * float(np.finfo(self.spec.dtype).eps)
-        return [
-            row
-            for row in self.ledger.rows
-            if row.verdict is Verdict.INCONCLUSIVE
-            and row.kind != "step"
-            and max(row.scale, row.absolute) > noise * largest[row.step, row.kind]
-        ]
 
     def _above_noise(self) -> list[Row]:
         """The rows of the free runs without leaves that contain only rounding: a bias before a batch norm."""

@@ -28,6 +28,7 @@ from lockstep.harness.runs.altered import Altered
 from lockstep.harness.runs.free_run import StepByStep
 from lockstep.harness.runs.implementation import Implementation
 from lockstep.harness.runs.intervention import Intervention
+from lockstep.harness.runs.stages import coarsest
 
 MULTIPLE = 32.0
 """How many spreads are a disagreement.
@@ -180,20 +181,36 @@ def measure_by_inputs(spec: RunSpec, implementations: Iterable[Implementation]) 
         implementations: who trains it; the spread of a quantity is the largest of theirs.
     """
     started = time.perf_counter()
+    implementations = list(implementations)
+    eps = _eps(spec, implementations)
     spreads: dict[str, Array] = {}
     largest = 0.0
     with np.errstate(all="ignore"):  # twins that diverge are judged by their numbers
         for one in implementations:
-            own, magnitude = _spreads(spec, one)
+            own, magnitude = _spreads(spec, one, eps)
             spreads = {name: np.maximum(spreads.get(name, 0.0), value) for name, value in own.items()}
             largest = largest or magnitude
     seconds = time.perf_counter() - started
     return Budget(spreads, NEGLIGIBLE[spec.dtype] * largest, TWINS, seconds, FIXED[spec.dtype])
 
 
-def _spreads(spec: RunSpec, implementation: Implementation) -> tuple[dict[str, Array], float]:
+def _eps(spec: RunSpec, implementations: Iterable[Implementation]) -> float:
+    """Of the dtype of the parameters, or where modules of all sides compute in half precision of that."""
+    batch = next(iter(spec.batches()))
+    coarse = min((_coarsest(one.trainer(spec), batch) for one in implementations), default=0.0)
+    return coarse or float(np.finfo(spec.dtype).eps)
+
+
+def _coarsest(trainer: Trainer, batch: Batch) -> float:
+    try:
+        trainer.observe(trainer.init(), batch, ("forward",))
+    except Exception:  # a user's code that trains, and cannot be observed
+        return 0.0
+    return coarsest(trainer)
+
+
+def _spreads(spec: RunSpec, implementation: Implementation, eps: float) -> tuple[dict[str, Array], float]:
     """The spread of each quantity (the largest so far of a loss, the largest in a leaf), and the largest initial parameter."""
-    eps = float(np.finfo(spec.dtype).eps)
     trainer = implementation.trainer(spec)
     start = trainer.read(trainer.init()).parameters
     run = partial(_ends, spec)

@@ -18,7 +18,7 @@ from lockstep.backends.adoption import leaves
 from lockstep.backends.problem import Array, Arrays, Batch, Batches, Problem
 from lockstep.backends.protocol import LOSSES_ONLY, Disturbable, DisturbedStep, Snapshot, Trainer
 from lockstep.harness.core.compare import LOSS
-from lockstep.harness.core.ledger import UNDISTURBED
+from lockstep.harness.core.ledger import COARSE, UNDISTURBED
 from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.core.tolerance import Judge
 from lockstep.harness.numerics.budget import MULTIPLE, deviation, twins_for
@@ -33,7 +33,7 @@ from lockstep.harness.runs.free_run import StepByStep
 from lockstep.harness.runs.implementation import Implementation
 from lockstep.harness.runs.intervention import Intervention
 from lockstep.harness.runs.lockstep_run import StageLimits
-from lockstep.harness.runs.stages import fields, gradients, stages_of
+from lockstep.harness.runs.stages import coarsest, fields, gradients, stages_of
 from lockstep.harness.runs.trajectory import Trajectory, trajectory
 
 UNITS = 45
@@ -60,6 +60,15 @@ Measured: 7, of a perceptron whose tanh units are saturated after 30 steps of mo
 
 WHOLE = frozenset({"optimizer", "update", "parameters"})
 """Kinds of stage of a step that cannot be taken apart that are off by what its gradients are off by."""
+
+COMPUTED = frozenset({"forward", "loss", "cotangent", "gradient", "buffers", "step"})
+"""Kinds of stage that come of what modules compute; an update is made of gradients that are the same for both sides."""
+
+HALF = 8.0
+"""Spreads of inputs that are off by a coarse dtype's eps, or eps of the scale, that a stage may be off by where modules compute in it.
+
+Measured: 2.5 at most, perceptrons of 1 to 8 layers in bfloat16 with and without layer norm, torch against XLA, 32 pairs.
+"""
 
 COARSER = 64.0
 """A second disturbance, so many times larger: what rounding does to a gradient grows with it, what a branch does stays."""
@@ -202,7 +211,26 @@ def _from_inputs(
     spread = _input_spread(trainer, exact, snapshot, batch, eps)
     rounding = {name: UNITS * eps * _sums(name, batch) * _scale(name, exact) for name in exact}
     widest = {name: max(rounding[name], UNITS * spread[name]) for name in exact}
-    return {**widest, **_of_one_branch(trainer, exact, snapshot, batch, eps, spread, rounding)}
+    return {
+        **widest,
+        **_of_one_branch(trainer, exact, snapshot, batch, eps, spread, rounding),
+        **_of_coarse_modules(trainer, exact, snapshot, batch, widest),
+    }
+
+
+def _of_coarse_modules(
+    trainer: Trainer, exact: Arrays, snapshot: Snapshot, batch: Batch, widest: Mapping[str, float]
+) -> dict[str, float]:
+    """The second limits of the stages that come of modules whose output is in half precision."""
+    eps = coarsest(trainer)
+    if not eps:
+        return {}
+    spread = _input_spread(trainer, exact, snapshot, batch, eps)
+    return {
+        COARSE + name: max(widest[name], HALF * max(spread[name], eps * _scale(name, exact)))
+        for name in exact
+        if name.partition("/")[0] in COMPUTED
+    }
 
 
 def _input_spread(

@@ -12,12 +12,12 @@ import numpy as np
 from lockstep.backends.errors import LockstepError
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import Snapshot, State, Trainer
-from lockstep.harness.core.ledger import Ledger, Row, compare_stages
+from lockstep.harness.core.ledger import COARSE, Ledger, Row, compare_stages
 from lockstep.harness.core.spec import RunSpec
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.runs.free_run import describe
 from lockstep.harness.runs.observed import Observed
-from lockstep.harness.runs.stages import fields, gradients, observed_step, out_of_reach
+from lockstep.harness.runs.stages import coarsest, fields, gradients, observed_step, out_of_reach
 
 MOST_STEPS = 12
 """Steps that are compared by default: a step in lockstep costs some ten plain ones."""
@@ -177,7 +177,7 @@ class _Run:
             # Where the reference shows no gradients, its step is whole: each side applies its own.
             injected = gradients(ours) or None
             theirs, after = observed_step(self._other, begun, batch, injected, undivided)
-            limits = self._limits(snapshot, batch)
+            limits = self._limited(snapshot, batch)
         except Exception as error:  # an exception of a backend is a finding about it, not the harness' end
             self._rows.append(Row(step, "step", Verdict.ERROR, describe(error)))
             return None
@@ -189,6 +189,14 @@ class _Run:
         if self._observed is None and any(row.blamed for row in rows):
             self._observed = Observed(step, batch, snapshot, left, right)
         return None if carried is None else after
+
+    def _limited(self, snapshot: Snapshot, batch: Batch) -> Mapping[str, float]:
+        """The limits; where modules of both sides compute in half precision those of that."""
+        limits = self._limits(snapshot, batch)
+        if isinstance(self._reference, Answering) or not all(map(coarsest, (self._reference, self._other))):
+            return limits
+        coarse = {name.removeprefix(COARSE): one for name, one in limits.items() if name.startswith(COARSE)}
+        return {**limits, **coarse}
 
     def _reference_stages(self, step: int, snapshot: Snapshot, batch: Batch, undivided: bool) -> Arrays:
         if isinstance(self._reference, Answering):

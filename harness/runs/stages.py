@@ -95,6 +95,12 @@ def _undivided_step(trainer: Trainer, state: State, batch: Batch) -> tuple[dict[
     return stages, state
 
 
+def coarsest(trainer: Trainer) -> float:
+    """The eps of the coarsest output of a module in half precision when it was last observed; 0 where there is none."""
+    known: float = getattr(trainer, "coarsest", 0.0)
+    return known
+
+
 def gradients(stages: Arrays) -> dict[str, Array]:
     """The gradients among the stages of a step, by parameter."""
     return {

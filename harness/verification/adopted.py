@@ -43,6 +43,7 @@ from lockstep.harness.numerics import limits
 from lockstep.harness.numerics.budget import measure_by_inputs
 from lockstep.harness.runs.free_run import describe, free_run
 from lockstep.harness.runs.trajectory import trajectory
+from lockstep.harness.verification.conventions import Optimizers
 from lockstep.harness.verification.decision import decided, is_wanted
 from lockstep.harness.verification.doubts import doubted, doubts
 from lockstep.harness.verification.parity import DIAGNOSED
@@ -211,14 +212,13 @@ def _judged_case(
 ) -> tuple[Case, list[AdoptedCode]]:
     """The runs of all sides, judged; those of float64 that differ and compute in float32 somewhere, with that in float64."""
     codes = implementations(sides)
-    case = _judged_runs(spec, sides, codes, tolerance)
+    case = _judged_runs(spec, codes, tolerance)
     places = narrow_places(sides, spec) if is_apart(case) else ()
     if not places:
         return case, codes
     try:
-        wide = widened(sides, places, spec)
-        wide_codes = implementations(wide)
-        again = _judged_runs(spec, wide, wide_codes, tolerance)
+        wide_codes = implementations(widened(sides, places, spec))
+        again = _judged_runs(spec, wide_codes, tolerance)
     except LockstepError as error:
         return not_widened(case, places, error.got), codes
     failed = [run.reason for run in again.runs if run.trace is None]
@@ -227,35 +227,43 @@ def _judged_case(
     return without_rounding(again, case, places), wide_codes
 
 
-def _judged_runs(
-    spec: Task, sides: Sequence[Side], codes: Sequence[AdoptedCode], tolerance: Judge | None
-) -> Case:
+def _judged_runs(spec: Task, codes: Sequence[AdoptedCode], tolerance: Judge | None) -> Case:
     """All sides' runs, compared; without a tolerance by the fixed one, and where that fails by what rounding is measured to do."""
     runs = [free_run(one, spec) for one in codes]
-    case = _judged(spec, sides, runs, tolerance or FIXED[spec.dtype])
+    case = _judged(spec, codes, runs, tolerance or FIXED[spec.dtype], tolerance is not None)
     if tolerance is None and any(one.verdict is Verdict.DIFFER for one in case.comparisons):
-        return _judged(spec, sides, runs, measure_by_inputs(spec, codes))
+        return _judged(spec, codes, runs, measure_by_inputs(spec, codes))
     return case
 
 
-def _judged(spec: Task, sides: Sequence[Side], runs: Sequence[Run], tolerance: Judge) -> Case:
-    trained = [run for run in runs if run.trace is not None]
-    compared = [
-        one
-        for left, right in itertools.combinations(trained, 2)
-        for one in _compared(spec, sides[0], left, right, tolerance)
-    ]
+def _judged(
+    spec: Task,
+    codes: Sequence[AdoptedCode],
+    runs: Sequence[Run],
+    tolerance: Judge,
+    by_convention: bool = True,
+) -> Case:
+    trained = [(code, run) for code, run in zip(codes, runs, strict=True) if run.trace is not None]
+    first, compared, states = codes[0].side, list[Comparison](), dict[str, set[str]]()
+    for (code, left), (other, right) in itertools.combinations(trained, 2):
+        compared += _compared(spec, first, left, right, tolerance)
+        blank = Comparison(spec.name, spec.dtype, left.backend, right.backend, LOSS, Verdict.AGREE)
+        kept = compared_states(blank, left, right, tolerance, Optimizers(spec, code, other), by_convention)
+        compared += kept.comparisons
+        for run, names in zip((left, right), zip(*kept.pairs, strict=True), strict=False):
+            states.setdefault(run.backend, set()).update(names)
     notes = [
         note
-        for side in sides[1:]
-        if side.mapping is not None
-        for note in doubts(side.mapping, sides[0].name, side.name)
+        for code in codes[1:]
+        if code.side.mapping is not None
+        for note in doubts(code.side.mapping, first.name, code.name)
     ]
-    return Case(spec, tuple(runs), tuple(compared), tolerance, notes=tuple(notes), left_out=left_out(trained))
+    listed = left_out([run for _, run in trained], states)
+    return Case(spec, tuple(runs), tuple(compared), tolerance, notes=tuple(notes), left_out=listed)
 
 
 def _compared(spec: Task, first: Side, left: Run, right: Run, tolerance: Judge) -> list[Comparison]:
-    """Inputs, losses, every parameter and buffer that both sides have, and what both optimizers keep."""
+    """Inputs, losses, and every parameter and buffer that both sides have."""
     start, ends = held(first.start), (_ends(left), _ends(right))
     common = [
         name
@@ -273,11 +281,9 @@ def _compared(spec: Task, first: Side, left: Run, right: Run, tolerance: Judge) 
         )
         for run in (left, right)
     ]
-    blank = Comparison(spec.name, spec.dtype, left.backend, right.backend, LOSS, Verdict.AGREE)
     return [
         *compare_runs(spec, sides[0], sides[1], tolerance, expected),
         *compare_counts(spec, left, right),
-        *compared_states(blank, left, right, tolerance),
     ]
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.diagnose.diagnosis import Diagnosis
 from lockstep.harness.verification.result import Case
+from lockstep.harness.verification.unjudged import without_unjudged
 
 TOLERATED = "the whole runs agree within their tolerance, so that this is no difference of the training"
 
@@ -23,8 +24,13 @@ def is_wanted(case: Case, left: str, right: str, diagnose: str) -> bool:
 
 
 def decided(case: Case, diagnoses: list[Diagnosis], diagnose: str) -> Case:
-    """The case with its diagnoses. One of runs that agree is no difference; one that was not asked for stays where it decides."""
+    """The case with its diagnoses, and without what nobody can judge.
+
+    A diagnosis of runs that agree is no difference. One that was not asked for stays where it decides.
+    """
     judged = [_judged(case, one) for one in diagnoses]
+    for one in judged:
+        case = without_unjudged(case, one)
     stay = [one for one in judged if diagnose != "none" or one.verdict is Verdict.DIFFER]
     return dataclasses.replace(case, diagnoses=tuple(stay))
 

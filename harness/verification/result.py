@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,15 +16,22 @@ from lockstep.harness.core.verdict import Verdict, combine
 from lockstep.harness.diagnose.diagnosis import Diagnosis
 from lockstep.harness.numerics.certified import Certified
 
+MOST_NAMED = 3
+"""Parameters that a first line names."""
+
+PARAMETER = "parameter"
+"""Kind of what both sides have, and nobody can judge."""
+
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Arrays of one side that were compared with no other's.
+    """Arrays of one side that were compared with no other's, or could not be judged.
 
     Attributes:
         backend: whose.
-        kind: ``buffer``, ``optimizer's state``, or ``float32 computation``, whose rounding is left out.
-        names: the side's own; of a computation its line.
+        kind: ``buffer``, ``optimizer's state``, ``parameter``: one that could not be judged, or ``float32 computation``,
+            whose rounding is left out.
+        names: the side's own; of parameters the reference's, of a computation its line.
     """
 
     backend: str
@@ -39,12 +46,18 @@ class LeftOut:
 
     @property
     def sentence(self) -> str:
-        """With the names."""
+        """With the names, and of parameters the reason and the remedy."""
+        if self.kind == PARAMETER:
+            return (
+                f"not judged: {', '.join(self.names)}: the gradient is 0 but for rounding on both sides, and the optimizer "
+                "makes whole steps of rounding; float64, SGD or a larger epsilon would let it be judged"
+            )
         return f"not compared: {self}: {', '.join(self.names)}"
 
 
 _ARRAYS = {
     "buffer": ("buffer", "buffers"),
+    PARAMETER: ("parameter", "parameters"),
     "optimizer's state": ("array of the optimizer's state", "arrays of the optimizer's state"),
     "float32 computation": ("float32 computation", "float32 computations"),
 }
@@ -63,7 +76,7 @@ class Case:
         certified: each backend's own error, where that was asked for.
         diagnoses: where backends first diverge from the first that trained, where that was asked for.
         notes: what a mapping that was found leaves in doubt.
-        left_out: buffers and optimizers' states that have no counterpart on another side.
+        left_out: buffers and optimizers' states that have no counterpart on another side, and parameters that could not be judged.
         require_all: whether something left out makes the case INCONCLUSIVE.
     """
 
@@ -119,7 +132,7 @@ class Case:
             if one_diagnosis.verdict is self.verdict:
                 return one_diagnosis.sentence
         if self.left_out and len(self.trained) > 1:
-            return "all was to be compared, and some has no counterpart"
+            return "all was to be compared, and some has no counterpart or could not be judged"
         return f"{len(self.trained)} backend trained; two are needed to compare"
 
     @property
@@ -197,9 +210,17 @@ class Result:
 
 
 def not_compared(left_out: Iterable[LeftOut]) -> list[str]:
-    """``2 buffers of torch and 1 array of the optimizer's state of jax not compared``, or nothing."""
-    listed = " and ".join(map(str, left_out))
-    return [f"{listed} not compared"] if listed else []
+    """``2 buffers of torch and 1 array of the optimizer's state of jax not compared``, ``1 parameter not judged: k.bias``, or nothing."""
+    every = list(left_out)
+    listed = " and ".join(str(one) for one in every if one.kind != PARAMETER)
+    names = sorted({name for one in every if one.kind == PARAMETER for name in one.names})
+    unjudged = f"{len(names)} {_ARRAYS[PARAMETER][len(names) > 1]} not judged: {_shortened(names)}"
+    return [*([f"{listed} not compared"] if listed else []), *([unjudged] if names else [])]
+
+
+def _shortened(names: Sequence[str]) -> str:
+    rest = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _line(one: Comparison) -> str:

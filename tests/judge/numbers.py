@@ -268,6 +268,25 @@ NUMBERS = (
         "FEWEST_SEEDS, MOST_SEEDS = 7, 127",
         "initialiser",
     ),
+    Number(
+        "UPDATES",
+        "UPDATES, DISTURBED = 8, 2",
+        "",
+        "UPDATES, DISTURBED = 4, 2",
+        "state",
+        why="more updates show smaller differences, and cost more",
+    ),
+    Number(
+        "DISTURBED",
+        "UPDATES, DISTURBED = 8, 2",
+        "UPDATES, DISTURBED = 8, 8",
+        "",
+        "state",
+        why="the same is read",
+    ),
+    Number("SMALL", "SMALL = 2.0**-12", "SMALL = 1.0", "", "state", why="an update is rounded less"),
+    Number("HALF", "HALF = 8.0", "HALF = 64.0", "HALF = 0.5", "half"),
+    Number("STRONGER", "STRONGER = 8.0", "", "STRONGER = 1.0", "state", why="the same is read"),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
@@ -88,9 +88,9 @@ def passing(name: str, output: Any, outputs: dict[str, Any], inject: Arrays, per
     outputs[name] = output
     value, cotangent = (inject.get(f"{kind}/{name}") for kind in ("forward", "cotangent"))
     if cotangent is not None and cotangent.shape == output.shape:
-        output = _with_cotangent(output, jnp.asarray(cotangent))
+        output = _with_cotangent(output, jnp.asarray(cotangent, output.dtype))
     if value is not None and value.shape == output.shape:
-        output = _with_value(output, jnp.asarray(value))
+        output = _with_value(output, jnp.asarray(value, output.dtype))
     return output + perturb[name] if name in perturb else output
 
 
@@ -135,8 +135,24 @@ def arrays(tree: Tree, prefix: str = "") -> dict[str, Array]:
 
 
 def as_array(leaf: Any) -> Array:
-    """A copy; of random keys their words."""
-    return np.array(_words(leaf) if _is_key(leaf) else leaf)
+    """A copy; of random keys their words. NumPy has no bfloat16; a float32 holds each of its numbers."""
+    array = np.array(_words(leaf) if _is_key(leaf) else leaf)
+    return array.astype(np.float32) if array.dtype == jnp.bfloat16 else array
+
+
+def widened(tree: Tree, dtype: str) -> Tree:
+    """The tree, its leaves in half precision in a wider dtype, in which they are compared."""
+    return jax.tree.map(lambda one: one.astype(dtype) if _is_half(one) else one, tree)
+
+
+def coarsest(outputs: Iterable[Any]) -> float:
+    """The eps of the coarsest output in half precision; 0 where there is none."""
+    halves = [one.dtype for one in outputs if _is_half(one)]
+    return max((float(jnp.finfo(one).eps) for one in halves), default=0.0)  # type: ignore[no-untyped-call]
+
+
+def _is_half(leaf: Any) -> bool:
+    return getattr(leaf, "dtype", None) in (jnp.float16, jnp.bfloat16)
 
 
 def written(tree: Tree, arrays: Arrays, like: Tree = None, prefix: str = "") -> Tree:

@@ -30,10 +30,13 @@ from lockstep.backends.jax_haiku.adoption.parts import (
     Apply,
     applying,
     arrays,
+    as_array,
+    coarsest,
     free_prefix,
     named,
     passing,
     watching,
+    widened,
     written,
 )
 from lockstep.backends.problem import Array, Arrays, Batch
@@ -185,7 +188,7 @@ class JaxAdopted(AdoptedTrainer):
                 dict(batch.masks),
             )
             draws.check(self.name, drawn, batch.masks)
-            return State(params, optimizer, state.step + 1, buffers), loss
+            return State(params, optimizer, state.step + 1, buffers), widened(loss, self.dtype)
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Tree]:
         with self._precision():
@@ -193,7 +196,7 @@ class JaxAdopted(AdoptedTrainer):
             (loss, (buffers, drawn)), grads = self._grads(state.params, state.buffers, *batch_and_key)
             draws.check(self.name, drawn, batch.masks)
             seen = Seen(loss, state.buffers, *batch_and_key)
-            return state._replace(buffers=buffers, seen=seen), loss, grads
+            return state._replace(buffers=buffers, seen=seen), widened(loss, self.dtype), grads
 
     def apply(self, state: State, grads: Tree) -> State:
         with self._precision():
@@ -215,11 +218,12 @@ class JaxAdopted(AdoptedTrainer):
             shown = {name: outputs[name] for name in self._modules if name != OUTPUT}
             shown |= {} if self._stages is None else self._arithmetic(self._given_stages)(state.params, x)
             shown |= {OUTPUT: outputs[OUTPUT]} if OUTPUT in outputs else {}
-            stages = {f"forward/{name}": np.array(value) for name, value in shown.items()}
-            stages["loss"] = np.array(loss)
+            self.coarsest = coarsest(shown.values())
+            stages = {f"forward/{name}": as_array(value) for name, value in shown.items()}
+            stages["loss"] = np.array(widened(loss, self.dtype))
             order = [name for name in reversed(self._modules) if name in cotangents]
-            stages |= {f"cotangent/{name}": np.array(cotangents[name]) for name in order}
-            stages |= {f"gradient/{name}": np.array(value) for name, value in named(grads).items()}
+            stages |= {f"cotangent/{name}": as_array(cotangents[name]) for name in order}
+            stages |= {f"gradient/{name}": as_array(value) for name, value in named(grads).items()}
             return select(stages, wanted)
 
     def _observed(
@@ -262,10 +266,10 @@ class JaxAdopted(AdoptedTrainer):
             output, _ = self._arithmetic(self._call)(
                 state.params, state.buffers, self._drawn(state.step), jax.tree.map(jnp.asarray, x)
             )
-            return np.array(output)
+            return as_array(output)
 
     def read(self, state: State) -> Snapshot:
-        buffers = arrays(state.buffers, self._prefix)
+        buffers = arrays(widened(state.buffers, self.dtype), self._prefix)
         floats = {name: one for name, one in buffers.items() if one.dtype.kind == "f"}
         others = {name: one for name, one in arrays(state.buffers, CARRIED).items() if one.dtype.kind != "f"}
         optimizer = {**arrays(state.optimizer), **others}

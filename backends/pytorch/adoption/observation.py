@@ -62,7 +62,9 @@ class Observation:
 
     def _injected(self, kind: str, name: str, like: torch.Tensor) -> torch.Tensor | None:
         value = self._inject.get(f"{kind}/{name}")
-        return None if value is None or value.shape != tuple(like.shape) else self._tensor(value)
+        if value is None or value.shape != tuple(like.shape):
+            return None
+        return self._tensor(value).to(like.dtype)
 
 
 class _Exchange(torch.autograd.Function):

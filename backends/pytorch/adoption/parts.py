@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from lockstep.backends.problem import Array, Arrays
 from lockstep.backends.pytorch.adoption.reachable import walked
 from lockstep.backends.pytorch.adoption.values import TENSOR, decoded, encoded, kind_of
 from lockstep.backends.pytorch.arrays import as_array
+
+HALVES = (torch.float16, torch.bfloat16)
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -25,8 +28,19 @@ def untrained(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def buffers(module: nn.Module) -> dict[str, Array]:
-    """Those of floating point."""
-    return {name: array(one) for name, one in untrained(module).items() if one.is_floating_point()}
+    """Those of floating point; one in half precision in the dtype of the parameters, in which it is compared."""
+    return {
+        name: array(widened(one, module))
+        for name, one in untrained(module).items()
+        if one.is_floating_point()
+    }
+
+
+def widened(tensor: torch.Tensor, module: nn.Module) -> torch.Tensor:
+    """One in half precision in the dtype of the parameters, any other as it is."""
+    if tensor.dtype not in HALVES:
+        return tensor
+    return tensor.to(next(iter(trained(module).values())).dtype)
 
 
 def counts(module: nn.Module) -> dict[str, Array]:
@@ -43,7 +57,7 @@ def set_untrained(module: nn.Module, name: str, value: torch.Tensor) -> None:
     if old is not None and old.shape == value.shape:
         old.copy_(value)
     elif key in holder._buffers:
-        holder._buffers[key] = value
+        holder._buffers[key] = value if old is None else value.to(old.dtype)
 
 
 def optimizers_in(held: Any) -> list[torch.optim.Optimizer]:
@@ -126,3 +140,8 @@ def array(tensor: torch.Tensor) -> Array:
 def dtype(tensor: torch.Tensor) -> str:
     """Its name: ``float32``."""
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def coarsest(outputs: Iterable[torch.Tensor]) -> float:
+    """The eps of the coarsest output in half precision; 0 where there is none."""
+    return max((torch.finfo(one.dtype).eps for one in outputs if one.dtype in HALVES), default=0.0)

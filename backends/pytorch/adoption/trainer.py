@@ -36,6 +36,7 @@ from lockstep.backends.pytorch.adoption.observation import Observation
 from lockstep.backends.pytorch.adoption.parts import (
     array,
     buffers,
+    coarsest,
     copies_of_parameters,
     counts,
     dtype,
@@ -43,6 +44,7 @@ from lockstep.backends.pytorch.adoption.parts import (
     read_slots,
     set_untrained,
     trained,
+    widened,
     write_slots,
 )
 from lockstep.backends.pytorch.adoption.state import (
@@ -137,7 +139,7 @@ class TorchAdopted(AdoptedTrainer):
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         with self._arithmetic():
             loss = self._evaluate(state, batch)
-            return self._update(state), loss
+            return self._update(state), widened(loss, state.module)
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
         with self._arithmetic():
@@ -146,7 +148,7 @@ class TorchAdopted(AdoptedTrainer):
         self._unused = {name for name, one in grads.items() if one is None}
         self._sparse |= {name for name, one in grads.items() if one is not None and one.is_sparse}
         state.optimizer.zero_grad(set_to_none=True)
-        return state, loss, grads
+        return state, widened(loss, state.module), grads
 
     def apply(self, state: State, grads: Grads) -> State:
         for name, one in trained(state.module).items():
@@ -191,8 +193,9 @@ class TorchAdopted(AdoptedTrainer):
             if isinstance(output, torch.Tensor):
                 output = observation.passed("output", output)
             loss = functions.loss(output, y)
+            self.coarsest = coarsest(observation.outputs.values())
             stages = {f"forward/{name}": array(value) for name, value in observation.outputs.items()}
-            stages["loss"] = array(loss)
+            stages["loss"] = array(widened(loss, module))
             if loss.requires_grad and not {"cotangent", "gradient"}.isdisjoint(wanted):
                 loss.backward()  # type: ignore[no-untyped-call]
                 stages |= self._backward(module, observation)

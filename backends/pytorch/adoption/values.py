@@ -17,8 +17,9 @@ from lockstep.backends.pytorch.arrays import as_array
 NUMBERS = {"bool": bool, "int": int, "float": float}
 """Kinds that are one number; `lockstep.backends.protocol.Snapshot` knows them by the suffix of a name."""
 
-TENSOR, TEXT = "tensor", "text"
-"""The other kinds: a tensor, and an expression in which ``Tensor(0)`` stands for the first of the tensors next to it."""
+TENSOR, BFLOAT16, TEXT = "tensor", "bfloat16", "text"
+"""The other kinds: a tensor, one of a dtype that NumPy lacks, and an expression in which ``Tensor(0)`` stands for the first of the
+tensors next to it, ``BFloat16(0)`` where it is of that dtype."""
 
 LARGEST = 1 << 62
 """A whole number beyond is a text: an array does not hold it."""
@@ -30,7 +31,7 @@ NAMES = {"inf": float("inf"), "nan": float("nan")}
 def kind_of(value: Any) -> str | None:
     """The kind of a value; None where it is, or holds, an object that is not known here."""
     if isinstance(value, torch.Tensor):
-        return TENSOR if _is_plain(value) else None
+        return (BFLOAT16 if value.dtype is torch.bfloat16 else TENSOR) if _is_plain(value) else None
     for kind, cls in NUMBERS.items():
         if type(value) is cls and not (isinstance(value, int) and abs(value) > LARGEST):
             return kind
@@ -41,7 +42,7 @@ def encoded(name: str, value: Any) -> dict[str, Array]:
     """A value of a known kind: ``name:kind``, and of a text with tensors ``name:0``, ``name:1``, ..."""
     kind = kind_of(value)
     assert kind is not None
-    if kind == TENSOR:
+    if kind in (TENSOR, BFLOAT16):
         return {f"{name}:{kind}": as_array(value.to_dense())}
     if kind in NUMBERS:
         return {f"{name}:{kind}": np.array(value)}
@@ -62,8 +63,8 @@ def decoded(arrays: Arrays, device: torch.device) -> dict[str, Any]:
         name, _, kind = key.rpartition(":")
         if kind in NUMBERS:
             values[name] = NUMBERS[kind](array.item())
-        elif kind == TENSOR:
-            values[name] = torch.tensor(array, device=device)
+        elif kind in (TENSOR, BFLOAT16):
+            values[name] = _tensor(array, kind == BFLOAT16, device)
         elif kind == TEXT:
             tree = ast.parse(array.tobytes().decode(), mode="eval").body
             values[name] = _evaluated(tree, name, arrays, device)
@@ -76,7 +77,8 @@ def expression(value: Any, tensors: list[torch.Tensor]) -> str | None:
         if not _is_plain(value):
             return None
         tensors.append(value)
-        return f"Tensor({len(tensors) - 1})"
+        word = "BFloat16" if value.dtype is torch.bfloat16 else "Tensor"
+        return f"{word}({len(tensors) - 1})"
     if value is None or type(value) in (bool, int, float, str, bytes):
         return repr(value)
     if type(value) is dict:
@@ -103,7 +105,7 @@ def _evaluated(node: ast.expr, name: str, arrays: Arrays, device: torch.device) 
         first, *rest = inner
         if node.func.id == "deque":
             return deque(first, *rest)
-        return torch.tensor(arrays[f"{name}:{first}"], device=device)
+        return _tensor(arrays[f"{name}:{first}"], node.func.id == "BFloat16", device)
     if isinstance(node, ast.List):
         return list(inner)
     if isinstance(node, ast.Tuple):
@@ -128,10 +130,9 @@ def _elements(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
-    """Whether it is numbers alone: no parameter, nothing with a graph behind it, and no bfloat16, which NumPy lacks."""
-    return not (
-        isinstance(tensor, nn.Parameter)
-        or tensor.requires_grad
-        or tensor.is_quantized
-        or tensor.dtype is torch.bfloat16
-    )
+    """Whether it is numbers alone: no parameter, nothing with a graph behind it."""
+    return not (isinstance(tensor, nn.Parameter) or tensor.requires_grad or tensor.is_quantized)
+
+
+def _tensor(array: Array, rounded: bool, device: torch.device) -> torch.Tensor:
+    return torch.tensor(array, device=device, dtype=torch.bfloat16 if rounded else None)

@@ -233,7 +233,7 @@ def test_a_moment_of_rounding_alone_is_judged_by_the_largest_of_its_kind(off, ve
         return Run("moments", "float64", name, trace=Trace(np.ones(1), final))
 
     blank = Comparison("moments", "float64", "one", "other", "loss", Verdict.AGREE)
-    rows = compared_states(blank, run("one", 1e-17), run("other", 1e-17 + off), FIXED["float64"])
+    rows = compared_states(blank, run("one", 1e-17), run("other", 1e-17 + off), FIXED["float64"]).comparisons
     assert {one.quantity: one.verdict for one in rows} == {
         "optimizer/momentum/fc.bias": verdict,
         "optimizer/momentum/fc.weight": Verdict.AGREE,
