@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from lockstep import Verdict
-from lockstep.harness.core.compare import Comparison, Run, compare_arrays
+from lockstep.harness.core.compare import Comparison, Run, compare_arrays, without_vacuous
 from lockstep.harness.core.distance import place, rank, ratio, ulps_between
 from lockstep.harness.core.tolerance import Tolerance, scaled
 from lockstep.harness.diagnose.divergence import _worst
+from lockstep.harness.numerics.budget import Budget
 
 FIXED = Tolerance(1e-14, 0.0, True, "test")
 
@@ -169,3 +170,13 @@ def test_the_limit_of_a_row_is_what_its_distance_is_a_share_of():
     one = compared([4.0, 1.0], [4.0, 1.5], "w", Tolerance(0.0625, 0.0, True, "test"))
     row = _worst(one, 3)
     assert (row.step, row.name, row.absolute, row.scale, row.limit) == (3, "free/w", 0.5, 4.0, 0.25)
+
+
+@pytest.mark.parametrize(("first", "verdict"), [(1e-6, Verdict.AGREE), (1e-12, Verdict.INCONCLUSIVE)])
+def test_losses_that_grow_could_have_failed_where_the_first_could(first, verdict):
+    """The last is rounding alone; of the first the scale is its own, and not that of the last."""
+    spreads = {"loss": np.array([1e-10, 0.1])}
+    budget = Budget(spreads, 0.0, 8, 0.0, Tolerance(5.4e-6, 0.0, True, "test"))
+    losses = np.array([first, 1.0])
+    agreed = Comparison("p", "float32", "a", "b", "loss", Verdict.AGREE, tolerance=budget)
+    assert [one.verdict for one in without_vacuous([agreed], {"loss": losses})] == [verdict]
