@@ -132,7 +132,7 @@ def named(tree: Tree, prefix: str = "") -> dict[str, Any]:
 def arrays(tree: Tree, prefix: str = "") -> dict[str, Array]:
     """As `named`, copied as NumPy arrays; of random keys their words."""
     return {
-        name: as_array(_words(leaf) if _is_key(leaf) else leaf) for name, leaf in named(tree, prefix).items()
+        name: np.array(_words(leaf) if _is_key(leaf) else leaf) for name, leaf in named(tree, prefix).items()
     }
 
 
