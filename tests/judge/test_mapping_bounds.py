@@ -22,6 +22,7 @@ from lockstep.harness.matching.masks import both_keeping_all, paired
 from lockstep.harness.matching.search import Search
 from lockstep.harness.matching.signals import Signals
 from lockstep.harness.matching.slices import ParameterSlice
+from lockstep.harness.matching.stepped import Stepped
 from lockstep.harness.verification import adopted
 from tests.judge.sides import CHAIN, SAME, TANH, WIDTH, batches, params, side, transform
 
@@ -234,7 +235,7 @@ def test_four_hundred_mappings_are_tried_as_the_right_one(swapped, named):
 
 def test_every_look_is_at_two_probes():
     """Of one, whatever multiple of the other loss a loss is would be taken for a matter of units."""
-    search = Search(side(), renamed(), tuple(Batch(x, y, {}) for x, y in batches(1) * 2))
+    search = Search(*(Stepped(one, Batch(*batches(1)[0], {}), False) for one in (side(), renamed())))
     assert search.look(PROBES[0]).losses.shape == (2, 2)
 
 

@@ -131,13 +131,17 @@ def named(tree: Tree, prefix: str = "") -> dict[str, Any]:
 
 def arrays(tree: Tree, prefix: str = "") -> dict[str, Array]:
     """As `named`, copied as NumPy arrays; of random keys their words."""
-    return {name: as_array(leaf) for name, leaf in named(tree, prefix).items()}
+    return {name: _copy(leaf) for name, leaf in named(tree, prefix).items()}
 
 
 def as_array(leaf: Any) -> Array:
     """A copy; of random keys their words. NumPy has no bfloat16; a float32 holds each of its numbers."""
-    array = np.array(_words(leaf) if _is_key(leaf) else leaf)
+    array = _copy(leaf)
     return array.astype(np.float32) if array.dtype == jnp.bfloat16 else array
+
+
+def _copy(leaf: Any) -> Array:
+    return np.array(_words(leaf) if _is_key(leaf) else leaf)
 
 
 def widened(tree: Tree, dtype: str) -> Tree:

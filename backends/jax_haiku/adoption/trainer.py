@@ -269,9 +269,10 @@ class JaxAdopted(AdoptedTrainer):
             return as_array(output)
 
     def read(self, state: State) -> Snapshot:
-        buffers = arrays(widened(state.buffers, self.dtype), self._prefix)
+        wide = widened(state.buffers, self.dtype)
+        buffers = arrays(wide, self._prefix)
         floats = {name: one for name, one in buffers.items() if one.dtype.kind == "f"}
-        others = {name: one for name, one in arrays(state.buffers, CARRIED).items() if one.dtype.kind != "f"}
+        others = {name: one for name, one in arrays(wide, CARRIED).items() if one.dtype.kind != "f"}
         optimizer = {**arrays(state.optimizer), **others}
         return Snapshot(arrays(state.params), optimizer, state.step, floats)
 
