@@ -28,6 +28,8 @@ def left_over(search: Search, links: Sequence[Link]) -> tuple[Listed, Listed]:
     distances: Listed = {}
     for side, name in enumerate(SIDES):
         for one in search.open[side]:
+            if (side, one.name) in linked and not one.slices:
+                continue  # with what the other side has frozen
             candidates = _candidates(search, one, side)
             why = _reason(search, one, side, bool(candidates))
             over[f"{name}:{one}"] = (why,) if why else tuple(candidates)

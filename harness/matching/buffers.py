@@ -1,4 +1,4 @@
-"""Buffers that are linked by name and shape: what the probe could not confirm is compared all the same, and may then differ."""
+"""Buffers, and parameters that the other side has frozen, linked by name and shape: compared all the same, and may then differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lockstep.harness.matching.search import Search
 
 
 def by_name(search: Search, linked: Sequence[Link]) -> list[Link]:
-    """Links of buffers whose names, or whose modules and kinds, leave no choice, and which have one shape.
+    """Links of what is a buffer on one side or on both, whose names, or whose modules and kinds, leave no choice, and which has one shape.
 
     A matrix under two words for a weight may be transposed, so that its shape says nothing: only its function links it.
 
@@ -23,12 +23,21 @@ def by_name(search: Search, linked: Sequence[Link]) -> list[Link]:
         linked: every link so far; what is in one is not linked again.
     """
     taken = {one.left for one in linked}, {one.right for one in linked}
+    parameters = tuple(
+        {one.name: search.shapes[side][one.name] for one in search.open[side]} for side in (0, 1)
+    )
     ours, theirs = (
-        {name: shape for name, shape in search.buffers[side].items() if name not in taken[side]}
+        {
+            name: shape
+            for name, shape in {**parameters[side], **search.buffers[side]}.items()
+            if name not in taken[side]
+        }
         for side in (0, 1)
     )
     links = []
     for (left, right), by in {**_of_modules(ours, theirs, linked), **names.matched(ours, theirs)}.items():
+        if left in parameters[0] and right in parameters[1]:
+            continue
         same_layout = len(ours[left]) < 2 or _last(left) == _last(right)
         if ours[left] == theirs[right] and same_layout:
             links.append(Link(left, right, by=by, distance=_distance(search, left, right)))

@@ -1,9 +1,13 @@
 """What one side has and the other has not: unused, lacking, tied, frozen or left out; named as what it is, and trained all the same."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import torch
 
+import lockstep
 from lockstep import Verdict
 from lockstep.harness.adopt.implementation import implementations
 from lockstep.harness.mapping.link import MappingError
@@ -127,6 +131,26 @@ def test_what_is_frozen_on_one_side_is_linked_to_what_the_other_trains(frozen):
         assert case.verdict is Verdict.AGREE
     else:
         assert case.diagnoses[0].first.name == "update/fc1.weight"
+
+
+def test_a_frozen_bias_of_another_name_is_linked_by_its_module():
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).double()
+    module[2].bias.requires_grad_(False)
+    port = models.torch_side(module=module)
+    rng = np.random.default_rng(0)
+    layers = [{"w": rng.standard_normal(one), "b": np.zeros(one[1])} for one in ((4, 4), (4, 1))]
+
+    def model(params, x):
+        first, second = params
+        return jnp.tanh(x @ first["w"] + first["b"]) @ second["w"] + second["b"]
+
+    with jax.enable_x64(True):
+        reference = models.jax_haiku.adopt(model, models.squared, optax.sgd(0.1), layers)
+    found = lockstep.find_mapping(reference, port, models.batches())
+    assert {one.left: one.right for one in found.links}["1/b"] == "2.bias"
+    assert not found.left_over
+    result = lockstep.verify_adopted([reference, port], models.batches())
+    assert result.cases[0].diagnoses[0].explanation.name == "parameter never updated"
 
 
 def test_a_gradient_that_is_stopped_is_the_ports_fault_and_not_the_mappings():
