@@ -7,7 +7,6 @@ import functools
 import json
 import os
 import re
-import re
 import subprocess
 import sys
 from pathlib import Path

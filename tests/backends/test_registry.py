@@ -119,7 +119,7 @@ def test_arrows_point_one_way(path):
 )
 def test_the_harness_knows_no_framework(path):
     shared = {"lockstep.backends"} | {
-        f"lockstep.backends.{one}" for one in ("problem", "protocol", "ops", "errors", "adoption")
+        f"lockstep.backends.{one}" for one in ("problem", "protocol", "ops", "errors", "adoption", "steps")
     }
     for module in imports_of(path):
         assert module.partition(".")[0] not in FRAMEWORKS

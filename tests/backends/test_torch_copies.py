@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from lockstep.backends import pytorch
 from lockstep.backends.adoption import AdoptionError
+from lockstep.backends.problem import Batch
 from tests.backends.test_adopted import BATCHES, run, same
 from tests.harness.adopted import models
 
@@ -360,3 +361,15 @@ def test_a_keras_model_trains_or_is_refused(monkeypatch):
         AdoptionError, match=r"other parameters or buffers(.|\n)*a function without arguments"
     ):
         run(pytorch.adopt(stack, mse, made), batches)
+
+
+def test_an_attribute_that_begins_as_none_is_none_again_when_its_beginning_is_written():
+    """LBFGS keeps how many numbers there are once it has counted them."""
+    made = pytorch.adopt(
+        nn.Linear(2, 1).double(), nn.functional.mse_loss, lambda p: torch.optim.LBFGS(p, max_iter=2)
+    )
+    batch = Batch(np.ones((3, 2)), np.zeros((3, 1)))
+    start = made.read(made.init())
+    state, first = made.step(made.init(), batch)
+    state, again = made.step(made.write(state, start), batch)
+    assert first == again

@@ -184,8 +184,7 @@ def test_of_a_wrong_port_the_layout_is_likely_in_which_half_of_the_gradient_is_l
     port = straight * whole + turned * whole.T + other
     signals = Signals({"a": np.stack([whole] * 2)}, {"p": np.stack([port] * 2)}, {}, {}, np.ones((2, 2)))
     layouts = [Link("a", "p"), Link("a", "p", transpose=(1, 0))]
-    search = SimpleNamespace(links=[], axes=lambda at, name: (2, 2))
-    assert likeliest(search, signals, layouts) == (None if chosen is None else layouts[chosen])
+    assert likeliest(signals, layouts) == (None if chosen is None else layouts[chosen])
 
 
 @Function

@@ -47,7 +47,8 @@ class Attributes:
         self._seen = {id(one) for one in module.buffers()}
         for name, one in module.named_modules():
             self._look(f"{name}." if name else "", vars(one), OF_MODULES)
-        self._seen |= {id(optimizer), id(scheduler)}
+        # Not of None, which is one and the same wherever it stands.
+        self._seen |= {id(one) for one in (optimizer, scheduler) if one is not None}
         self._look_at("optimizer/", optimizer)
         if scheduler is not None:
             self._look_at("scheduler/", scheduler)
