@@ -153,7 +153,7 @@ def remembering_torch(dtype=torch.bfloat16, share=0.5, name="torch"):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.sweep)])
 def test_buffers_and_attributes_of_torch_are_carried_to_the_bit(dtype):
     trainer = remembering_torch(dtype)
     state = trainer.init()
@@ -169,7 +169,7 @@ def test_buffers_and_attributes_of_torch_are_carried_to_the_bit(dtype):
     assert state.module.last.any()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize(("share", "verdict"), [(0.5, Verdict.AGREE), (0.25, Verdict.DIFFER)])
 def test_buffers_of_torch_in_half_precision_are_judged(dtype, share, verdict):
     sides = [remembering_torch(dtype), remembering_torch(dtype, share, "other")]
@@ -191,7 +191,7 @@ def remembering_jax(dtype=jnp.bfloat16, share=0.5):
     return jax_haiku.adopt(model, lambda o, y: jnp.mean((o - y) ** 2), optax.sgd(0.01), params, state=state)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize(("share", "verdict"), [(0.5, Verdict.AGREE), (0.25, Verdict.DIFFER)])
 def test_buffers_of_jax_in_half_precision_are_judged(dtype, share, verdict):
     sides = [remembering_jax(dtype), remembering_jax(dtype, share)]

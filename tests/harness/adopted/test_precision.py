@@ -51,7 +51,7 @@ def verify(*sides, **settings):
 
 
 @pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32"), ("float32", "float32")])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.sweep)])
 def test_rounding_to_float32_is_named_by_its_lines_and_the_rest_is_judged(dtypes, optimizer):
     left, right = dtypes
     result = verify(

@@ -18,6 +18,9 @@ BATCHES = models.batches(4, rows=8)
 STEPS = {f"step/{name}" for name in models.NAMES}
 
 
+DTYPES = ["float64", pytest.param("float32", marks=pytest.mark.sweep)]
+
+
 def sides(make, transform, dtype="float64"):
     left = pytorch.adopt(models.perceptron(getattr(torch, dtype)), nn.functional.mse_loss, make)
     return [left, models.jax_side(transform=transform, dtype=dtype)]
@@ -77,7 +80,7 @@ RIGHT = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RIGHT)
 def test_what_both_keep_is_compared_and_nothing_is_left_out(name, dtype):
     make, transform, names = RIGHT[name]
@@ -86,7 +89,7 @@ def test_what_both_keep_is_compared_and_nothing_is_left_out(name, dtype):
     assert kept(result) == {key: {Verdict.AGREE} for key in names}
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("make", "transform", "names"),
     [
@@ -174,7 +177,7 @@ def test_what_another_convention_keeps_is_compared_up_to_a_factor_or_left_out(se
     assert set().union(*kept(result).values()) == {Verdict.AGREE}
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("make", "transform", "wrong"),
     [
