@@ -57,7 +57,7 @@ sweep-sample: $(STAMP)  ## a few cases of each test that `make sweep` runs, othe
 	$(BIN)/python -m pytest -n 2 --dist loadfile --quiet -m sweep --sample 3
 
 # transformers 4.57 is the last that has Flax models. ARGS: pytest's arguments.
-real: $(STAMP)  ## install packages that people use, and train their models and optimizers, right and wrong (20 minutes)
+real: $(STAMP)  ## install packages that people use, and train their models and optimizers, right and wrong (15 minutes)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[real]'
 	$(BIN)/python -m pytest -n 2 --dist loadfile --quiet -m real $(ARGS) tests/real
 

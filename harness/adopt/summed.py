@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from lockstep.backends.adoption import Adopted, AdoptedTrainer, AdoptionError, Draw
+from lockstep.backends.adoption import Adopted, AdoptedTrainer, AdoptionError, Draw, Narrow
 from lockstep.backends.problem import Array, Arrays, Batch
 from lockstep.backends.protocol import NOTHING, Grads, Scalar, Snapshot, State
 from lockstep.harness.adopt.side import step_of
@@ -56,6 +56,12 @@ class Summed(AdoptedTrainer):
     def redrawn(self) -> Summed | None:
         other = self._trainer.redrawn()
         return None if other is None else Summed(other, self.pairs)
+
+    def narrowed(self, batch: Batch) -> tuple[Narrow, ...]:
+        return self._trainer.narrowed(batch)
+
+    def widened(self) -> Summed:
+        return Summed(self._trainer.widened(), self.pairs)
 
     def init(self) -> State:
         return self._trainer.init()

@@ -63,9 +63,6 @@ class Kind(StrEnum):
 
 EMPTY = Ledger(())
 
-WHOLE = frozenset({"optimizer", "update", "parameters"})
-"""Kinds of stage that a whole step shows of its gradients and its update."""
-
 UNHALVED = "the state and the batch agree; the steps are compared as a whole, so that it is the gradients or the update that differ"
 
 READ = frozenset({"initial", "buffers", "accumulator", "optimizer", "average", "count", "step"})
@@ -267,7 +264,7 @@ class _Investigation:
 
     def _inputs(self, row: Row) -> str:
         """A clause about the row's inputs: they agree, or the part of them that was compared does."""
-        if row.kind in WHOLE and not any(one.kind == "gradient" for one in self.ledger.rows):
+        if row.kind in rounding.WHOLE and not any(one.kind == "gradient" for one in self.ledger.rows):
             return UNHALVED
         hidden = _unshown(self.ledger, row)
         if not hidden:

@@ -1,4 +1,4 @@
-"""One array on one side, several on the other, told by names and shapes: layers in one stack, and a fused query, key and value."""
+"""One array on one side, several on the other, known by names and shapes: layers in one stack, and a fused query, key and value."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ Measured: 7, of a perceptron whose tanh units are saturated after 30 steps of mo
 
 
 WHOLE = frozenset({"optimizer", "update", "parameters"})
-"""Kinds of stage of a step that cannot be taken apart that are off by what its gradients are off by."""
+"""What a step that cannot be taken apart shows of its gradients and its update: kinds of stage that are off by what the gradients are off by."""
 
 COMPUTED = frozenset({"forward", "loss", "cotangent", "gradient", "buffers", "step"})
 """Kinds of stage that come of what modules compute; an update is made of gradients that are the same for both sides."""

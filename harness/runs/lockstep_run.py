@@ -242,6 +242,5 @@ def _under(kind: str, arrays: Arrays) -> dict[str, Array]:
 
 
 def is_finite(snapshot: Snapshot) -> bool:
-    """Whether all parameters are: an optimizer's state may begin with an infinity."""
-    """An optimizer may begin with an infinity in its state, as a line search does."""
+    """Whether all parameters are: an optimizer's state may begin with an infinity, as a line search does."""
     return all(np.isfinite(value).all() for value in snapshot.parameters.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from lockstep.backends.adoption import Adopted, AdoptionError
@@ -48,14 +49,14 @@ from lockstep.harness.verification.decision import decided, is_wanted
 from lockstep.harness.verification.doubts import doubted, doubts
 from lockstep.harness.verification.parity import DIAGNOSED
 from lockstep.harness.verification.precision import (
-    is_apart,
+    differing,
     narrow_places,
     not_widened,
     widened,
     without_rounding,
 )
 from lockstep.harness.verification.remapping import mapping_explanations
-from lockstep.harness.verification.result import Case, ParityError, Result
+from lockstep.harness.verification.result import Case, LeftOut, ParityError, Result
 from lockstep.harness.verification.split import sum_explanations
 from lockstep.harness.verification.states import compared_states, left_out
 
@@ -213,10 +214,13 @@ def _judged_case(
     """The runs of all sides, judged; those of float64 that differ and compute in float32 somewhere, with that in float64."""
     codes = implementations(sides)
     case = _judged_runs(spec, codes, tolerance)
-    places = narrow_places(sides, spec) if is_apart(case) else ()
-    if not places:
+    if not differing(case):
         return case, codes
+    places: tuple[LeftOut, ...] = ()
     try:
+        places = narrow_places(sides, spec)
+        if not places:
+            return case, codes
         wide_codes = implementations(widened(sides, places, spec))
         again = _judged_runs(spec, wide_codes, tolerance)
     except LockstepError as error:
@@ -303,6 +307,10 @@ def _diagnoses(spec: Task, codes: Sequence[AdoptedCode], case: Case, diagnose: s
     if reference[1].trace is None or not wanted:
         return
     growth = limits.of_judge(case.tolerance, trajectory(reference[1].trace))
+    # Whole steps and those that have halves are limited by different stages; each is asked for once.
+    stages = cache(
+        lambda whole: limits.of_stage(spec, dataclasses.replace(reference[0], undivided=whole).trainer(spec))
+    )
     for code, run in others:
         if code not in wanted:
             continue
@@ -318,7 +326,7 @@ def _diagnoses(spec: Task, codes: Sequence[AdoptedCode], case: Case, diagnose: s
                 pair,
                 (reference[1], run),
                 _loaded(witnesses),
-                limits=limits.of_stage(spec, pair[0].trainer(spec)),
+                limits=stages(pair[0].undivided),
                 growth=growth,
                 explanations=(
                     *sum_explanations(*pair),

@@ -1,4 +1,4 @@
-"""Code of float64 that computes in float32 in some places: what its rounding there may explain is told apart from the rest.
+"""Code of float64 that computes in float32 in some places: they are judged without its rounding there.
 
 Normalisation, softmax, schedules are written so by several libraries, and then two right ports differ by 1e-8. Where whole runs
 differ and some side has such places, all are trained again with those places computed in float64, and that is judged.
@@ -9,29 +9,33 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from lockstep.backends.adoption import Narrow
 from lockstep.harness.adopt.randomness import check_repeats
-from lockstep.harness.adopt.side import Side
+from lockstep.harness.adopt.side import Side, step_of
 from lockstep.harness.adopt.task import Task
+from lockstep.harness.core.compare import Comparison
+from lockstep.harness.core.distance import Place
 from lockstep.harness.core.verdict import Verdict
-from lockstep.harness.verification.result import Case, LeftOut
-
-NARROW = "float32 computation"
+from lockstep.harness.verification.result import NARROW, Case, LeftOut
 
 
 def narrow_places(sides: Sequence[Side], task: Task) -> tuple[LeftOut, ...]:
     """Where the sides compute in less than the task's float64, by side; nothing for a task of float32."""
     if task.dtype != "float64":
         return ()
-    places = {
-        side.name: side.trainer.narrowed(side.masked(0, task.data[0]))
-        for side in sides
-        if "widen" in side.trainer.capabilities
-    }
+    places = {side.name: _places(side, task) for side in sides}
     return tuple(
         LeftOut(name, NARROW, tuple(f"{one.place} ({one.dtype})" for one in found))
         for name, found in places.items()
         if found
     )
+
+
+def _places(side: Side, task: Task) -> tuple[Narrow, ...]:
+    if "widen" not in side.trainer.capabilities:
+        return ()
+    with step_of(side.trainer):
+        return side.trainer.narrowed(side.masked(0, task.data[0]))
 
 
 def widened(sides: Sequence[Side], places: Sequence[LeftOut], task: Task) -> list[Side]:
@@ -47,22 +51,25 @@ def widened(sides: Sequence[Side], places: Sequence[LeftOut], task: Task) -> lis
 
 def without_rounding(case: Case, before: Case, places: Sequence[LeftOut]) -> Case:
     """The case of widened sides, which says what it is not about, and how far the sides are apart as they are."""
-    differing = [one for one in before.comparisons if one.verdict is Verdict.DIFFER and one.worst is not None]
-    first = differing[0]
-    assert first.worst is not None
+    first, worst = differing(before)[0]
     note = (
         f"judged with the float32 computations of {' and '.join(one.backend for one in places)} made in float64; as they "
-        f"are, {first.quantity} differs by {first.worst.scaled:.2g} of its scale"
+        f"are, {first.quantity} differs by {worst.scaled:.2g} of its scale"
     )
     return dataclasses.replace(case, left_out=(*case.left_out, *places), notes=(*case.notes, note))
 
 
 def not_widened(case: Case, places: Sequence[LeftOut], reason: str) -> Case:
     """The case as it is, which says where its rounding may come from."""
-    note = f"{' and '.join(map(str, places))} may explain it, but cannot be made in float64: {reason}"
+    computed = " and ".join(map(str, places)) or f"a {NARROW}"
+    note = f"{computed} may explain it, but cannot be made in float64: {reason}"
     return dataclasses.replace(case, notes=(*case.notes, note))
 
 
-def is_apart(case: Case) -> bool:
-    """Whether whole runs that trained differ."""
-    return any(one.verdict is Verdict.DIFFER and one.worst is not None for one in case.comparisons)
+def differing(case: Case) -> list[tuple[Comparison, Place]]:
+    """The quantities in which whole runs that trained differ, and where the most."""
+    return [
+        (one, one.worst)
+        for one in case.comparisons
+        if one.verdict is Verdict.DIFFER and one.worst is not None
+    ]

@@ -19,8 +19,8 @@ from lockstep.harness.numerics.certified import Certified
 MOST_NAMED = 3
 """Parameters that a first line names."""
 
-PARAMETER = "parameter"
-"""Kind of what both sides have, and nobody can judge."""
+BUFFER, OPTIMIZER, PARAMETER, NARROW = "buffer", "optimizer's state", "parameter", "float32 computation"
+"""Kinds of what a verdict leaves out: what the other side lacks, a parameter that nobody can judge, and rounding to float32."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class LeftOut:
 
 
 _ARRAYS = {
-    "buffer": ("buffer", "buffers"),
+    BUFFER: ("buffer", "buffers"),
     PARAMETER: ("parameter", "parameters"),
-    "optimizer's state": ("array of the optimizer's state", "arrays of the optimizer's state"),
-    "float32 computation": ("float32 computation", "float32 computations"),
+    OPTIMIZER: ("array of the optimizer's state", "arrays of the optimizer's state"),
+    NARROW: ("float32 computation", "float32 computations"),
 }
 """Kind -> one of them, several."""
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterator
 
-from lockstep.backends.problem import Arrays
-from lockstep.backends.protocol import Snapshot
 from lockstep.harness.adopt.implementation import AdoptedCode
 from lockstep.harness.adopt.summed import sums_of
+from lockstep.harness.explanations.changes import some_gradients, times, updates_times
 from lockstep.harness.explanations.evidence import Evidence
 from lockstep.harness.explanations.explanation import Explanation
-from lockstep.harness.runs.intervention import Intervention, StepContext
+from lockstep.harness.runs.intervention import Intervention
 
 
 def sum_explanations(reference: AdoptedCode, other: AdoptedCode) -> tuple[Explanation, ...]:
@@ -44,18 +42,5 @@ def _canonical(other: AdoptedCode, sums: Collection[str]) -> frozenset[str]:
 
 def _scaled(description: str, names: Collection[str], factor: float) -> Iterator[Intervention]:
     """The gradients, or the updates where the optimizer divides by their size, of these parameters are so many times as large."""
-
-    def gradients(arrays: Arrays, context: StepContext) -> Arrays:
-        return {name: factor * value if name in names else value for name, value in arrays.items()}
-
-    def update(before: Snapshot, after: Snapshot) -> Snapshot:
-        moved = {
-            name: before.parameters[name] + factor * (value - before.parameters[name])
-            if name in names
-            else value
-            for name, value in after.parameters.items()
-        }
-        return dataclasses.replace(after, parameters=moved)
-
-    yield Intervention(description, on_gradients=gradients)
-    yield Intervention(description, on_update=update)
+    yield Intervention(description, on_gradients=some_gradients(dict.fromkeys(names, times(factor))))
+    yield Intervention(description, on_update=updates_times(dict.fromkeys(names, factor)))

@@ -24,10 +24,8 @@ from lockstep.harness.core.tolerance import AtLeast, Judge
 from lockstep.harness.core.verdict import Verdict
 from lockstep.harness.explanations.each_step import LEAST_NUMBERS
 from lockstep.harness.verification.conventions import Optimizers
-from lockstep.harness.verification.result import LeftOut
+from lockstep.harness.verification.result import BUFFER, OPTIMIZER, LeftOut
 from lockstep.harness.verification.slots import Pair, Slot, by_name, counts_of, shared, slots_of
-
-BUFFER, OPTIMIZER = "buffer", "optimizer's state"
 
 LOOKED_AT = 64
 """Numbers of an array that are looked at to see that they are not all the same."""

@@ -17,6 +17,12 @@ from flax import linen
 import lockstep
 
 SMALL: dict[str, Any] = {"attn_implementation": "eager"}
+LAYERS: dict[str, Any] = {
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+}
 TEXT = SMALL | {"vocab_size": 11}
 RATE = 1e-2
 
@@ -44,10 +50,7 @@ class Model:
 def bert() -> Model:
     config = transformers.BertConfig(
         **TEXT,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
+        **LAYERS,
         max_position_embeddings=8,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
@@ -76,11 +79,8 @@ def gpt2() -> Model:
 def llama() -> Model:
     config = transformers.LlamaConfig(
         **TEXT,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
+        **LAYERS,
         num_key_value_heads=2,
-        intermediate_size=12,
         max_position_embeddings=8,
         use_cache=False,
     )
@@ -91,10 +91,7 @@ def llama() -> Model:
 def vit() -> Model:
     config = transformers.ViTConfig(
         **SMALL,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
+        **LAYERS,
         image_size=8,
         patch_size=4,
         hidden_dropout_prob=0.0,

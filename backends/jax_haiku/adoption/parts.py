@@ -144,7 +144,7 @@ def _copy(leaf: Any) -> Array:
     return np.array(_words(leaf) if _is_key(leaf) else leaf)
 
 
-def widened(tree: Tree, dtype: str) -> Tree:
+def comparable(tree: Tree, dtype: str) -> Tree:
     """The tree, its leaves in half precision in a wider dtype, in which they are compared."""
     return jax.tree.map(lambda one: one.astype(dtype) if _is_half(one) else one, tree)
 

@@ -68,7 +68,7 @@ def places_of(name: str, tree: Tree, chosen: Chosen) -> dict[str, Place]:
     parameters = {at for at in parameters if _is_float(leaves[at])}
     if not parameters:
         raise AdoptionError(
-            f"{name}: which leaves of its state are parameters cannot be told",
+            f"{name}: it is not clear which leaves of its state are parameters",
             f"{', '.join(list(leaves)[:8])}{f' and {len(leaves) - 8} others' if len(leaves) > 8 else ''}"
             if leaves
             else "a state without arrays",

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from lockstep.backends.adoption import AdoptionError, Tree, check_names, common_dtype
-from lockstep.backends.jax_haiku import devices
 from lockstep.backends.jax_haiku.adoption.objects import Carried, carried
+from lockstep.backends.jax_haiku.adoption.on_jax import OnJax, needs_x64
 from lockstep.backends.jax_haiku.adoption.parts import as_array, named, written
 from lockstep.backends.jax_haiku.adoption.places import places_of
 from lockstep.backends.problem import Array, Arrays, Batch
@@ -30,7 +27,7 @@ class StepState(NamedTuple):
     step: int
 
 
-class JaxStep(UndividedTrainer):
+class JaxStep(OnJax, UndividedTrainer):
     """See `lockstep.adopt_step`.
 
     Args:
@@ -53,7 +50,7 @@ class JaxStep(UndividedTrainer):
         leaves = named(tree)
         kinds = {place.name: leaves[at] for at, place in self._places.items() if place.kind == "parameters"}
         self.dtype = common_dtype(name, {one: str(leaf.dtype) for one, leaf in kinds.items()})
-        self._x64 = bool(jax.config.values["jax_enable_x64"]) or self.dtype == "float64"
+        self._x64 = needs_x64(self.dtype)
         self._known: set[Any] = set()
         self._shapes = _shapes(tree)
         try:
@@ -64,14 +61,6 @@ class JaxStep(UndividedTrainer):
 
     def redrawn(self) -> JaxStep | None:
         return None
-
-    def environment(self) -> Mapping[str, str | int | bool]:
-        return {
-            "version": jax.__version__,
-            "optax": optax.__version__,
-            "x64": self._x64,
-            **devices.describe(jax.devices()[0]),
-        }
 
     def init(self) -> StepState:
         with self._precision():
@@ -147,11 +136,6 @@ class JaxStep(UndividedTrainer):
             if _shapes(tree) != self._shapes:
                 raise self._other(tree)
             self._known.add(form)
-
-    def _precision(self) -> AbstractContextManager[object]:
-        """JAX's x64 switch as it was when the code was adopted; float64 parameters need it."""
-        switch: AbstractContextManager[object] = jax.enable_x64(self._x64)
-        return switch
 
 
 def adopt_step(given: GivenStep) -> JaxStep | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,19 +23,19 @@ from lockstep.backends.adoption import (
     check_names,
     common_dtype,
 )
-from lockstep.backends.jax_haiku import devices
 from lockstep.backends.jax_haiku.adoption import draws, extra_args, objects, widening
+from lockstep.backends.jax_haiku.adoption.on_jax import OnJax, needs_x64
 from lockstep.backends.jax_haiku.adoption.parts import (
     Apply,
     applying,
     arrays,
     as_array,
     coarsest,
+    comparable,
     free_prefix,
     named,
     passing,
     watching,
-    widened,
     written,
 )
 from lockstep.backends.problem import Array, Arrays, Batch
@@ -79,7 +78,7 @@ class State(NamedTuple):
     seen: Seen | None = None
 
 
-class JaxAdopted(AdoptedTrainer):
+class JaxAdopted(OnJax, AdoptedTrainer):
     """See `adopt`."""
 
     capabilities = AdoptedTrainer.capabilities | {"inject", "widen"}
@@ -104,7 +103,8 @@ class JaxAdopted(AdoptedTrainer):
         leaves = named(params)
         self.dtype = common_dtype(name, {one: str(np.asarray(value).dtype) for one, value in leaves.items()})
         self._prefix = free_prefix(buffers, leaves)
-        self._x64 = bool(jax.config.values["jax_enable_x64"]) or self.dtype == "float64"
+        self._x64 = needs_x64(self.dtype)
+        self._loss_of, self._update = self._arithmetic(self._evaluated), self._arithmetic(self._updated)
         self._step = jax.jit(self._one_step)
         self._loss_and_grads = jax.value_and_grad(self._loss_of, has_aux=True)
         self._grads = jax.jit(self._loss_and_grads)
@@ -122,8 +122,6 @@ class JaxAdopted(AdoptedTrainer):
         return self._again(jax.random.fold_in(self._key, 2**31 - 1), self._wide)
 
     def narrowed(self, batch: Batch) -> tuple[Narrow, ...]:
-        if self.dtype != "float64":
-            return ()
         state = self.init()
         with self._precision():
             batch_and_key = (self._drawn(0), batch.x, batch.y, dict(batch.masks))
@@ -160,21 +158,10 @@ class JaxAdopted(AdoptedTrainer):
             x = jax.tree.map(jnp.asarray, self._taken(batch.x, batch.y))
             return draws.observed(self._call, state.params, state.buffers, key, x)
 
-    def environment(self) -> Mapping[str, str | int | bool]:
-        return {
-            "version": jax.__version__,
-            "optax": optax.__version__,
-            "x64": self._x64,
-            **devices.describe(jax.devices()[0]),
-        }
-
     def init(self) -> State:
         with self._precision():
             params, buffers = jax.tree.map(jnp.asarray, (self._params, self._buffers))
-            optimizer = self._optimizer.init(params)
-            if self._wide:
-                optimizer, buffers = widening.wide((optimizer, buffers))
-            return State(params, optimizer, 0, buffers)
+            return State(params, self._begun(params), 0, widening.wide(buffers) if self._wide else buffers)
 
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         with self._precision():
@@ -188,7 +175,7 @@ class JaxAdopted(AdoptedTrainer):
                 dict(batch.masks),
             )
             draws.check(self.name, drawn, batch.masks)
-            return State(params, optimizer, state.step + 1, buffers), widened(loss, self.dtype)
+            return State(params, optimizer, state.step + 1, buffers), comparable(loss, self.dtype)
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Tree]:
         with self._precision():
@@ -196,7 +183,7 @@ class JaxAdopted(AdoptedTrainer):
             (loss, (buffers, drawn)), grads = self._grads(state.params, state.buffers, *batch_and_key)
             draws.check(self.name, drawn, batch.masks)
             seen = Seen(loss, state.buffers, *batch_and_key)
-            return state._replace(buffers=buffers, seen=seen), widened(loss, self.dtype), grads
+            return state._replace(buffers=buffers, seen=seen), comparable(loss, self.dtype), grads
 
     def apply(self, state: State, grads: Tree) -> State:
         with self._precision():
@@ -220,7 +207,7 @@ class JaxAdopted(AdoptedTrainer):
             shown |= {OUTPUT: outputs[OUTPUT]} if OUTPUT in outputs else {}
             self.coarsest = coarsest(shown.values())
             stages = {f"forward/{name}": as_array(value) for name, value in shown.items()}
-            stages["loss"] = np.array(widened(loss, self.dtype))
+            stages["loss"] = np.array(comparable(loss, self.dtype))
             order = [name for name in reversed(self._modules) if name in cotangents]
             stages |= {f"cotangent/{name}": as_array(cotangents[name]) for name in order}
             stages |= {f"gradient/{name}": as_array(value) for name, value in named(grads).items()}
@@ -269,7 +256,7 @@ class JaxAdopted(AdoptedTrainer):
             return as_array(output)
 
     def read(self, state: State) -> Snapshot:
-        wide = widened(state.buffers, self.dtype)
+        wide = comparable(state.buffers, self.dtype)
         buffers = arrays(wide, self._prefix)
         floats = {name: one for name, one in buffers.items() if one.dtype.kind == "f"}
         others = {name: one for name, one in arrays(wide, CARRIED).items() if one.dtype.kind != "f"}
@@ -280,8 +267,7 @@ class JaxAdopted(AdoptedTrainer):
         check_names(self.name, snapshot.parameters, named(state.params))
         with self._precision():
             params = written(state.params, snapshot.parameters)
-            optimizer = self._optimizer.init(params)
-            optimizer = widening.wide(optimizer) if self._wide else optimizer
+            optimizer = self._begun(params)
             if snapshot.optimizer:
                 optimizer = written(optimizer, snapshot.optimizer, like=state.optimizer)
             buffers = written(state.buffers, snapshot.buffers, prefix=self._prefix)
@@ -308,6 +294,11 @@ class JaxAdopted(AdoptedTrainer):
         assert self._stages is not None
         return OrderedDict(self._stages(params, x))
 
+    def _begun(self, params: Tree) -> optax.OptState:
+        """A fresh optimizer's state in the arithmetic of this trainer."""
+        optimizer = self._optimizer.init(params)
+        return widening.wide(optimizer) if self._wide else optimizer
+
     def _arithmetic(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function in the arithmetic of this trainer."""
         return widening.widened(function) if self._wide else function
@@ -316,29 +307,15 @@ class JaxAdopted(AdoptedTrainer):
         """What the model takes of a batch."""
         return (x, y) if self._loss is None else x
 
-    def _loss_of(
-        self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: Mapping[str, Any]
-    ) -> tuple[Any, tuple[Tree, Any]]:
-        """The loss; the buffers after it, and the number of draws."""
-        found: tuple[Any, tuple[Tree, Any]] = self._arithmetic(self._evaluated)(
-            params, buffers, key, x, y, dict(masks)
-        )
-        return found
-
     def _evaluated(
         self, params: Tree, buffers: Tree, key: Any, x: Tree, y: Tree, masks: Mapping[str, Any]
     ) -> tuple[Any, tuple[Tree, Any]]:
+        """The loss; the buffers after it, and the number of draws."""
         call = draws.replaced(self._call, masks)
         # Made anew: Flax NNX lets its variables be changed only where they were made.
         own = jax.tree.map(lambda one: one, buffers)
         (output, moved), drawn = call(params, own, key, self._taken(x, y))
         return output if self._loss is None else self._loss(output, y), (moved, drawn)
-
-    def _update(
-        self, params: Tree, optimizer: optax.OptState, grads: Tree, seen: Seen | None
-    ) -> tuple[Tree, optax.OptState]:
-        found: tuple[Tree, optax.OptState] = self._arithmetic(self._updated)(params, optimizer, grads, seen)
-        return found
 
     def _updated(
         self, params: Tree, optimizer: optax.OptState, grads: Tree, seen: Seen | None
@@ -366,11 +343,6 @@ class JaxAdopted(AdoptedTrainer):
 
     def _drawn(self, step: int) -> Any:
         return None if self._key is None else jax.random.fold_in(self._key, step)
-
-    def _precision(self) -> AbstractContextManager[object]:
-        """JAX's x64 switch as it was when the code was adopted; float64 parameters need it."""
-        switch: AbstractContextManager[object] = jax.enable_x64(self._x64)
-        return switch
 
 
 def adopt(

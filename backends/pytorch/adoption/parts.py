@@ -30,13 +30,13 @@ def untrained(module: nn.Module) -> dict[str, torch.Tensor]:
 def buffers(module: nn.Module) -> dict[str, Array]:
     """Those of floating point; one in half precision in the dtype of the parameters, in which it is compared."""
     return {
-        name: array(widened(one, module))
+        name: array(comparable(one, module))
         for name, one in untrained(module).items()
         if one.is_floating_point()
     }
 
 
-def widened(tensor: torch.Tensor, module: nn.Module) -> torch.Tensor:
+def comparable(tensor: torch.Tensor, module: nn.Module) -> torch.Tensor:
     """One in half precision in the dtype of the parameters, any other as it is."""
     if tensor.dtype not in HALVES:
         return tensor

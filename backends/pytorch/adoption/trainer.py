@@ -37,6 +37,7 @@ from lockstep.backends.pytorch.adoption.parts import (
     array,
     buffers,
     coarsest,
+    comparable,
     copies_of_parameters,
     counts,
     dtype,
@@ -44,7 +45,6 @@ from lockstep.backends.pytorch.adoption.parts import (
     read_slots,
     set_untrained,
     trained,
-    widened,
     write_slots,
 )
 from lockstep.backends.pytorch.adoption.state import (
@@ -107,9 +107,10 @@ class TorchAdopted(AdoptedTrainer):
 
     def narrowed(self, batch: Batch) -> tuple[Narrow, ...]:
         state = self.init()
-        with widening.Narrowed() as narrowed:
+        narrowed = widening.Narrowed()
+        with narrowed:
             self.step(state, batch)
-        return narrowed.places if self.dtype == "float64" else ()
+        return narrowed.places
 
     def widened(self) -> TorchAdopted:
         return self._again(self._seed, True)
@@ -139,7 +140,7 @@ class TorchAdopted(AdoptedTrainer):
     def step(self, state: State, batch: Batch) -> tuple[State, Scalar]:
         with self._arithmetic():
             loss = self._evaluate(state, batch)
-            return self._update(state), widened(loss, state.module)
+            return self._update(state), comparable(loss, state.module)
 
     def gradients(self, state: State, batch: Batch) -> tuple[State, Scalar, Grads]:
         with self._arithmetic():
@@ -148,7 +149,7 @@ class TorchAdopted(AdoptedTrainer):
         self._unused = {name for name, one in grads.items() if one is None}
         self._sparse |= {name for name, one in grads.items() if one is not None and one.is_sparse}
         state.optimizer.zero_grad(set_to_none=True)
-        return state, widened(loss, state.module), grads
+        return state, comparable(loss, state.module), grads
 
     def apply(self, state: State, grads: Grads) -> State:
         for name, one in trained(state.module).items():
@@ -195,7 +196,7 @@ class TorchAdopted(AdoptedTrainer):
             loss = functions.loss(output, y)
             self.coarsest = coarsest(observation.outputs.values())
             stages = {f"forward/{name}": array(value) for name, value in observation.outputs.items()}
-            stages["loss"] = array(widened(loss, module))
+            stages["loss"] = array(comparable(loss, module))
             if loss.requires_grad and not {"cotangent", "gradient"}.isdisjoint(wanted):
                 loss.backward()  # type: ignore[no-untyped-call]
                 stages |= self._backward(module, observation)
